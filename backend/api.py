@@ -1,0 +1,289 @@
+"""What the facade promises to the screen and the command line: plain frozen dataclasses, JSON in and out.
+
+`Facade` is the protocol that `backend.facade.StudioFacade` fulfils and that tests of the screen replace by a fake.
+Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives as `StudioError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+STATES = ("queued", "running", "paused", "stopping", "done", "stopped", "failed", "interrupted")
+LIVE_STATES = ("running", "paused", "stopping")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is so: a code whose words are in i18n under `reason.<code>`, and its facts."""
+
+    code: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    pid: int
+    name: str | None
+    used_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Device:
+    """One accelerator. `key` is what `--device` takes. `usable` False: `problem` says why the studio can't use it."""
+
+    key: str
+    name: str
+    kind: str  # cuda | rocm | mps
+    total_bytes: int | None
+    used_bytes: int | None
+    free_bytes: int | None
+    utilisation: float | None  # 0..1
+    temperature_c: float | None
+    power_w: float | None
+    power_limit_w: float | None
+    driver: str | None
+    processes: tuple[GpuProcess, ...]
+    usable: bool
+    problem: Reason | None = None
+
+
+@dataclass(frozen=True)
+class HardwareReport:
+    """The machine now. `reasons` say what is missing and what to do (i18n `hardware.<code>.message` and `.remedy`)."""
+
+    devices: tuple[Device, ...]
+    reasons: tuple[Reason, ...]
+    cpu_name: str
+    cpu_cores: int  # cores this process may use
+    cpu_utilisation: float | None  # 0..1
+    ram_total_bytes: int
+    ram_available_bytes: int
+    disk_total_bytes: int
+    disk_free_bytes: int
+    home: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that a run can start from. Unknown facts are None."""
+
+    name: str  # grammar of DESIGN 3: starter, path:DIR, hub:ORG/NAME
+    title: str
+    summary: str
+    parameters: int | None
+    size_bytes: int | None
+    licence: str | None
+    context: int | None  # longest sequence in tokens
+    architecture: str | None
+    on_disk: bool
+    gated: bool
+    fits: str | None  # yes | tight | no | None (unknown); rough
+    needed_bytes: int | None  # rough: weights, gradients, optimizer state and a margin
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class SampleInfo:
+    name: str
+    title: str
+    summary: str
+    goal: str  # style | facts | format
+    rows: int
+    heldout_rows: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """`problems`: dicts {row, column, code, facts}; words under `problem.<code>.message` and `.fix`."""
+
+    dataset: str
+    format: str
+    reason: Reason
+    rows: int
+    heldout_rows: int | None
+    problems: tuple[dict[str, Any], ...]
+    tokens: (
+        Mapping[str, Any] | None
+    )  # needs a model: total, learned, min, median, p95, max, truncated, histogram
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One row as the model will read it: pieces of text, each learned or not, in order."""
+
+    row: int
+    pieces: tuple[tuple[str, bool], ...]
+    tokens: int
+    learned: int
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan looked at before it starts: every value filled in, why, what is wrong, what it will take."""
+
+    plan: Mapping[str, Any]  # Plan.as_dict() with nothing left open
+    reasons: Mapping[str, Reason]  # by setting address, for every automatic choice
+    problems: tuple[dict[str, Any], ...]  # {code, key, facts}; empty: it can start
+    steps: int | None
+    rows: int | None
+    heldout_rows: int | None
+    needed_bytes: int | None  # rough
+    free_bytes: int | None  # on the chosen device
+    seconds: float | None  # from earlier runs on this machine, None if never run
+    command: str  # the same plan as a command line
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A row of the list of jobs (`runs list`)."""
+
+    run: str
+    kind: str
+    state: str
+    model: str | None
+    dataset: str | None
+    method: str | None
+    steps: int
+    steps_planned: int | None
+    loss: float | None
+    eval_loss: float | None
+    best_eval_loss: float | None
+    adapter: str | None  # folder of the finished adapter
+    peak_memory_bytes: int | None
+    tokens_per_second: float | None
+    seconds_left: float | None
+    created: float
+    started: float | None
+    ended: float | None
+    error: Mapping[str, Any] | None  # StudioError.as_dict() or {"code": "bug", "facts": {"log": path}}
+    answering: bool  # False: live but its heartbeat is old ("not answering"), or has no heartbeat yet
+    phase: str | None  # what it is doing: starting | downloading | loading | training | evaluating | saving
+    progress: float | None  # 0..1 within the phase (downloads) or of the steps
+    attempt: int
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    summary: RunSummary
+    plan: Mapping[str, Any]
+    reasons: Mapping[str, Reason]
+    folder: str
+    log: str  # path of the log file
+    checkpoints: tuple[int, ...]  # steps with a complete checkpoint, ascending
+    best_step: int | None
+    hashes: Mapping[str, str]  # base, dataset, tokenizer, template
+    events: tuple[dict[str, Any], ...]  # {seq, at, kind, body}, newest last, at most 200
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one run for a chart: at most 2,000 points, minima and maxima kept."""
+
+    run: str
+    name: str  # loss | eval_loss | lr | grad_norm | tokens_per_second | memory_bytes | step_seconds
+    steps: tuple[int, ...]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ChatDelta:
+    """A piece of one pane's streamed answer. `side` is `base` or `tuned`; `done` carries the facts at the end."""
+
+    side: str
+    text: str
+    done: bool = False
+    finish_reason: str | None = None  # stop | length
+    tokens: int | None = None
+    tokens_per_second: float | None = None
+    seconds_to_first: float | None = None
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One prompt for one or two panes. `run:ID` answers with its adapter; base panes use the same run's template."""
+
+    model: str
+    messages: Sequence[Mapping[str, str]]  # {role, content}
+    compare: bool = False
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+class Facade(Protocol):
+    """All that the screen and the command line may ask of the studio."""
+
+    home: Path
+
+    def hardware(self) -> HardwareReport: ...
+
+    def models(self) -> list[ModelInfo]: ...
+    def model(self, name: str) -> ModelInfo: ...
+
+    def samples(self) -> list[SampleInfo]: ...
+    def check(self, dataset: str, model: str | None = None) -> CheckReport: ...
+    def preview(
+        self, dataset: str, model: str, rows: int = 5, seq: int | None = None
+    ) -> list[PreviewRow]: ...
+    def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
+        """Keep rows typed by the person ({prompt, answer}) under the home; gives the dataset's name (a path)."""
+        ...
+
+    def save_upload(self, file: str) -> str:
+        """Copy a file the person picked into the home; gives the dataset's name (a path)."""
+        ...
+
+    def methods(self) -> list[dict[str, Any]]:
+        """`[{"id", "title", "summary", "params": [{"name", "type", "default", "help", "range", "title", "expert"}]}]`."""
+        ...
+
+    def settings(self, method: str = "lora") -> list[dict[str, Any]]:
+        """The common settings of every plan, as `methods()` gives params."""
+        ...
+
+    def draft(
+        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+    ) -> Draft:
+        """Never raises for a wrong setting: that is in `problems`. Milliseconds once model and data are known."""
+        ...
+
+    def start(
+        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+    ) -> str:
+        """Check everything, freeze the rows, queue the job, launch it if its device is free; gives the run's id."""
+        ...
+
+    def runs(self, kind: str = "train") -> list[RunSummary]:
+        """Newest first. kind `all` for every kind. Looking also settles the dead and claims the queue."""
+        ...
+
+    def run(self, run: str) -> RunDetail: ...
+    def version(self) -> int:
+        """Grows whenever any job, metric or event is written: live views redraw only when it moved."""
+        ...
+
+    def series(self, runs: Sequence[str], names: Sequence[str], max_points: int = 2000) -> list[Series]: ...
+    def log_tail(self, run: str, max_bytes: int = 20_000) -> str: ...
+    def pause(self, run: str) -> RunSummary: ...
+    def resume(self, run: str) -> RunSummary: ...
+    def stop(self, run: str) -> RunSummary: ...
+    def delete(self, run: str) -> None: ...
+    def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
+        """Yields the summary whenever it changed, until the run has ended (or waits, paused)."""
+        ...
+
+    def chat_models(self) -> list[str]:
+        """What the playground can answer with: `run:ID` of every run with an adapter, then models on disk."""
+        ...
+
+    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
+        """Stream the answers. Starts the chat engine for this base if none runs (seconds)."""
+        ...
+
+    def close(self) -> None:
+        """End what this process holds open (its chat engines, its connections). Jobs go on."""
+        ...

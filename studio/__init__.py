@@ -1,0 +1,1 @@
+"""The fine-tuning library: models, methods, objectives, data, memory, training, generation."""

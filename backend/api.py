@@ -1,7 +1,8 @@
 """What the facade promises to the screen and the command line: plain frozen dataclasses, JSON in and out.
 
-`Facade` is the protocol that `backend.facade.StudioFacade` fulfils and that tests of the screen replace by a fake.
-Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives as `StudioError`.
+`Facade` is the protocol that `backend.facade.StudioFacade` fulfils and that tests of the screen replace by
+a fake. Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives as
+`StudioError`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator. `key` is what `--device` takes. `usable` False: `problem` says why the studio can't use it."""
+    """One accelerator. `key` is what `--device` takes. Not `usable`: `problem` says why."""
 
     key: str
     name: str
@@ -52,7 +53,10 @@ class Device:
 
 @dataclass(frozen=True)
 class HardwareReport:
-    """The machine now. `reasons` say what is missing and what to do (i18n `hardware.<code>.message` and `.remedy`)."""
+    """The machine now.
+
+    `reasons` say what is missing and what to do (i18n `hardware.<code>.message` and `.remedy`).
+    """
 
     devices: tuple[Device, ...]
     reasons: tuple[Reason, ...]
@@ -190,7 +194,7 @@ class Series:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of one pane's streamed answer. `side` is `base` or `tuned`; `done` carries the facts at the end."""
+    """A piece of one pane's streamed answer. `side` is `base` or `tuned`; The one with `done` has the facts."""
 
     side: str
     text: str
@@ -203,7 +207,10 @@ class ChatDelta:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One prompt for one or two panes. `run:ID` answers with its adapter; base panes use the same run's template."""
+    """One prompt for one or two panes.
+
+    `run:ID` answers with its adapter; the base beside it uses the same run's template.
+    """
 
     model: str
     messages: Sequence[Mapping[str, str]]  # {role, content}
@@ -230,7 +237,7 @@ class Facade(Protocol):
         self, dataset: str, model: str, rows: int = 5, seq: int | None = None
     ) -> list[PreviewRow]: ...
     def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
-        """Keep rows typed by the person ({prompt, answer}) under the home; gives the dataset's name (a path)."""
+        """Keep rows that the person typed ({prompt, answer}); gives the dataset's name (a path)."""
         ...
 
     def save_upload(self, file: str) -> str:
@@ -238,7 +245,7 @@ class Facade(Protocol):
         ...
 
     def methods(self) -> list[dict[str, Any]]:
-        """`[{"id", "title", "summary", "params": [{"name", "type", "default", "help", "range", "title", "expert"}]}]`."""
+        """`[{"id", "title", "summary", "params": [ParamInfo.as_dict(), ...]}]`."""
         ...
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:
@@ -248,13 +255,13 @@ class Facade(Protocol):
     def draft(
         self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
     ) -> Draft:
-        """Never raises for a wrong setting: that is in `problems`. Milliseconds once model and data are known."""
+        """Never raises for a wrong setting: that is in `problems`."""
         ...
 
     def start(
         self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
     ) -> str:
-        """Check everything, freeze the rows, queue the job, launch it if its device is free; gives the run's id."""
+        """Check all, freeze the rows, queue the job, launch it if its device is free; gives its id."""
         ...
 
     def runs(self, kind: str = "train") -> list[RunSummary]:

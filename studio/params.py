@@ -1,7 +1,8 @@
-"""Settings as frozen dataclasses: one declaration drives the form, the command line, the checks, the saved plan and the docs.
+"""Settings as frozen dataclasses: one declaration drives form, command line, checks, saved plan and docs.
 
-A field is declared with `param(default, "help", low=..., high=..., choices=...)`. From the class alone come
-`describe` (what the form and `methods --json` show) and `parse` (text or JSON values in, instance and problems out).
+A field is declared with `param(default, "help", low=..., high=..., choices=...)`. From the class alone
+come `describe` (what the form and `methods --json` show) and `parse` (texts or JSON values in, instance and
+problems out).
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def _info(f: dataclasses.Field[Any], hint: Any) -> ParamInfo:
 def parse(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> tuple[T, list[Problem]]:
     """Build `cls` from JSON values or texts, and report every problem instead of stopping at the first.
 
-    Unknown keys are problems that name the known ones. A field with a problem keeps its default, so the instance is
-    always usable for showing. `prefix` goes before the key in a problem (`method.` for a method's params).
+    Unknown keys are problems that name the known ones. A field with a problem keeps its default, so
+    that the instance can always be shown. `prefix` goes before the key in a problem (`method.` for a method's params).
     """
     infos = {i.name: i for i in describe(cls)}
     good: dict[str, Any] = {}

@@ -8,20 +8,14 @@ a fake. Times are seconds since the epoch, sizes bytes, durations seconds. Whate
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from studio.errors import Reason
+
 STATES = ("queued", "running", "paused", "stopping", "done", "stopped", "failed", "interrupted")
 LIVE_STATES = ("running", "paused", "stopping")
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why something is so: a code whose words are in i18n under `reason.<code>`, and its facts."""
-
-    code: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

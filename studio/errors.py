@@ -37,6 +37,14 @@ class StudioError(Exception):
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why something is so: a code whose words are in i18n under `reason.<code>`, and its facts."""
+
+    code: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Problem:
     """One thing wrong with a plan: `key` is the setting it is about (None: the plan as a whole)."""
 

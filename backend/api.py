@@ -1,8 +1,8 @@
 """What the facade promises to the screen and the command line: plain frozen dataclasses, JSON in and out.
 
 `Facade` is the protocol that `backend.facade.StudioFacade` fulfils and that tests of the screen replace by
-a fake. Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives as
-`StudioError`.
+a fake. Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives
+as `StudioError`.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Series:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of one pane's streamed answer. `side` is `base` or `tuned`; The one with `done` has the facts."""
+    """A piece of one pane's streamed answer. `side`: `base` or `tuned`. The last one carries the facts."""
 
     side: str
     text: str

@@ -102,7 +102,8 @@ def parse(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> tuple[T,
     """Build `cls` from JSON values or texts, and report every problem instead of stopping at the first.
 
     Unknown keys are problems that name the known ones. A field with a problem keeps its default, so
-    that the instance can always be shown. `prefix` goes before the key in a problem (`method.` for a method's params).
+    that the instance can always be shown. `prefix` goes before the key in a problem
+    (`method.` for a method's params).
     """
     infos = {i.name: i for i in describe(cls)}
     good: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """A plan: everything a training run needs to know, typed, checked together, saved as JSON.
 
-A request is what a person gives: model, dataset, method, objective and a flat mapping of settings. A setting is
-addressed by its name if only one params dataclass has it, else as `method.rank`, `objective.beta`,
+A request is what a person gives: model, dataset, method, objective and a flat mapping of settings. A setting
+is addressed by its name if only one params dataclass has it, else as `method.rank`, `objective.beta`,
 `optimizer.momentum`. What is left out stays None here; `studio.defaults.resolve` chooses it and says why.
 """
 

@@ -1,0 +1,88 @@
+"""Tuning methods: one file each, found by walking this package (`studio.plan.methods`).
+
+A method's file holds a frozen params dataclass and one `EXTENSION = Method(...)`. Its torch part is named by
+a string and follows `studio.train.tuner.Tuner`, so that listing the methods imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Serving = Literal["batched", "switched", "own_copy"]
+
+
+class Dimensions(Protocol):
+    """The sizes of a decoder-only model that memory terms are computed from."""
+
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def intermediate(self) -> int: ...
+    @property
+    def vocab(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class MethodMemory:
+    """What a method adds to the memory of its base model.
+
+    `trainable` are the shapes of the tensors that get gradients and optimizer state (repeated ones listed as
+    often as they occur); `trained_bytes` is what those tensors themselves occupy.
+    """
+
+    trainable: tuple[tuple[int, ...], ...]
+    trained_bytes: int
+
+    @property
+    def trainable_params(self) -> int:
+        total = 0
+        for shape in self.trainable:
+            size = 1
+            for side in shape:
+                size *= side
+            total += size
+        return total
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to tune a model.
+
+    A capability is a value, or a function of the method's params where it depends on them. `serving` says
+    how the chat engine can hold the result: `batched` (rows of one batch may use different ones), `switched`
+    (one at a time on a shared base) or `own_copy` (needs a base of its own). `memory(dimensions, params,
+    settings)` gives the method's terms for the estimate.
+    """
+
+    id: str
+    title: str
+    summary: str
+    params: type
+    torch: str
+    memory: Callable[[Dimensions, Any, Any], MethodMemory]
+    quantised_base: bool | Callable[[Any], bool]
+    mergeable: bool | Callable[[Any], bool]
+    trains_base: bool | Callable[[Any], bool]
+    rewrites_base: bool | Callable[[Any], bool]
+    serving: Serving
+
+    def capable(self, capability: str, params: Any) -> bool:
+        """The value of a capability under these params."""
+        value = getattr(self, capability)
+        return bool(value(params) if callable(value) else value)
+
+
+def trained_itemsize(settings: Any) -> int:
+    """Bytes per trained number: 16 bit only where the plan asks for it."""
+    dtype = settings.adapter_dtype or ("bf16" if settings.precision == "bf16" else "fp32")
+    return 2 if dtype == "bf16" else 4

@@ -1,0 +1,253 @@
+"""What a model's config.json says of its sizes, read in plain Python.
+
+Parameter counts are exact for the families in `_FAMILIES` (tests compare them with transformers on torch's
+meta device). For any other family the count comes from the headers of its safetensors files, if it has any.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Sizes of a decoder-only model (of the text tower, where there are several). Unknown is None.
+
+    `context` is the longest sequence in tokens; `tied` says that the head shares the embedding's weight;
+    `parameters` counts a shared weight once; `dtype` is the number format of the saved weights.
+    """
+
+    model_type: str
+    architecture: str | None
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    context: int | None
+    tied: bool
+    parameters: int | None
+    dtype: str | None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per saved weight; 16 bit where the config does not say."""
+        return 4 if self.dtype in ("float32", "float64") else 2
+
+
+def _gated_mlp_decoder(
+    c: Mapping[str, Any], f: ModelFacts, *, qkv_bias: bool, norms: int, head_norms: int
+) -> int:
+    """Embedding, per layer attention with grouped keys and a gated MLP, final norm, head.
+
+    `norms` are the vectors of hidden size per layer, `head_norms` those of head size (on queries and keys).
+    """
+    query, keyed = f.heads * f.head_dim, f.kv_heads * f.head_dim
+    attention = f.hidden * (query + 2 * keyed) + query * f.hidden
+    if c.get("attention_bias"):
+        attention += query + 2 * keyed + f.hidden
+    elif qkv_bias:
+        attention += query + 2 * keyed
+    mlp = 3 * f.hidden * f.intermediate
+    if c.get("mlp_bias"):
+        mlp += 2 * f.intermediate + f.hidden
+    layer = attention + mlp + norms * f.hidden + head_norms * f.head_dim
+    head = 0 if f.tied else f.vocab * f.hidden
+    return f.vocab * f.hidden + f.layers * layer + f.hidden + head
+
+
+def _plain(c: Mapping[str, Any], f: ModelFacts) -> int:
+    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=2, head_norms=0)
+
+
+def _qwen2(c: Mapping[str, Any], f: ModelFacts) -> int:
+    return _gated_mlp_decoder(c, f, qkv_bias=True, norms=2, head_norms=0)
+
+
+def _qwen3(c: Mapping[str, Any], f: ModelFacts) -> int:
+    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=2, head_norms=2)
+
+
+def _gemma2(c: Mapping[str, Any], f: ModelFacts) -> int:
+    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=4, head_norms=0)
+
+
+def _gemma3(c: Mapping[str, Any], f: ModelFacts) -> int:
+    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=4, head_norms=2)
+
+
+def _gpt2(c: Mapping[str, Any], f: ModelFacts) -> int:  # noqa: ARG001
+    """Learned positions, biases everywhere, layer norms with scale and shift, MLP of two matrices."""
+    attention = f.hidden * 3 * f.hidden + 3 * f.hidden + f.hidden * f.hidden + f.hidden
+    mlp = 2 * f.hidden * f.intermediate + f.intermediate + f.hidden
+    head = 0 if f.tied else f.vocab * f.hidden
+    tables = (f.vocab + (f.context or 0)) * f.hidden
+    return tables + f.layers * (attention + mlp + 4 * f.hidden) + 2 * f.hidden + head
+
+
+@dataclass(frozen=True)
+class _Family:
+    """`defaults` stand for what a config.json may leave out; they are transformers' own."""
+
+    count: Callable[[Mapping[str, Any], ModelFacts], int]
+    defaults: Mapping[str, Any]
+
+
+def _defaults(
+    vocab: int,
+    hidden: int,
+    intermediate: int,
+    layers: int,
+    heads: int,
+    kv_heads: int | None,
+    head_dim: int | None,
+    context: int,
+    tied: bool,
+) -> dict[str, Any]:
+    return {
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": tied,
+    }
+
+
+_FAMILIES: dict[str, _Family] = {
+    "llama": _Family(_plain, _defaults(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
+    "mistral": _Family(_plain, _defaults(32000, 4096, 14336, 32, 32, 8, None, 131072, False)),
+    "qwen2": _Family(_qwen2, _defaults(151936, 4096, 22016, 32, 32, 32, None, 32768, False)),
+    "qwen3": _Family(_qwen3, _defaults(151936, 4096, 22016, 32, 32, 32, 128, 32768, False)),
+    "gemma2": _Family(_gemma2, _defaults(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
+    "gemma3_text": _Family(_gemma3, _defaults(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
+    "phi3": _Family(_plain, _defaults(32064, 3072, 8192, 32, 32, None, None, 4096, False)),
+    "gpt2": _Family(_gpt2, _defaults(50257, 768, 0, 12, 12, None, None, 1024, True)),
+}
+_GPT2_NAMES = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_positions": "max_position_embeddings",
+    "n_inner": "intermediate_size",
+}
+_NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+def read_config(where: Path) -> ModelFacts:
+    """The facts of a model folder, or of a config.json itself.
+
+    Raises StudioError `model_config_missing`, `model_config_broken` (not JSON, or not an object) or
+    `model_config_incomplete` (an unknown family that leaves out a size; the facts name it).
+    """
+    file = where / "config.json" if where.is_dir() else where
+    config = load_config(file)
+    facts = facts_of(config, str(file))
+    if facts.parameters is None and "quantization_config" not in config and where.is_dir():
+        counted = _count_in_headers(where)
+        return _with_parameters(facts, counted)
+    return facts
+
+
+def load_config(file: Path) -> dict[str, Any]:
+    """The JSON object in a config.json; errors as for `read_config`."""
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudioError("model_config_missing", path=str(file)) from None
+    except (ValueError, OSError) as error:
+        raise StudioError("model_config_broken", path=str(file), detail=str(error)) from None
+    if not isinstance(body, dict):
+        raise StudioError("model_config_broken", path=str(file), detail=f"holds a {type(body).__name__}")
+    return body
+
+
+def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFacts:
+    """The facts of a parsed config.json; `where` names it in errors."""
+    text = text_config(config)
+    model_type = str(text.get("model_type", config.get("model_type", "")))
+    names = _GPT2_NAMES if model_type == "gpt2" else {}
+    family = _FAMILIES.get(model_type)
+    values: dict[str, Any] = dict(family.defaults) if family else {}
+    values |= {names.get(k, k): v for k, v in text.items() if v is not None}
+    missing = [key for key in _NEEDED if not isinstance(values.get(key), int)]
+    if missing:
+        raise StudioError("model_config_incomplete", path=where, missing=missing, model_type=model_type)
+    hidden, heads = values["hidden_size"], values["num_attention_heads"]
+    architectures = config.get("architectures") or [None]
+    facts = ModelFacts(
+        model_type=model_type,
+        architecture=architectures[0],
+        hidden=hidden,
+        layers=values["num_hidden_layers"],
+        heads=heads,
+        kv_heads=values.get("num_key_value_heads") or heads,
+        head_dim=values.get("head_dim") or hidden // heads,
+        intermediate=values.get("intermediate_size") or 4 * hidden,
+        vocab=values["vocab_size"],
+        context=values.get("max_position_embeddings"),
+        tied=_tied(config, values),
+        parameters=None,
+        dtype=next(
+            (part[k] for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), None
+        ),
+    )
+    return _with_parameters(facts, family.count(values, facts)) if family else facts
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config that describes the text tower: the whole, unless it is a multimodal model's."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def known_families() -> tuple[str, ...]:
+    """Model types whose parameter count is exact."""
+    return tuple(_FAMILIES)
+
+
+def _tied(config: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    # A multimodal config may say it on the outside only.
+    return bool(config.get("tie_word_embeddings", values.get("tie_word_embeddings", True)))
+
+
+def _with_parameters(facts: ModelFacts, parameters: int | None) -> ModelFacts:
+    return dataclasses.replace(facts, parameters=parameters)
+
+
+def _count_in_headers(folder: Path) -> int | None:
+    """Numbers in a folder's safetensors files, from their headers alone; None if there are none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return None
+    return sum(prod(shape) for file in files for shape in read_shapes(file).values())
+
+
+def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors in a safetensors file by name.
+
+    The file starts with the header's length (8 bytes, little endian) and the header, a JSON object
+    (https://github.com/huggingface/safetensors#format). Raises StudioError `weights_unreadable`.
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= 100_000_000:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise StudioError("weights_unreadable", path=str(file), detail=str(error)) from None

@@ -1,0 +1,150 @@
+"""The only place that knows architectures: where a model keeps its parts, and how hidden states become
+logits.
+
+A family is one line of data in `FAMILIES`, keyed by the `model_type` of the configuration. Loss, methods,
+memory and merging ask an `Anatomy` instead of looking at the model. Parts are looked up by path each time,
+since a method may have replaced them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from studio.errors import StudioError
+from studio.registry import load_part
+
+
+@dataclass(frozen=True)
+class Family:
+    """Paths from the language model's root to its parts, and what happens to the logits.
+
+    `multiply` and `divide` name the configuration's factor on the logits, `softcap` the bound of
+    `cap * tanh(logits / cap)`. `router_loss` is the model code's balancing loss for mixtures of experts.
+    """
+
+    decoder: str = "model"
+    embeddings: str = "embed_tokens"
+    layers: str = "layers"
+    norm: str = "norm"
+    head: str = "lm_head"
+    multiply: str | None = None
+    divide: str | None = None
+    softcap: str | None = None
+    router_loss: str | None = None
+
+
+_LLAMA = Family()
+_GEMMA = Family(softcap="final_logit_softcapping")
+
+FAMILIES: dict[str, Family] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "phi3": _LLAMA,
+    "gemma2": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "gemma3": Family(decoder="model.language_model", softcap="final_logit_softcapping"),
+    "gpt2": Family(decoder="transformer", embeddings="wte", layers="h", norm="ln_f"),
+    "cohere": Family(multiply="logit_scale"),
+    "granite": Family(divide="logits_scaling"),
+    "mixtral": Family(router_loss="transformers.models.mixtral.modeling_mixtral:load_balancing_loss_func"),
+}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Final hidden states (B, S, H), after the last norm, and the routers' logits of each layer where there
+    are experts."""
+
+    states: Tensor
+    router_logits: tuple[Tensor, ...] | None = None
+
+
+class Anatomy:
+    """A causal language model of a known family, taken apart by name.
+
+    `model` is the model as transformers made it. Methods change it in place, so an anatomy stays right.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Raises StudioError `architecture_unknown` for a model of a family that is not in `FAMILIES`."""
+        config = cast(Any, model).config
+        if config.model_type not in FAMILIES:
+            raise StudioError("architecture_unknown", architecture=config.model_type, known=sorted(FAMILIES))
+        self.model = model
+        self.family = FAMILIES[config.model_type]
+        self.config: Any = config.get_text_config()
+        self._balance = load_part(self.family.router_loss) if self.family.router_loss else None
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The text tower: token ids in, hidden states out."""
+        return self.model.get_submodule(self.family.decoder)
+
+    @property
+    def embeddings(self) -> nn.Module:
+        return self.decoder.get_submodule(self.family.embeddings)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return cast(nn.ModuleList, self.decoder.get_submodule(self.family.layers))
+
+    @property
+    def norm(self) -> nn.Module:
+        return self.decoder.get_submodule(self.family.norm)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.get_submodule(self.family.head)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Hidden:
+        """Final hidden states of `input_ids` (B, S).
+
+        Rows padded on the right need no mask: no real token looks at what comes after it. Only the routers'
+        loss counts padding, so a mixture of experts gets the mask.
+        """
+        if self._balance is None:
+            return Hidden(self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state)
+        routed = self.decoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            use_cache=False,
+            output_router_logits=True,
+        )
+        return Hidden(routed.last_hidden_state, routed.router_logits)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Next-token logits (..., V) of final hidden states (..., H), in the head's dtype."""
+        logits: Tensor = self.head(states)
+        if self.family.multiply:
+            logits = logits * getattr(self.config, self.family.multiply)
+        if self.family.divide:
+            logits = logits / getattr(self.config, self.family.divide)
+        cap = getattr(self.config, self.family.softcap) if self.family.softcap else None
+        return cap * torch.tanh(logits / cap) if cap else logits
+
+    def auxiliary_loss(self, hidden: Hidden, attention_mask: Tensor | None) -> Tensor | None:
+        """The routers' balancing loss, scaled as the configuration says; None without experts."""
+        if self._balance is None:
+            return None
+        loss = self._balance(
+            hidden.router_logits,
+            self.config.num_local_experts,
+            self.config.num_experts_per_tok,
+            attention_mask,
+        )
+        return cast(Tensor, self.config.router_aux_loss_coef * loss)
+
+    def linears(self) -> Iterator[tuple[str, nn.Module]]:
+        """(path from the model's root, module) of each linear layer inside the decoder layers."""
+        prefix = f"{self.family.decoder}.{self.family.layers}"
+        for name, module in self.layers.named_modules():
+            if isinstance(module, (nn.Linear, Conv1D)):
+                yield f"{prefix}.{name}", module

@@ -1,0 +1,1 @@
+"""Training: methods and objectives at work, the loop, checkpoints. `studio.train.run.train` is the way in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,15 @@ _MAY_FOLLOW = {
 }
 
 
+_TOOLS_INTRODUCTION = (
+    "You can call these tools. To call one, write a JSON object with its name and arguments.\n"
+)
+
+
 @dataclass(frozen=True)
 class Turn:
-    """A message, and whether the file itself wants it left out of the loss (`weight: 0`, as hosted tuning has it)."""
+    """A message, and whether the file itself wants it left out of the loss (`weight: 0`, as hosted tuning has
+    it)."""
 
     message: Message
     excluded: bool = False
@@ -94,10 +101,8 @@ def _call_text(call: Any, column: str) -> str:
         raise RowError("wrong_type", column, found=type(call).__name__, expected="tool call")
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
-        try:
+        with suppress(ValueError, RecursionError):  # not JSON: the text itself is what the model is to write
             arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            pass  # not JSON: the text itself is what the model is to write
     return json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
 
 
@@ -106,7 +111,8 @@ def turns_of(value: Any, column: str) -> list[Turn]:
 
 
 def with_system(turns: Sequence[Turn], system: str, tools: Any) -> list[Turn]:
-    """Put a system text and tool descriptions in front; tools become text, since text is the only kind of content."""
+    """Put a system text and tool descriptions in front; tools become text, since text is the only kind of
+    content."""
     texts = [system] if system.strip() else []
     rest = list(turns)
     if rest and rest[0].message.role == "system":
@@ -114,9 +120,7 @@ def with_system(turns: Sequence[Turn], system: str, tools: Any) -> list[Turn]:
     if tools:
         listed = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         if listed.strip() not in ("", "[]"):
-            texts.append(
-                "You can call these tools. To call one, write a JSON object with its name and arguments.\n" + listed
-            )
+            texts.append(_TOOLS_INTRODUCTION + listed)
     return [Turn(Message.of("system", "\n\n".join(texts))), *rest] if texts else rest
 
 
@@ -137,5 +141,7 @@ def check_order(messages: Sequence[Message], column: str) -> None:
 
 def without_open_end(turns: Sequence[Turn]) -> list[Turn]:
     """Drop what follows the last answer: nothing is learned from a question that is not answered."""
-    last = max((i for i, turn in enumerate(turns) if turn.message.role == "assistant"), default=len(turns) - 1)
+    last = max(
+        (i for i, turn in enumerate(turns) if turn.message.role == "assistant"), default=len(turns) - 1
+    )
     return list(turns[: last + 1])

@@ -17,8 +17,8 @@ _WRAPPERS = {"data", "rows", "train", "examples", "samples", "items", "records",
 
 
 class JsonFile:
-    """`.json`, `.jsonl` and any other text that begins like JSON. The content decides, not the name: JSON lines
-    are often called `.json`."""
+    """`.json`, `.jsonl` and any other text that begins like JSON. The content decides, not the name: JSON
+    lines are often called `.json`."""
 
     suffixes = (".json", ".jsonl", ".ndjson")
 
@@ -36,8 +36,8 @@ class JsonFile:
 
 
 def _parse(text: str) -> Any:
-    """`json.loads`, with its three ways to fail told as one: `ValueError` is also raised for absurdly long numbers,
-    `RecursionError` for absurdly deep nesting."""
+    """`json.loads`, with its three ways to fail told as one: `ValueError` is also raised for absurdly long
+    numbers, `RecursionError` for absurdly deep nesting."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -66,8 +66,9 @@ def _read_array(path: Path, text: str, start: int) -> Records:
 
 
 def _salvage_array(path: Path, text: str, start: int) -> Records:
-    """Read an array element by element. After a broken element the next one is found only where elements begin on
-    lines of their own with the same indent; anything less sure ends the reading with the place of the break."""
+    """Read an array element by element. After a broken element the next one is found only where elements
+    begin on lines of their own with the same indent; anything less sure ends the reading with the place of
+    the break."""
     first = re.compile(r"\s*").match(text, start + 1)
     at = first.end() if first else start + 1
     indent = text[text.rfind("\n", 0, at) + 1 : at]

@@ -11,9 +11,8 @@ from typing import Any
 class Problem:
     """One thing wrong with a dataset. Words: i18n `problem.<code>.message` and `.fix`.
 
-    `row` counts from 1 (None: the file as a whole); in line-based files it is the line's number, so that an editor
-    finds it. `skipped` says that the row is left out of the training.
-    """
+    `row` counts from 1 (None: the file as a whole); in line-based files it is the line's number, so that an
+    editor finds it. `skipped` says that the row is left out of the training."""
 
     code: str
     row: int | None = None

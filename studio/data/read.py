@@ -1,9 +1,8 @@
 """A file or folder of any usual format -> rows in the internal form, with everything that is odd about them.
 
-What is wrong with single rows is collected as problems and costs those rows only; a StudioError ends the reading:
-`data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `data_broken` (row, line, column, detail),
-`data_format_unknown` (columns).
-"""
+What is wrong with single rows is collected as problems and costs those rows only; a StudioError ends the
+reading: `data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `data_broken` (row, line,
+column, detail), `data_format_unknown` (columns)."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from studio.data.json_file import JsonFile
 from studio.data.problems import Problem, RowError
@@ -24,6 +23,26 @@ from studio.errors import Reason, StudioError
 
 LARGE_CHARACTERS = 200_000
 _REFUSED = ((b"PK\x03\x04", "zip"), (b"\x1f\x8b", "gzip"), (b"\x80\x04", "pickle"), (b"%PDF", "pdf"))
+_DATA_SUFFIXES = {
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".pq",
+    ".arrow",
+    ".feather",
+    ".txt",
+}
+# Files beside the data in folders of ours and of the `datasets` library.
+_DESCRIPTIONS = {
+    "sample.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+}
 _HELDOUT_STEMS = ("heldout", "held_out", "validation", "valid", "val", "test", "eval", "dev")
 
 
@@ -51,7 +70,8 @@ class Dataset:
     rows_read: int
 
     def require(self, stream: str = "text") -> None:
-        """Raise StudioError unless there are rows with that stream: `data_no_usable_rows`, `stream_missing`."""
+        """Raise StudioError unless there are rows with that stream: `data_no_usable_rows`,
+        `stream_missing`."""
         if not self.rows:
             first = self.problems[0] if self.problems else None
             raise StudioError(
@@ -97,14 +117,10 @@ def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
         heldout = heldout if train else []
         same_kind = len({f.suffix for f in train}) == 1 and len({by_stem[f] for f in train}) == 1
         if not same_kind:
-            raise StudioError("data_folder_unclear", path=str(folder), files=", ".join(f.name for f in train[:8]))
+            raise StudioError(
+                "data_folder_unclear", path=str(folder), files=", ".join(f.name for f in train[:8])
+            )
     return train, heldout
-
-
-_DATA_SUFFIXES = (
-    ".json .jsonl .ndjson .csv .tsv .parquet .pq .arrow .feather .txt".split()
-)  # other files of a folder (README, licence) are no data
-_DESCRIPTIONS = {"sample.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 
 def _read_files(paths: Sequence[Path]) -> list[Records]:
@@ -136,7 +152,7 @@ def _detect(path: Path, parts: Sequence[Records]) -> tuple[Shape, Reason]:
     """The first shape that claims the columns which at least half of the first 1,000 rows have."""
     looked_at = [_lowered(v) for part in parts for _, v in part.rows[:1000] if isinstance(v, dict)]
     if not looked_at:
-        _raise_no_records(path, parts)
+        _raise_no_records(path, parts[0])
     present = Counter(name for record in looked_at for name in record)
     samples: dict[str, Any] = {}
     for record in looked_at:
@@ -151,19 +167,26 @@ def _detect(path: Path, parts: Sequence[Records]) -> tuple[Shape, Reason]:
     raise StudioError("data_format_unknown", path=str(path), columns=", ".join(columns) or ", ".join(present))
 
 
-def _raise_no_records(path: Path, parts: Sequence[Records]) -> None:
+def _raise_no_records(path: Path, records: Records) -> NoReturn:
     """No row is an object with columns: say what the first one is, or what broke it."""
-    for part in parts:
-        if part.rows:
-            number, value = part.rows[0]
-            detail = f"found {type(value).__name__} instead of an object with columns"
-            raise StudioError("data_broken", path=str(path), row=number, line=None, column=None, detail=detail)
-        first = part.problems[0]
-        line, detail = first.facts.get("line"), first.facts.get("detail", first.code)
-        raise StudioError("data_broken", path=str(path), row=first.row, line=line, column=None, detail=detail)
+    if records.rows:
+        row, value = records.rows[0]
+        facts = {"detail": f"found {type(value).__name__} instead of an object with columns"}
+    else:
+        row, facts = records.problems[0].row or 1, dict(records.problems[0].facts)
+    raise StudioError(
+        "data_broken",
+        path=str(path),
+        row=row,
+        line=facts.get("line"),
+        column=facts.get("position"),
+        detail=facts.get("detail"),
+    )
 
 
-def _convert(shape: Shape, files: Sequence[Path], parts: Sequence[Records]) -> tuple[list[Row], list[Problem]]:
+def _convert(
+    shape: Shape, files: Sequence[Path], parts: Sequence[Records]
+) -> tuple[list[Row], list[Problem]]:
     rows: list[Row] = []
     problems: list[Problem] = []
     seen: dict[str, tuple[int, int]] = {}  # content hash -> (row it first stood in, times)
@@ -188,7 +211,9 @@ def _finish(
     content: Content, number: int, file: Path, seen: dict[str, tuple[int, int]]
 ) -> tuple[Row, list[Problem]]:
     """Give a row its id (from its content, so that it survives reordering) and note what is odd about it."""
-    codes: list[tuple[str, str | None, dict[str, Any]]] = [(code, column, {}) for code, column in content.notes]
+    codes: list[tuple[str, str | None, dict[str, Any]]] = [
+        (code, column, {}) for code, column in content.notes
+    ]
     row = Row("", content.streams, content.labels, f"{file.name}:{number}")
     try:
         digest = content_hash(row)

@@ -1,8 +1,7 @@
 """The one internal form of a training row, and the frozen `rows.jsonl` file of a run.
 
-Every file format is turned into it, and everything behind it (renderer, objectives, worker) reads nothing else.
-A message's content is a tuple of typed parts; text is the only kind today.
-"""
+Every file format is turned into it, and everything behind it (renderer, objectives, worker) reads nothing
+else. A message's content is a tuple of typed parts; text is the only kind today."""
 
 from __future__ import annotations
 
@@ -63,7 +62,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One training example. `streams`: `text` for sft, `chosen` and `rejected` for pairs, `completion` for KTO."""
+    """One training example. `streams`: `text` for sft, `chosen` and `rejected` for pairs, `completion` for
+    KTO."""
 
     id: str
     streams: Mapping[str, Stream]
@@ -74,7 +74,9 @@ class Row:
     def prompt_key(self) -> str:
         """Text that is equal for rows that ask the same; empty where a row has no prompt (plain text)."""
         stream = next(iter(self.streams.values()))
-        return json.dumps([[m.role, m.text] for m in stream.prompt], ensure_ascii=False) if stream.prompt else ""
+        return (
+            json.dumps([[m.role, m.text] for m in stream.prompt], ensure_ascii=False) if stream.prompt else ""
+        )
 
 
 def _stream_to_json(stream: Stream) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def _value(record: Record, column: str) -> Any:
 
 
 def _stream(turns: Sequence[Turn], column: str, first_learned: int = 0) -> Stream:
-    """A stream that learns every answer from message `first_learned` on, checked for order and empty answers."""
+    """A stream that learns every answer from message `first_learned` on, checked for order and empty
+    answers."""
     messages = tuple(turn.message for turn in turns)
     check_order(messages, column)
     learned = tuple(
@@ -127,7 +128,9 @@ class Preference:
         shared = _shared(chosen, rejected)
         if shared == len(chosen) == len(rejected):
             raise RowError("pair_equal", "rejected")
-        if before and chosen[: len(before)] == before:  # the prompt is told twice, in its column and in the pair
+        if (
+            before and chosen[: len(before)] == before
+        ):  # the prompt is told twice, in its column and in the pair
             before = []
         before = with_system(before, text_of(record.get("system"), "system"), None)
         first = len(before) + shared
@@ -179,7 +182,8 @@ def _truth(value: Any) -> bool | None:
 
 
 class Messages:
-    """Chats: a list of `{"role", "content"}` (OpenAI) or `{"from", "value"}` (ShareGPT), with or without tools."""
+    """Chats: a list of `{"role", "content"}` (OpenAI) or `{"from", "value"}` (ShareGPT), with or without
+    tools."""
 
     id = "messages"
     marks = ("role", "content")
@@ -249,7 +253,10 @@ def _history(value: Any) -> list[Turn]:
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowError("wrong_type", "history", found=type(pair).__name__, expected="pair")
-        turns += [Turn(Message.of("user", text_of(pair[0], "history"))), _answer(text_of(pair[1], "history"), "history")]
+        turns += [
+            Turn(Message.of("user", text_of(pair[0], "history"))),
+            _answer(text_of(pair[1], "history"), "history"),
+        ]
     return turns
 
 

@@ -1,4 +1,5 @@
-"""Which rows are held out of the training to measure it: decided by content, so the same rows on every machine."""
+"""Which rows are held out of the training to measure it: decided by content, so the same rows on every
+machine."""
 
 from __future__ import annotations
 
@@ -25,12 +26,11 @@ class Split:
 
 
 def split_heldout(rows: Sequence[Row], own_heldout: Sequence[Row] | None = None) -> Split:
-    """The part that the dataset brings; else the rows whose prompt's hash falls in the lowest 10%, topped up in
-    hash order to 8; under 40 rows none.
+    """The part that the dataset brings; else the rows whose prompt's hash falls in the lowest 10%, topped up
+    in hash order to 8; under 40 rows none.
 
-    Rows with the same prompt stay on the same side. A prompt that more than a tenth of the rows share is never held
-    out, since that would take most of what there is to learn.
-    """
+    Rows with the same prompt stay on the same side. A prompt that more than a tenth of the rows share is
+    never held out, since that would take most of what there is to learn."""
     rows = list(rows)
     if own_heldout:
         return Split(rows, list(own_heldout), Reason("heldout_own", {"rows": len(own_heldout)}))

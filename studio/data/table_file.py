@@ -18,7 +18,8 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses cells o
 
 
 class CsvFile:
-    """`.csv` and `.tsv` with a header line; the separator is the one that splits the header into most columns."""
+    """`.csv` and `.tsv` with a header line; the separator is the one that splits the header into most
+    columns."""
 
     suffixes = (".csv", ".tsv")
 

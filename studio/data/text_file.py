@@ -9,13 +9,15 @@ from studio.data.encoding import read_text
 from studio.data.records import Records
 
 PIECE_CHARACTERS = 2000
-"""Longest piece: some 500 tokens, so that nothing of a long article falls off the end of a training sequence."""
+"""Longest piece: some 500 tokens, so that nothing of a long article falls off the end of a training
+sequence."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+|(?<=[.!?])(?=[A-Z])")
 
 
 class TextFile:
-    """Text of any name: paragraphs parted by empty lines, or lines where there are none; long ones in pieces."""
+    """Text of any name: paragraphs parted by empty lines, or lines where there are none; long ones in
+    pieces."""
 
     def claims(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - one protocol for all readers
         return True

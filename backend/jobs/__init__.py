@@ -1,0 +1,1 @@
+"""Jobs: every long piece of work, its states, its process, its queue."""

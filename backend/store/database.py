@@ -1,0 +1,99 @@
+"""The file and its connections: one per thread, WAL, explicit transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backend.store.migrations import migrate
+from studio.errors import StudioError
+
+BUSY_SECONDS = 10.0
+
+
+class Store:
+    """The open store. Threads share the object; each gets a connection of its own."""
+
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = _connect(self.path, self._busy_seconds)
+            self._local.connection = found
+            with self._lock:
+                self._open.append(found)
+        return found
+
+    def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def value(self, sql: str, *values: Any) -> Any:
+        """First column of the first row, None without rows."""
+        row = self.connection.execute(sql, values).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One `BEGIN IMMEDIATE` transaction; an exception rolls it back.
+
+        Raises `sqlite3.OperationalError` if another writer holds the file for longer than the busy timeout.
+        """
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+        self._local = threading.local()
+
+
+def open_store(
+    path: Path, worker_lives: Callable[[sqlite3.Connection], bool], busy_seconds: float = BUSY_SECONDS
+) -> Store:
+    """Open the file, make it if it is missing, bring its schema up to date.
+
+    Raises `StudioError`: `store_unreadable` (path, detail) for a file that is no store; those of `migrate`.
+    """
+    store = Store(path, busy_seconds)
+    try:
+        migrate(store.connection, path, worker_lives)
+    except sqlite3.DatabaseError as error:
+        store.close()
+        raise StudioError("store_unreadable", path=str(path), detail=str(error)) from error
+    except StudioError:
+        store.close()
+        raise
+    return store
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    # isolation_level None: transactions begin where the code says so, nowhere else.
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection

@@ -1,0 +1,66 @@
+"""Rows of key/value caches put together and taken apart, left padded.
+
+A batch's cache is a transformers `DynamicCache`; `total` is its length in positions, padding included. Row
+b's own positions are the last ones. A layer with a sliding window keeps only the last `window - 1` positions
+of `total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+
+def empty(model: Any) -> DynamicCache:
+    """A cache for `model`, with sliding layers where the model has them."""
+    return DynamicCache(config=model.config)
+
+
+def can_join(cache: DynamicCache) -> bool:
+    """Whether rows of such a cache can be put together: plain and sliding attention layers, no recurrent
+    state.
+    """
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def join(cache: Any, other: Any) -> None:
+    """Append the rows of `other` to `cache` in place; the shorter of the two is padded with zeros on the
+    left.
+    """
+    total = max(cache.get_seq_length(), other.get_seq_length())
+    for layer, more in zip(cache.layers, other.layers, strict=True):
+        _resize(layer, total)
+        _resize(more, total)
+        layer.keys = torch.cat([layer.keys, more.keys])
+        layer.values = torch.cat([layer.values, more.values])
+
+
+def keep(cache: Any, rows: Sequence[int], total: int) -> None:
+    """Keep these rows in place, in this order, and their last `total` positions."""
+    for layer in cache.layers:
+        index = torch.tensor(rows, device=layer.keys.device)
+        layer.keys = layer.keys.index_select(0, index)
+        layer.values = layer.values.index_select(0, index)
+        _resize(layer, total)
+
+
+def _resize(layer: Any, total: int) -> None:
+    kept = total
+    if isinstance(layer, DynamicSlidingWindowLayer):
+        kept = min(total, layer.sliding_window - 1)
+        layer.cumulative_length = total
+    layer.keys = _last(layer.keys, kept)
+    layer.values = _last(layer.values, kept)
+
+
+def _last(states: Tensor, length: int) -> Tensor:
+    """(B, H, T, D) -> (B, H, length, D): cut or zero padded on the left."""
+    missing = length - states.shape[-2]
+    if missing <= 0:
+        return states[..., -missing:, :]
+    return torch.nn.functional.pad(states, (0, 0, missing, 0))

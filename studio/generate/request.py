@@ -1,0 +1,58 @@
+"""What one row of a decode batch is asked for, and what comes back. Plain data, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from studio.errors import StudioError
+
+BASE = "__base__"
+"""The adapter name of rows that the untouched base answers (PEFT's own word for it)."""
+
+Finish = Literal["stop", "length", "failed"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn from the logits.
+
+    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 keep every token. `repetition_penalty` divides positive
+    and multiplies negative logits of tokens that stand in prompt or answer (Keskar et al. 2019, arXiv
+    1909.05858). `seed` None draws a fresh one.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row: the prompt's token ids and how it is to be continued.
+
+    `max_tokens` None: until the context is full. `adapter`: a name that the decoder's adapters know, or
+    `BASE`.
+    """
+
+    ids: tuple[int, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    stop_ids: frozenset[int] = frozenset()
+    max_tokens: int | None = None
+    adapter: str = BASE
+
+
+@dataclass(frozen=True)
+class Token:
+    """One new token of one row.
+
+    The row's last token carries `finish`. With `stop` the id is a stop id, which is no part of the text; with
+    `failed` there is no id, and `error` says why the row ended.
+    """
+
+    row: int
+    id: int | None
+    finish: Finish | None = None
+    error: StudioError | None = None

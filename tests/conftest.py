@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the browser tests by their folder, keep them in one process, and skip GPU tests where there is none."""
+    """Mark browser tests by their folder and keep them in one process; skip GPU tests where there is none."""
     missing = _missing_gpu()
     for item in items:
         if item.path.is_relative_to(ROOT / "tests" / "e2e"):

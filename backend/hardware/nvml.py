@@ -20,6 +20,7 @@ RETRY_SECONDS = 30.0
 _NOT_AVAILABLE = 2**32 - 1  # what a 32 bit reading holds when the driver has no value for it
 _LOST = ("NVMLError_GpuIsLost", "NVMLError_ResetRequired", "NVMLError_GpuNotFound")
 _STALE = ("NVMLError_Uninitialized", "NVMLError_DriverNotLoaded", "NVMLError_LibRmVersionMismatch")
+_VITAL = ("nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex")  # without these there is nothing to read
 _DRIVER_REASONS = {
     "NVMLError_LibraryNotFound": "no_driver",
     "NVMLError_DriverNotLoaded": "driver_not_loaded",
@@ -137,7 +138,7 @@ class NvmlReader:
         try:
             return getattr(self._nvml, call)(*arguments)
         except self._nvml.NVMLError as error:
-            if type(error).__name__ != "NVMLError_NotSupported":
+            if call in _VITAL or type(error).__name__ != "NVMLError_NotSupported":
                 failures.append((call, error))
             return None
 

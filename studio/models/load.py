@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from studio.errors import StudioError
 from studio.models.anatomy import FAMILIES
@@ -25,6 +26,7 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: str, attention: str 
     `model_weights_missing`, `model_unreadable`.
     """
     _check_folder(folder)
+    disable_progress_bar()  # the log is read by people
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,

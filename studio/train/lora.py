@@ -31,7 +31,7 @@ class LoraTuner(Tuner):
         """Raises StudioError `target_unknown` if a target names no linear layer of the decoder."""
         config = LoraConfig(
             r=self.params.rank,
-            lora_alpha=self.params.alpha,
+            lora_alpha=cast(int, self.params.alpha),  # peft divides by the rank; a fraction is fine
             lora_dropout=self.params.dropout,
             target_modules=_targets(context.anatomy, self.params.targets),
             fan_in_fan_out=any(isinstance(m, Conv1D) for _, m in context.anatomy.linears()),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from studio.optimizers.adafactor import AdafactorParams
@@ -44,7 +43,7 @@ def lion(groups: Groups, lr: float, params: LionParams, implementation: str | No
     return Lion(groups, lr, (params.beta1, params.beta2))
 
 
-def _kernel(implementation: str | None) -> dict[str, bool | None]:
+def _kernel(implementation: str | None) -> dict[str, Any]:
     """torch's switches for the implementation; None leaves the choice to torch."""
     if implementation is None:
         return {"fused": None, "foreach": None}
@@ -58,7 +57,7 @@ class Lion(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         if closure is not None:
             raise NotImplementedError("Lion evaluates no closure")
         for group in self.param_groups:

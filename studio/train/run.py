@@ -1,0 +1,263 @@
+"""One training run, from a frozen run folder to its adapter.
+
+The folder holds `rows.jsonl` and `heldout.jsonl`; the run adds `tokenizer/`, `checkpoints/`, `best.json`,
+`adapter/` and `result.json`. A run that was cut off goes on from its newest complete checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from studio.data.render import Renderer
+from studio.data.rows import Row, read_rows
+from studio.errors import StudioError
+from studio.identity import base_identity, dataset_hash
+from studio.models.anatomy import Anatomy
+from studio.models.load import compute_dtype, load_model
+from studio.params import to_dict
+from studio.plan import Plan, objectives
+from studio.train import checkpoint
+from studio.train.events import Control, EventSink
+from studio.train.examples import encode_rows, unweighted
+from studio.train.loop import Loop, Work, steps_per_epoch
+from studio.train.objective import Computation, Example, Forward, Loss, Models, make_objective
+from studio.train.progress import Progress, peak_memory_bytes
+from studio.train.sampler import epoch_batches
+from studio.train.tuner import Batch, Tuner, TunerContext, make_tuner
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. `loss` and `eval_loss` as last recorded; `adapter` is None only if nothing was
+    trained."""
+
+    state: Literal["done", "stopped"]
+    steps: int
+    loss: float | None
+    eval_loss: float | None
+    best_step: int | None
+    adapter: Path | None
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class _Data:
+    train: list[Example]
+    heldout: list[Example]
+    pad_id: int
+    rows_hash: str
+
+
+def train(
+    plan: Plan,
+    *,
+    model_folder: Path,
+    folder: Path,
+    sink: EventSink,
+    control: Control,
+    attempt: int = 1,
+    device: str = "cpu",
+    base_hash: str | None = None,
+) -> TrainResult:
+    """Train `plan` (resolved: batch, lr, precision and steps or epochs are set) in the run folder `folder`.
+
+    `base_hash` names the base in what is saved; without it the weights are hashed here. Raises StudioError
+    `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
+    `disk_full`, and what loading the model, the tokenizer or the method may raise.
+    """
+    sink.phase("encoding", None)
+    data = _encode(plan, model_folder, folder, sink)
+    newest, progress = _start(folder / "checkpoints", data.rows_hash)
+    sink.phase("loading", None)
+    base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
+    computation = _computation(plan, model_folder, device, data, newest)
+    work = Work(
+        plan=plan,
+        computation=computation,
+        train=data.train,
+        heldout=data.heldout,
+        pad_id=data.pad_id,
+        device=device,
+        checkpoints=folder / "checkpoints",
+        manifest=_manifest(plan, base_hash, data.rows_hash),
+        sink=sink,
+        control=control,
+    )
+    work.checkpoints.mkdir(exist_ok=True)
+    loop = Loop(work, progress, total_steps(plan, len(data.train)))
+    if newest:
+        sink.event("resumed", {"step": progress.step, "attempt": attempt})
+    if progress.step < loop.total:
+        sink.phase("training", progress.step / loop.total)
+        loop.train(resume_from_checkpoint=str(newest) if newest else None)
+    return _finish(loop, folder)
+
+
+def total_steps(plan: Plan, rows: int) -> int:
+    """Optimizer steps of a plan over this many usable rows."""
+    settings = plan.settings
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.batch is not None
+    assert settings.epochs is not None
+    return max(1, ceil(settings.epochs * steps_per_epoch(rows, settings.batch, settings.accumulation)))
+
+
+def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _Data:
+    tokenizer = folder / "tokenizer"
+    if not tokenizer.is_dir():
+        Renderer.from_folder(model_folder).save(tokenizer)
+    renderer = Renderer.from_folder(tokenizer)
+    rows = read_rows(folder / "rows.jsonl")
+    heldout = _heldout_rows(folder)
+    objective = objectives.get(plan.objective)
+    encoded = encode_rows(rows, renderer, objective, plan.settings.seq)
+    if not encoded.examples:
+        raise StudioError("nothing_learned", rows=len(rows), skipped=encoded.skipped)
+    if encoded.skipped:
+        sink.event("rows_skipped", {"rows": len(rows), "skipped": encoded.skipped})
+    shown = encode_rows(heldout, renderer, objective, plan.settings.seq)
+    return _Data(encoded.examples, unweighted(shown.examples), renderer.pad_id, dataset_hash(rows))
+
+
+def _heldout_rows(folder: Path) -> list[Row]:
+    file = folder / "heldout.jsonl"
+    return read_rows(file) if file.is_file() else []
+
+
+def _start(root: Path, rows_hash: str) -> tuple[Path | None, Progress]:
+    """The newest complete checkpoint, if any, and where it stands.
+
+    Raises StudioError `rows_changed` if it was made with other rows.
+    """
+    found = checkpoint.checkpoints(root)
+    manifest = checkpoint.read_manifest(found[-1]) if found else None
+    if manifest is None:
+        return None, Progress()
+    if manifest["rows"] != rows_hash:
+        raise StudioError("rows_changed", checkpoint=found[-1].name)
+    return found[-1], Progress(**manifest["progress"])
+
+
+def _manifest(plan: Plan, base_hash: str, rows_hash: str) -> dict[str, Any]:
+    return {
+        "method": plan.method,
+        "method_params": to_dict(plan.method_params),
+        "objective": plan.objective,
+        "model": plan.model,
+        "base": base_hash,
+        "rows": rows_hash,
+    }
+
+
+def _computation(
+    plan: Plan, model_folder: Path, device: str, data: _Data, newest: Path | None
+) -> Computation:
+    """The model with its method, fresh or as the checkpoint has it, and the loss around it."""
+    settings = plan.settings
+    load = partial(
+        load_model,
+        model_folder,
+        dtype=compute_dtype(settings.precision or "fp32"),
+        device=device,
+        attention=settings.attention,
+    )
+    base = load()
+    anatomy = Anatomy(base)
+    tuner, objective = make_tuner(plan), make_objective(plan)
+    context = _context(plan, anatomy, objective, data, device)
+    model = tuner.load(base, newest / checkpoint.ADAPTER, context) if newest else tuner.prepare(base, context)
+    if settings.gradient_checkpointing:
+        base.activation_checkpointing_enable()  # type: ignore[operator]
+    models = _models(plan, anatomy, tuner, model, lambda: Anatomy(load()))
+    return Computation(model.train(), tuner, objective, models)
+
+
+def _context(plan: Plan, anatomy: Anatomy, objective: Loss, data: _Data, device: str) -> TunerContext:
+    untuned = Models(Forward(anatomy, None, plan.settings.loss_kernel), None)
+
+    def loss(batch: Batch) -> Tensor:
+        total, count, _ = objective.loss(untuned, batch)
+        return total / count
+
+    return TunerContext(
+        plan=plan,
+        anatomy=anatomy,
+        generator=torch.Generator().manual_seed(plan.settings.seed),
+        calibration_batches=partial(_calibration_batches, plan, objective, data, device),
+        loss=loss,
+    )
+
+
+def _calibration_batches(plan: Plan, objective: Loss, data: _Data, device: str, n: int) -> Iterator[Batch]:
+    assert plan.settings.batch is not None
+    order = epoch_batches(plan.settings.seed, 0, [e.length for e in data.train], plan.settings.batch)
+    for rows in order[:n]:
+        yield on_device(objective.collate([data.train[row] for row in rows], data.pad_id), device)
+
+
+def on_device(value: Any, device: str) -> Any:
+    """A batch with every tensor on `device`."""
+    if isinstance(value, dict):
+        return {key: on_device(item, device) for key, item in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _models(
+    plan: Plan, anatomy: Anatomy, tuner: Tuner, model: nn.Module, second_copy: Callable[[], Anatomy]
+) -> Models:
+    """The models that the objective declared; the reference is the method switched off, or a second copy."""
+    kernel = plan.settings.loss_kernel
+    policy = Forward(anatomy, tuner, kernel)
+    if "reference" not in objectives.get(plan.objective).models:
+        return Models(policy, None)
+    if tuner.disabled(model) is None:
+        return Models(policy, Forward(second_copy(), None, kernel, torch.no_grad))
+    return Models(policy, Forward(anatomy, None, kernel, partial(_without_method, tuner, model)))
+
+
+@contextmanager
+def _without_method(tuner: Tuner, model: nn.Module) -> Iterator[None]:
+    """`model` as the untouched base: method and dropout off, no gradients."""
+    off, mode = tuner.disabled(model), model.training
+    assert off is not None
+    model.eval()
+    try:
+        with off, torch.no_grad():
+            yield
+    finally:
+        model.train(mode)
+
+
+def _finish(loop: Loop, folder: Path) -> TrainResult:
+    progress = loop.progress
+    if loop.stopped:
+        adapter = checkpoint.checkpoint_folder(loop.work.checkpoints, progress.step) / checkpoint.ADAPTER
+    else:
+        loop.work.sink.phase("saving", None)
+        save = partial(loop.tuner.save, loop.work.computation.model)
+        adapter = checkpoint.write_folder(
+            folder / "adapter", save, {**loop.work.manifest, "step": progress.step}
+        )
+    result = TrainResult(
+        state="stopped" if loop.stopped else "done",
+        steps=progress.step,
+        loss=progress.loss,
+        eval_loss=progress.eval_loss,
+        best_step=progress.best_step,
+        adapter=adapter,
+        peak_memory_bytes=peak_memory_bytes(loop.work.device),
+    )
+    checkpoint.write_json(
+        folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))}
+    )
+    return result

@@ -45,6 +45,7 @@ class HubRepo:
     repo: str
     commit: str
     gated: bool
+    licence: str | None
     files: tuple[HubFile, ...]
 
     @property
@@ -67,7 +68,22 @@ def hub_files(repo: str, revision: str | None = None) -> HubRepo:
     files = tuple(
         HubFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()
     )
-    return HubRepo(repo, info.sha or "", bool(info.gated), files)
+    licence = info.card_data.get("license") if info.card_data else None
+    return HubRepo(repo, info.sha or "", bool(info.gated), licence, files)
+
+
+def fetch_config(repo: str, revision: str | None = None) -> Path:
+    """A repository's config.json, from the cache or the hub; errors as for `hub_files`, and `model_foreign`
+    if it has none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    try:
+        with _refusals(repo, revision):
+            return Path(hf_hub_download(repo, "config.json", revision=revision))
+    except RemoteEntryNotFoundError:
+        names = [f.name for f in hub_files(repo, revision).files]
+        raise name_the_foreign(names, repo) from None
 
 
 def download(repo: str, revision: str | None, progress: Progress) -> Path:
@@ -205,6 +221,8 @@ def _refusals(repo: str, revision: str | None) -> Iterator[None]:
         raise StudioError("hub_revision_missing", repo=repo, revision=revision) from None
     except errors.RepositoryNotFoundError:
         raise StudioError("hub_missing", repo=repo) from None
+    except errors.RemoteEntryNotFoundError:
+        raise  # the caller knows what it asked for
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status == 401:

@@ -18,7 +18,8 @@ Shapes = Iterable[tuple[int, ...]]
 @dataclass(frozen=True)
 class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
-    whose numbers take `itemsize` bytes each."""
+    whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
+    `implementations` that it has, the best first."""
 
     id: str
     title: str
@@ -26,6 +27,8 @@ class Optimizer:
     params: type
     torch: str
     state_bytes: Callable[[Shapes, int, Any], int]
+    lr_scale: float = 1.0
+    implementations: tuple[str, ...] = ("fused", "foreach", "loop")
 
 
 def numbers(shapes: Shapes) -> int:

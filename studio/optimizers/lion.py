@@ -30,4 +30,6 @@ EXTENSION = Optimizer(
     params=LionParams,
     torch="studio.train.optim:lion",
     state_bytes=state_bytes,
+    lr_scale=0.1,
+    implementations=("loop",),
 )

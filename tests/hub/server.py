@@ -135,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
                 }
             siblings.append(entry)
         gated = "manual" if repo.gated else False
-        self._json({"id": name, "modelId": name, "sha": repo.commit, "gated": gated, "siblings": siblings})
+        card = {"license": "apache-2.0"}
+        body = {"id": name, "sha": repo.commit, "gated": gated, "cardData": card, "siblings": siblings}
+        self._json(body)
 
     def _tree(self, hub: Hub, name: str, revision: str) -> None:
         repo = self._repo(hub, name, revision)

@@ -54,6 +54,16 @@ def test_listing_gives_sizes_and_hashes(hub):
     assert by_name["config.json"].sha256 is None
     assert {f.name for f in listing.needed} == NEEDED
     assert listing.commit == hub.repos["ada/tiny"].commit
+    assert (listing.licence, listing.gated) == ("apache-2.0", False)
+
+
+def test_config_alone_can_be_looked_at(hub):
+    assert hub_models.fetch_config("ada/tiny").read_bytes() == hub.repos["ada/tiny"].files["config.json"]
+    assert not [path for _, path, _ in hub.requests if path.endswith(".safetensors")]
+    assert hub_models.local_folder("ada/tiny") is None
+    hub.repos["ada/gguf"] = server.Repo({"a.gguf": b"x"})
+    assert refusal(hub_models.fetch_config, "ada/gguf").code == "model_gguf"
+    assert refusal(hub_models.fetch_config, "ada/nothing").code == "hub_missing"
 
 
 def test_hashes_are_known_after_the_download_without_reading_the_weights(hub):

@@ -1,0 +1,55 @@
+"""The models that the studio proposes, from assets/catalogue.json: the starter and small ones of the hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import assets
+from studio.models.config import ModelFacts, facts_of, read_config
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A proposed model. `name` follows `studio.names`; `size_bytes` are its weights on disk; `gated`: the hub
+    hands it out only after its terms were accepted."""
+
+    name: str
+    title: str
+    summary: str
+    licence: str
+    gated: bool
+    size_bytes: int
+    facts: ModelFacts
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """All proposed models, the starter first, then by size."""
+    bodies: list[dict[str, Any]] = json.loads(assets.path("catalogue.json").read_text(encoding="utf-8"))
+    return tuple(_entry(body) for body in bodies)
+
+
+def find(name: str) -> Entry | None:
+    """The entry with this canonical name; a revision is left out of the comparison."""
+    return next((e for e in entries() if e.name == name.partition("@")[0]), None)
+
+
+def _entry(body: dict[str, Any]) -> Entry:
+    shipped = body["config"] is None  # the starter says itself what it is
+    facts = read_config(assets.path("starter")) if shipped else facts_of(body["config"], body["name"])
+    if shipped:
+        size = sum(f.stat().st_size for f in assets.path("starter").glob("*.safetensors"))
+    else:
+        size = 2 * body["parameters"]
+    return Entry(
+        name=body["name"],
+        title=body["title"],
+        summary=body["summary"],
+        licence=body["licence"],
+        gated=body["gated"],
+        size_bytes=size,
+        facts=facts,
+    )

@@ -186,7 +186,7 @@ def _is_large(size: str) -> bool:
 
 
 def _fail(checkout: Checkout, what: str, output: str = "") -> NoReturn:
-    error = re.search(r"^ERROR: (.*)$", output, re.MULTILINE)
+    error = re.search(r"^ERROR: (.*)$", output, re.MULTILINE | re.IGNORECASE)
     cause = f": {error[1].strip()}" if error else ""
     raise Refusal(
         "install_failed",

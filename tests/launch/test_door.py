@@ -1,0 +1,236 @@
+"""Decisions of the door that need no installation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from bootstrap import door, install
+from bootstrap.busy import busy
+from bootstrap.checkout import Checkout
+from bootstrap.install import describe_pip
+from bootstrap.refusal import Refusal
+from ui import running
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_response(403)  # a page that asks for the token is an answer too
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """Address of a small page on loopback."""
+    server = HTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/?token=abc"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout whose .venv is this Python's own and counts as complete."""
+    made = Checkout(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    made.python.parent.mkdir(parents=True)
+    made.python.symlink_to(sys.executable)
+    version = sys.version.split()[0]
+    (made.venv / "pyvenv.cfg").write_text(f"executable = /elsewhere/python\nversion = {version}\n")
+    made.write_stamp(made.wanted("auto", ()))
+    monkeypatch.setattr(door, "ROOT", tmp_path)
+    return made
+
+
+def test_a_screen_is_found_by_its_record_and_forgotten(home: Path) -> None:
+    home.mkdir()
+    assert running.find(home) is None
+    screen = running.record(home, "http://127.0.0.1:1/?token=t")
+    assert running.find(home) == screen
+    assert json.loads((home / "screen.json").read_text()) == {
+        "url": screen.url,
+        "pid": os.getpid(),
+        "started": screen.started,
+    }
+    assert (home / "screen.json").stat().st_mode & 0o777 == 0o600
+    running.forget(home)
+    assert running.find(home) is None
+    assert list(home.iterdir()) == []
+
+
+def test_a_record_left_by_a_killed_screen_does_not_count(home: Path) -> None:
+    home.mkdir()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    body = {"url": "http://127.0.0.1:1", "pid": child.pid, "started": time.time()}
+    (home / "screen.json").write_text(json.dumps(body))
+    assert running.find(home) is not None
+    # The same number, but a process that began after the record was written.
+    (home / "screen.json").write_text(json.dumps({**body, "started": time.time() - 3600}))
+    assert running.find(home) is None
+    child.kill()
+    child.wait()
+    (home / "screen.json").write_text(json.dumps(body))
+    assert running.find(home) is None
+    (home / "screen.json").write_text('{"url": ')
+    assert running.find(home) is None
+
+
+def test_another_process_s_record_is_left_alone(home: Path) -> None:
+    home.mkdir()
+    body = {"url": "u", "pid": os.getppid(), "started": time.time()}
+    (home / "screen.json").write_text(json.dumps(body))
+    running.forget(home)
+    assert (home / "screen.json").exists()
+
+
+def test_open_already_is_shown_again_and_is_no_error(
+    checkout: Checkout, home: Path, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir()
+    running.record(home, page)
+    assert checkout.stamp() is not None
+    assert door.main(["--no-browser"]) == 0
+    assert page in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_screen_that_hangs_is_said_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir()
+    running.record(home, "http://127.0.0.1:9")
+    answers = running.answers
+    monkeypatch.setattr(running, "answers", lambda screen: answers(screen, seconds=0.3))
+    assert door.main([]) == 1
+    assert f"kill {os.getpid()}" in capsys.readouterr().err
+
+
+def test_an_open_studio_is_not_upgraded(checkout: Checkout, home: Path, page: str) -> None:
+    home.mkdir()
+    running.record(home, page)
+    assert busy(home) == "the studio is open"
+    (checkout.root / "pyproject.toml").write_text("[project]\n# changed\n")
+    stamp = checkout.stamp_file.read_text()
+    door.prepare(checkout, None, (), home)
+    assert checkout.stamp_file.read_text() == stamp
+    with pytest.raises(Refusal, match="cannot be changed now: the studio is open"):
+        door.prepare(checkout, None, ("test",), home)
+
+
+def test_a_store_that_cannot_be_read_counts_as_busy(home: Path) -> None:
+    home.mkdir()
+    (home / "studio.db").write_bytes(b"")
+    assert busy(home) is None  # no tables, no jobs
+
+
+@pytest.mark.parametrize(
+    ("torch", "extras", "serves"),
+    [(None, (), True), ("auto", (), True), ("cpu", (), False), (None, ("test",), False)],
+)
+def test_what_is_installed_serves_or_not(
+    checkout: Checkout, torch: str | None, extras: tuple[str, ...], serves: bool
+) -> None:
+    stamp = checkout.stamp()
+    assert stamp is not None
+    assert checkout.serves(stamp, torch, extras) is serves
+
+
+def test_extras_that_are_more_than_asked_for_serve(checkout: Checkout) -> None:
+    assert checkout.serves(checkout.wanted("cuda", ("test",)), None, ())
+
+
+def test_a_moved_folder_and_a_changed_project_do_not_serve(checkout: Checkout, tmp_path: Path) -> None:
+    stamp = checkout.stamp()
+    assert stamp is not None
+    moved = Checkout(tmp_path / "moved")
+    shutil.copytree(checkout.root, moved.root, symlinks=True, ignore=shutil.ignore_patterns("moved"))
+    assert not moved.serves(stamp, None, ())
+    (checkout.root / "pyproject.toml").write_text("[project]\nname='x'\n")
+    assert not checkout.serves(stamp, None, ())
+
+
+def test_a_python_that_became_another_version_breaks_the_venv(checkout: Checkout) -> None:
+    assert not checkout.broken()
+    config = f"executable = {os.path.realpath(sys.executable)}\nversion = 3.2.1\n"
+    (checkout.venv / "pyvenv.cfg").write_text(config)
+    assert checkout.broken()
+    assert checkout.stamp() is None
+
+
+@pytest.mark.parametrize("body", ["", "{}", "[]", '{"project": 1}', '{"extras": null}'])
+def test_a_stamp_cut_off_or_foreign_is_none(checkout: Checkout, body: str) -> None:
+    checkout.stamp_file.write_text(body)
+    assert checkout.stamp() is None
+
+
+def test_without_ensurepip_the_person_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    find_spec = install.importlib.util.find_spec
+    monkeypatch.setattr(
+        install.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find_spec(name)
+    )
+    with pytest.raises(Refusal) as refused:
+        install.install(Checkout(tmp_path), None, ())
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"sudo apt install python{version}-venv" in refused.value.remedy
+
+
+def test_no_room_for_the_installation_is_said_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    monkeypatch.setattr(install, "NEEDED_BYTES", 2**62)
+    with pytest.raises(Refusal) as refused:
+        install.install(Checkout(tmp_path), None, ())
+    assert refused.value.code == "no_room_to_install"
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_home_is_the_one_that_the_backend_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from backend.home import locate_home
+
+    monkeypatch.delenv("STUDIO_HOME")
+    for data in (None, "/data", " "):
+        if data is None:
+            monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        else:
+            monkeypatch.setenv("XDG_DATA_HOME", data)
+        assert door.find_home(None) == locate_home(None)
+    monkeypatch.setenv("STUDIO_HOME", "~/here")
+    assert door.find_home(None) == locate_home(None)
+    assert door.find_home("relative") == locate_home("relative")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("", "looking for packages"),
+        ("Collecting torch\n", "looking for packages"),
+        ("".join(f"Collecting p{i}>=1\n" for i in range(45)), "found 40 packages so far"),
+        (
+            "".join(f"Collecting p{i}\n" for i in range(20))
+            + "  Downloading torch-2.13.0-cp311-manylinux.whl (190.5 MB)\n"
+            + "  Downloading numpy-2.4.0-cp311.whl (16.1 MB)\n",
+            "found 20 packages so far, downloading torch (190.5 MB)",
+        ),
+        ("Collecting a\nInstalling collected packages: a, b, c\n", "installing 3 packages"),
+    ],
+)
+def test_pip_s_progress_in_a_few_words(output: str, said: str) -> None:
+    assert describe_pip(output) == said

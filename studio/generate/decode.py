@@ -14,6 +14,7 @@ per source whose logits meet before the draw; `_Row` is the place for that.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,7 @@ class Decoder:
         self._max_rows = max_rows
         self.shared, self.shared_reason = rows_may_share(model)
         self.context = context_length(model)
+        self._device = next(model.parameters()).device
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._takes_keep = "logits_to_keep" in accepted
@@ -134,14 +136,12 @@ class Decoder:
         """
         if not request.ids:
             raise StudioError("prompt_empty")
-        room = request.max_tokens
+        room = sys.maxsize if request.max_tokens is None else request.max_tokens
         if self.context is not None:
             free = self.context - len(request.ids)
             if free <= 0:
                 raise StudioError("prompt_too_long", tokens=len(request.ids), context=self.context)
-            room = free if room is None else min(room, free)
-        if room is None:
-            raise StudioError("max_tokens_missing")
+            room = min(room, free)
         row = _Row(self._added, request, RowSampler(request.sampling, request.ids), room)
         self._waiting.append(row)
         self._added += 1
@@ -199,7 +199,7 @@ class Decoder:
         adapters: Sequence[str],
     ) -> Tensor:
         """Logits (B, V) at the last position of ids (B, T), whose keys and values are added to `cache`."""
-        device = next(self._model.parameters()).device
+        device = self._device
         arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
         if mask is not None:
             arguments["attention_mask"] = mask.to(device)

@@ -15,6 +15,8 @@ _SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SMALL_BYTES = 256 * 2**20
 """Up to this size in 32 bit a model answers about as fast as in 16 bit (benchmarks/precision in LOG.md)."""
 
+_ONE_THREAD_BYTES = 32 * 2**20
+
 
 def stored_precision(folder: Path) -> Precision:
     """The format that a model's config.json names for its weights; 32 bit where it names none or another."""
@@ -57,3 +59,13 @@ def choose_precision(
     if in_32_bit > free_bytes // 2:
         return half, Reason("precision_fits", {**facts, "free": free_bytes})
     return "float32", Reason("precision_no_fast_bf16", {**facts, "device": device})
+
+
+def processor_threads(weights: int, cores: int) -> int:
+    """Threads for answering with `weights` bytes of weights on the processor.
+
+    A small model's layers take less time than it takes several threads to meet, above all when a training run
+    wants the same cores: one thread is as fast there when the machine is idle, and several times faster when
+    it is not.
+    """
+    return 1 if weights <= _ONE_THREAD_BYTES else cores

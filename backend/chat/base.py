@@ -1,0 +1,99 @@
+"""Bring a base model into memory for the chat engine: where, in which number format, and why."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.api import HardwareReport
+from backend.hardware import choose_device, report, worker_device
+from studio.data.render import Renderer
+from studio.errors import Reason
+from studio.generate.precision import choose_precision, processor_threads, stored_precision, weights_bytes
+
+if TYPE_CHECKING:
+    from studio.generate.adapters import AdapterPool
+    from studio.generate.decode import Decoder
+
+log = logging.getLogger("studio.chat")
+# Beside the weights: keys and values, activations, the CUDA context, a few adapters.
+_MARGIN_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A base in memory, with what decodes over it. `reasons` say where, how and why so."""
+
+    decoder: Decoder
+    adapters: AdapterPool
+    renderer: Renderer  # the base's own template
+    reasons: tuple[Reason, ...]
+
+
+def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str, Reason]:
+    """The device to chat on: the one asked for, else a GPU with room for `needed` bytes, else the
+    processor.
+    """
+    key, reason = choose_device(machine, wanted)
+    device = next((device for device in machine.devices if device.key == key), None)
+    full = device is not None and device.free_bytes is not None and device.free_bytes < needed
+    if wanted is None and full:
+        assert device is not None
+        return "cpu", Reason(
+            "chat_gpu_full", {"name": device.name, "free": device.free_bytes, "needed": needed}
+        )
+    return key, reason
+
+
+def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
+    """Load the model of `folder` for answering.
+
+    Sets CUDA_VISIBLE_DEVICES for this process, so torch must not have been used on a GPU before.
+
+    Raises:
+        StudioError: those of `choose_device`, `Renderer.from_folder` and `load_model`.
+    """
+    renderer = Renderer.from_folder(folder, converted=home / "cache" / "tokenizers" / folder.name)
+    stored, size = stored_precision(folder), weights_bytes(folder)
+    machine = report(home, wait=True)
+    key, place_reason = place(machine, wanted, size + _MARGIN_BYTES)
+    environment, device = worker_device(key, os.environ)
+    os.environ.update(environment)
+
+    import torch
+
+    from studio.generate.adapters import AdapterPool
+    from studio.generate.decode import Decoder
+    from studio.models.load import load_model
+
+    if device == "cpu":
+        # The measured question is whether the processor multiplies bf16 itself; others convert, and are
+        # slower.
+        able = torch.cpu.get_capabilities()
+        native = any(able.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+        free = machine.ram_available_bytes
+        torch.set_num_threads(processor_threads(size, machine.cpu_cores))
+    else:
+        chosen = next(d for d in machine.devices if d.key == key)
+        native = device == "mps" or torch.cuda.is_bf16_supported(including_emulation=False)
+        free = chosen.free_bytes or chosen.total_bytes or 0
+    precision, precision_reason = choose_precision(stored, size, device, native, free)
+    model = load_model(folder, dtype=getattr(torch, precision), device=device, attention=_attention(folder))
+    adapters = AdapterPool(model)
+    decoder = Decoder(model, adapters)
+    reasons = (place_reason, precision_reason, decoder.shared_reason)
+    log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
+    return Loaded(decoder, adapters, renderer, reasons)
+
+
+def _attention(folder: Path) -> str:
+    """Fused attention leaves out Gemma 2's bound on the attention scores, so such a model needs the plain
+    one.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config", config)
+    return "eager" if text.get("attn_logit_softcapping") else "sdpa"

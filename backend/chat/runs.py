@@ -1,0 +1,85 @@
+"""What a run's folder says to the chat engine: its base, its template, its newest adapter. No torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+from studio.names import ModelName, parse
+
+
+def base_of(runs: Path, run: str) -> str:
+    """Canonical name of the base that a run tunes.
+
+    Raises:
+        StudioError: `run_missing` (run).
+    """
+    plan = runs / run / "plan.json"
+    if not plan.is_file():
+        raise StudioError("run_missing", run=run)
+    return str(parse(json.loads(plan.read_text(encoding="utf-8"))["model"]))
+
+
+def tokenizer_folder(runs: Path, run: str) -> Path:
+    """Where the run's tokenizer, template and stop ids are.
+
+    Raises:
+        StudioError: `run_missing`; `run_has_no_adapter` before they are written.
+    """
+    base_of(runs, run)
+    folder = runs / run / "tokenizer"
+    if not folder.is_dir():
+        raise StudioError("run_has_no_adapter", run=run, state=None)
+    return folder
+
+
+def adapter_folder(runs: Path, name: ModelName) -> Path:
+    """The adapter that `run:ID`, `run:ID@best` or `run:ID@STEP` means; without @ the newest complete one.
+
+    Raises:
+        StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing` (run, step,
+            steps).
+    """
+    base_of(runs, name.value)
+    run = runs / name.value
+    final = run / "adapter"
+    checkpoints = _checkpoints(run)
+    finished = (final / "manifest.json").is_file()
+    if not checkpoints and not finished:
+        raise StudioError("run_has_no_adapter", run=name.value, state=None)
+    if name.step is None:
+        return final if finished else checkpoints[max(checkpoints)]
+    step = _best_step(run) if name.step == "best" else name.step
+    if step in checkpoints:
+        return checkpoints[step]
+    raise StudioError("checkpoint_missing", run=name.value, step=name.step, steps=sorted(checkpoints))
+
+
+def answering_runs(runs: Path, base: str | None = None) -> list[str]:
+    """Ids of the runs that have an adapter, newest first; only those of `base` (canonical) if it is given."""
+    found: list[tuple[float, str]] = []
+    for plan in runs.glob("*/plan.json"):
+        run = plan.parent
+        if base is not None and _read(plan).get("model") != base:
+            continue
+        if (run / "adapter" / "manifest.json").is_file() or _checkpoints(run):
+            found.append((plan.stat().st_mtime, run.name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def _checkpoints(run: Path) -> dict[int, Path]:
+    """Adapter folders of the complete checkpoints by step."""
+    manifests = (run / "checkpoints").glob("step-*/manifest.json")
+    return {int(file.parent.name.removeprefix("step-")): file.parent / "adapter" for file in manifests}
+
+
+def _best_step(run: Path) -> int | None:
+    best = run / "best.json"
+    return int(_read(best)["step"]) if best.is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return body

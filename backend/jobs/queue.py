@@ -94,7 +94,7 @@ class Queue:
     def launch(self, job: Job) -> None:
         """Start the worker of a claimed job; a job whose worker can't be started has failed."""
         try:
-            who = self._launcher.launch(self._home, job.id, job.attempt)
+            who = self._launcher.launch(self._home, job)
         except OSError as error:
             with self._store.writing() as connection:
                 body = {"code": "worker_not_started", "facts": {"detail": str(error)}}

@@ -153,7 +153,16 @@ def move(connection: sqlite3.Connection, job: Job, happening: str, **fields: Any
 
 def requeue(connection: sqlite3.Connection, job: Job) -> None:
     """Queue a stopped, failed or interrupted job again, as its next attempt."""
-    move(connection, job, "resume", attempt=job.attempt + 1, queued=time.time(), error=None, ended=None)
+    move(
+        connection,
+        job,
+        "resume",
+        attempt=job.attempt + 1,
+        queued=time.time(),
+        error=None,
+        result=None,
+        ended=None,
+    )
 
 
 def tell(connection: sqlite3.Connection, id: str, kind: str, body: Mapping[str, Any]) -> None:

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend.store.writer import Writer
+from studio.train.events import Wish
 
 log = logging.getLogger("studio.worker")
 # How long a checkpoint may be held up so that the curve up to it is in the store before it.
 _FLUSH_SECONDS = 2.0
 _LOG_EVERY_SECONDS = 2.0
+
+
+_WISHES: dict[str, Wish | None] = {"pause": "pause", "stop": "stop", "continue": None}
 
 
 class StoreSink:
@@ -54,7 +58,7 @@ class WorkerControl:
     """Fulfils `studio.train.events.Control`: read by the training thread, set by the main thread."""
 
     def __init__(self, on_pause: Callable[[], None], on_continue: Callable[[], None]) -> None:
-        self._wish: str | None = None
+        self._wish: Wish | None = None
         self._changed = threading.Condition()
         self._on_pause = on_pause
         self._on_continue = on_continue
@@ -63,10 +67,10 @@ class WorkerControl:
         """A wish as the control table has it: `pause`, `continue` or `stop`. Stop is for good."""
         with self._changed:
             if self._wish != "stop":
-                self._wish = None if wish == "continue" else wish
+                self._wish = _WISHES[wish]
             self._changed.notify_all()
 
-    def wish(self) -> str | None:
+    def wish(self) -> Wish | None:
         """`pause`, `stop` or None."""
         return self._wish
 

@@ -28,8 +28,8 @@ from backend.jobs.processes import own_identity
 from backend.jobs.queue import Queue
 from backend.jobs.record import Job
 from backend.jobs.reporting import StoreSink, WorkerControl
+from backend.store import lineage
 from backend.store.database import Store, open_store
-from backend.store.plain import to_json
 from backend.store.writer import Writer, passes
 from studio.errors import StudioError
 
@@ -78,7 +78,7 @@ class Worker:
         """A boundary where every exception is caught: whatever a job does, its end is recorded."""
         try:
             kind = kinds.find(self.job.kind)
-            self._outcome = kind.run(Work(self.home, self.store, self.job, self._sink, self._control))
+            self._outcome = kind.run(Work(self.home, self.job, self._writer, self._sink, self._control))
         except kinds.Stopped:
             self._outcome = Outcome("stop")
         except StudioError as error:
@@ -153,11 +153,7 @@ class Worker:
             if happening == "stop" and now.state != states.STOPPING:
                 happening = "interrupt"  # a signal from outside, nobody's wish
             for made in self._outcome.made:
-                connection.execute(
-                    "INSERT INTO artifact (kind, hash, path, made_by, body, created) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (made.kind, made.hash, made.path, now.id, to_json(made.body), time.time()),
-                )
+                connection.execute(*lineage.made(now.id, made.kind, made.hash, made.path, made.body))
             result = dict(self._outcome.result)
             record.move(connection, now, happening, result=result, phase=None, progress=None)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backend.store.database import Store
+from backend.store.lineage import Statement
 from backend.store.plain import number_and_kind, to_json
 
 INTERVAL_SECONDS = 0.5
@@ -24,11 +25,14 @@ def passes(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in _PASSING
 
 
-Statement = tuple[str, tuple[Any, ...]]
 _METRIC = "INSERT INTO metric (job, attempt, step, name, value, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _EVENT = "INSERT INTO event (job, at, kind, body) VALUES (?, ?, ?, ?)"
 _PHASE = "UPDATE job SET phase = ?, progress = ?, revision = revision + 1 WHERE id = ? AND attempt = ?"
 _STEPS = "UPDATE job SET steps_planned = ?, revision = revision + 1 WHERE id = ? AND attempt = ?"
+_HASHES = (
+    "UPDATE job SET hashes = json_patch(coalesce(hashes, '{}'), ?), revision = revision + 1 "
+    "WHERE id = ? AND attempt = ?"
+)
 _HEARTBEAT = "UPDATE job SET heartbeat = ? WHERE id = ? AND attempt = ?"
 
 
@@ -61,6 +65,15 @@ class Writer:
     def steps_planned(self, steps: int) -> None:
         """Queue the number of steps that the run will take."""
         self._add(_STEPS, (steps, self._job, self._attempt))
+
+    def statements(self, statements: Iterable[Statement]) -> None:
+        """Queue what is neither metric nor event."""
+        for sql, values in statements:
+            self._add(sql, values)
+
+    def hashes(self, hashes: Mapping[str, str]) -> None:
+        """Queue identities of what the job is made of; others that it has stay."""
+        self._add(_HASHES, (to_json(hashes), self._job, self._attempt))
 
     def phase(self, name: str, progress: float | None) -> None:
         """What the job is doing now; of several between two flushes only the last is written."""

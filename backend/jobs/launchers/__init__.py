@@ -6,6 +6,7 @@ from typing import Protocol
 
 from backend.home import Home
 from backend.jobs.processes import Identity
+from backend.jobs.record import Job
 
 
 class Launcher(Protocol):
@@ -13,6 +14,6 @@ class Launcher(Protocol):
 
     id: str
 
-    def launch(self, home: Home, job: str, attempt: int) -> Identity:
+    def launch(self, home: Home, job: Job) -> Identity:
         """Start it and say who works; OSError if it can't be started."""
         ...

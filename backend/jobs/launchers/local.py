@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from backend.hardware import worker_device
 from backend.home import Home
 from backend.jobs.processes import Identity, identity, start_detached
+from backend.jobs.record import Job
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,13 +25,13 @@ class LocalLauncher:
         self._module = module
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def launch(self, home: Home, job: str, attempt: int) -> Identity:
+    def launch(self, home: Home, job: Job) -> Identity:
         """See `Launcher.launch`."""
         # Children that ended are collected here; until then a zombie counts as dead.
         self._children = [child for child in self._children if child.poll() is None]
-        command = [sys.executable, "-m", self._module, "--home", str(home.root), "--job", job]
-        command += ["--attempt", str(attempt)]
-        child = start_detached(command, home.log(job), _ROOT, worker_environment())
+        command = [sys.executable, "-P", "-m", self._module, "--home", str(home.root)]
+        command += ["--job", job.id, "--attempt", str(job.attempt)]
+        child = start_detached(command, home.log(job.id), home.root, worker_environment(job.devices))
         self._children.append(child)
         who = identity(child.pid)
         if who is None:
@@ -36,11 +39,12 @@ class LocalLauncher:
         return who
 
 
-def worker_environment() -> dict[str, str]:
-    """The environment of a worker: this one's, with the checkout importable and library chatter off."""
+def worker_environment(devices: Sequence[str] = ()) -> dict[str, str]:
+    """The environment of a worker: this one's, its own device only, the checkout importable, no chatter."""
     paths = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         **os.environ,
+        **(worker_device(devices[0], os.environ)[0] if devices else {}),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(p for p in paths if p)),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",

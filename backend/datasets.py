@@ -1,0 +1,184 @@
+"""Datasets as screen and command line see them: samples, checks, previews, what a person typed or picked.
+
+What was read and rendered is kept as long as the files stay as they are, so that looking again costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backend.api import CheckReport, PreviewRow, SampleInfo
+from backend.home import Home, require_room
+from studio.data.check import Prepared, check, prepare
+from studio.data.preview import preview
+from studio.data.read import Dataset, read_dataset
+from studio.data.render import Renderer
+from studio.data.samples import list_samples, resolve_dataset
+from studio.errors import StudioError
+from studio.identity import file_sha256
+
+T = TypeVar("T")
+_KEPT = 24
+
+
+class Datasets:
+    """Reads datasets for one home. Thread-safe."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._cache: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def samples(self) -> list[SampleInfo]:
+        """The shipped samples with the sizes of their parts."""
+        out = []
+        for sample in list_samples():
+            dataset = self.read(sample.path)
+            parts = (len(dataset.rows), len(dataset.heldout or ()))
+            out.append(SampleInfo(sample.name, sample.title, sample.summary, sample.goal, *parts))
+        return out
+
+    def canonical(self, name: str) -> str:
+        """The name that a plan keeps: a sample's own, else the absolute path. Raises `dataset_missing`."""
+        path = resolve_dataset(name)
+        return name if name in {sample.name for sample in list_samples()} else str(path.absolute())
+
+    def read(self, path: Path) -> Dataset:
+        """The dataset in a file or folder; raises what `studio.data.read` raises."""
+        return self._kept(("read", *_state(path)), lambda: read_dataset(path))
+
+    def read_named(self, name: str) -> Dataset:
+        """As `read`, by a dataset's name; `StudioError("dataset_missing")` if nothing is called so."""
+        return self.read(resolve_dataset(name))
+
+    def renderer(self, folder: Path) -> Renderer:
+        """The renderer of a model on disk."""
+        converted = self._home.cache / "tokenizers"
+        files = [file for file in sorted(folder.iterdir()) if file.suffix in {".json", ".jinja", ".model"}]
+        key = ("renderer", *(part for file in files for part in _state(file)))
+        return self._kept(key, lambda: Renderer.from_folder(folder, converted=converted))
+
+    def check(self, name: str, model: Path | None, seq: int | None = None) -> CheckReport:
+        """Format, rows, problems and, given a model's folder, token statistics."""
+        path = resolve_dataset(name)
+
+        def look() -> CheckReport:
+            found = check(path, self.renderer(model) if model else None, seq)
+            return CheckReport(
+                dataset=name,
+                format=found.format,
+                reason=found.reason,
+                rows=found.rows,
+                heldout_rows=found.heldout_rows,
+                problems=tuple(problem.as_dict() for problem in found.problems),
+                tokens=asdict(found.tokens) if found.tokens else None,
+            )
+
+        return self._kept(("check", *_state(path), str(model), seq), look)
+
+    def preview(self, name: str, model: Path, rows: int, seq: int | None) -> list[PreviewRow]:
+        """The first rows in pieces of text, each learned or not; raises what a row's template refuses."""
+        dataset = self.read(resolve_dataset(name))
+        out = []
+        for row in preview(dataset.rows[:rows], self.renderer(model), seq):
+            stream = next(iter(row.streams.values()))
+            if stream.error is not None:
+                raise stream.error
+            pieces = tuple((piece.text, piece.learned) for piece in stream.pieces)
+            out.append(PreviewRow(row.row, pieces, stream.tokens, stream.learned_tokens))
+        return out
+
+    def prepared(self, name: str, model: Path, seq: int | None, stream: str) -> Prepared:
+        """The rows that a run would train on, split; raises what `studio.data.check.prepare` raises."""
+        path = resolve_dataset(name)
+        key = ("prepared", *_state(path), str(model), seq, stream)
+        return self._kept(key, lambda: prepare(path, self.renderer(model), seq, stream))
+
+    def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
+        """Keep typed rows ({prompt, answer}); empty ones are left out. Gives the file's path.
+
+        Raises `StudioError`: `rows_none`, `row_incomplete` (row, column), `disk_full`.
+        """
+        lines = []
+        for number, row in enumerate(rows, 1):
+            prompt, answer = (str(row.get(key) or "").strip() for key in ("prompt", "answer"))
+            if not prompt and not answer:
+                continue
+            if not prompt or not answer:
+                raise StudioError("row_incomplete", row=number, column="answer" if prompt else "prompt")
+            lines.append(json.dumps({"prompt": prompt, "completion": answer}, ensure_ascii=False) + "\n")
+        if not lines:
+            raise StudioError("rows_none")
+        return self._keep(f"{slug(name) or 'rows'}.jsonl", "".join(lines).encode())
+
+    def save_upload(self, file: str) -> str:
+        """Copy a picked file into the home, once per content; gives the copy's path.
+
+        Raises `StudioError`: `data_missing`, `data_unreadable`, `disk_full`.
+        """
+        source = Path(file)
+        try:
+            require_room(self._home.data, source.stat().st_size)
+            content = source.read_bytes()
+        except FileNotFoundError as error:
+            raise StudioError("data_missing", path=file) from error
+        except OSError as error:
+            raise StudioError("data_unreadable", path=file, detail=error.strerror) from error
+        suffix = "".join(source.suffixes[-1:]).lower()
+        return self._keep(f"{slug(source.stem) or 'data'}{suffix}", content)
+
+    def _keep(self, name: str, content: bytes) -> str:
+        """Write under the first free name, or find the same content under one that is taken."""
+        require_room(self._home.data, len(content))
+        unfinished = self._home.data / f".{os.getpid()}-{threading.get_ident()}.part"
+        unfinished.write_bytes(content)
+        digest = file_sha256(unfinished)
+        stem, dot, suffix = name.partition(".")
+        for number in range(1, 1_000_000):
+            target = self._home.data / (name if number == 1 else f"{stem}-{number}{dot}{suffix}")
+            if not target.exists():
+                unfinished.rename(target)
+                return str(target)
+            if target.stat().st_size == len(content) and file_sha256(target) == digest:
+                unfinished.unlink()
+                return str(target)
+        raise AssertionError("a million files of one name")
+
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                found: T = self._cache[key]
+                return found
+        made = make()
+        with self._lock:
+            self._cache[key] = made
+            while len(self._cache) > _KEPT:
+                self._cache.popitem(last=False)
+        return made
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits and single hyphens, at most 40: fit for a folder and an address."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-")
+
+
+def dataset_slug(name: str) -> str:
+    """The stem of a run's id: the sample's name, or that of the file."""
+    path = Path(name)
+    return slug(path.stem if path.suffix else path.name) or "run"
+
+
+def _state(path: Path) -> tuple[Any, ...]:
+    """What changes when a file, or a file directly in a folder, does."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(str(file), file.stat()) for file in files if file.exists()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

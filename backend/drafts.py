@@ -1,0 +1,219 @@
+"""Looking at a plan before it starts: every value filled in, why, what is wrong, what it will take."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from backend.api import Draft, HardwareReport
+from backend.datasets import Datasets
+from backend.hardware import choose_device
+from backend.jobs import record
+from backend.model_list import ModelList
+from backend.store.curves import newest
+from backend.store.database import Store
+from studio.data.check import TokenStats
+from studio.data.split import Split, split_heldout
+from studio.defaults import RunFacts, cpu_has_bf16, resolve
+from studio.errors import PlanError, Reason, StudioError
+from studio.memory.rough import rough_need
+from studio.models.config import ModelFacts, read_config
+from studio.models.locate import locate
+from studio.names import parse
+from studio.plan import Plan, methods, objectives, optimizers, parse_request
+
+_DEFAULT_METHOD = "lora"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    model: str
+    dataset: str
+    method: str = _DEFAULT_METHOD
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Considered:
+    """A request that was looked at: `errors` of model, data and device by key, `plan_errors` of settings."""
+
+    plan: Plan
+    reasons: dict[str, Reason]
+    errors: dict[str, StudioError]
+    plan_errors: list[dict[str, Any]]
+    model_folder: Path | None
+    facts: ModelFacts | None
+    split: Split | None
+    needed_bytes: int | None
+    free_bytes: int | None
+    tokens: TokenStats | None
+
+    @property
+    def problems(self) -> tuple[dict[str, Any], ...]:
+        """All that has to be mended first, as `{code, key, facts}`."""
+        refused = [{**error.as_dict(), "key": key} for key, error in self.errors.items()]
+        return (*refused, *self.plan_errors)
+
+    def raise_if_refused(self) -> None:
+        """The first error; of the settings all, together as `PlanError`."""
+        for error in self.errors.values():
+            raise error
+        if self.plan_errors:
+            raise PlanError(self.plan_errors)
+
+
+def consider(request: Request, datasets: Datasets, models: ModelList, hardware: HardwareReport) -> Considered:
+    """Look at everything that a run needs, and go on past what is wrong, so that all of it is reported."""
+    errors: dict[str, StudioError] = {}
+    plan, plan_errors = _parse(request)
+    name, folder, facts = _model(request.model, models, errors)
+    dataset, split, tokens = _data(request.dataset, folder, plan, datasets, errors)
+    try:
+        device, reason = choose_device(hardware, plan.settings.device)
+    except StudioError as error:
+        errors["device"] = error
+        device, reason = choose_device(hardware, None)
+        plan = plan.with_settings(device=None)
+    free = _free_bytes(hardware, device)
+    plan = replace(plan, model=name, dataset=dataset)
+    known = RunFacts(
+        rows=len(split.train) if split else 0,
+        heldout_rows=len(split.heldout) if split else 0,
+        longest=tokens.max if tokens else None,
+        p95=tokens.p95 if tokens else None,
+        model=facts,
+        device=device,
+        device_reason=reason,
+        cores=hardware.cpu_cores,
+        free_bytes=free,
+        # Every GPU that the studio's torch can use computes bfloat16 at full speed.
+        fast_bf16=cpu_has_bf16() if device == "cpu" else True,
+    )
+    plan, reasons = resolve(plan, known)
+    need = rough_need(plan, facts) if facts else None
+    return Considered(
+        plan, reasons, errors, plan_errors, folder, facts, split, need.total if need else None, free, tokens
+    )
+
+
+def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
+    """The form that the screen shows."""
+    split, settings = considered.split, considered.plan.settings
+    return Draft(
+        plan=considered.plan.as_dict(),
+        reasons=considered.reasons,
+        problems=considered.problems,
+        steps=settings.steps if split else None,
+        rows=len(split.train) if split else None,
+        heldout_rows=len(split.heldout) if split else None,
+        needed_bytes=considered.needed_bytes,
+        free_bytes=considered.free_bytes,
+        seconds=_seconds(considered, store),
+        command=command(request),
+    )
+
+
+def command(request: Request) -> str:
+    """The request as a command line, with what the person changed and nothing else."""
+    words = ["python", "launch.py", "train", request.model, request.dataset, "--method", request.method]
+    for address, value in request.set.items():
+        if value is None:
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        text = text.lower() if isinstance(value, bool) else text
+        words += [f"--{address}", text] if address in _OWN_OPTIONS else ["--set", f"{address}={text}"]
+    return shlex.join(words)
+
+
+# Settings that the command line has an option of its own for (DESIGN 8).
+_OWN_OPTIONS = frozenset({"steps", "epochs", "batch", "seq", "lr", "seed", "device"})
+
+
+def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
+    """The plan without the settings that are wrong, and what is wrong with those."""
+    problems: list[dict[str, Any]] = []
+    settings = dict(request.set)
+    method = request.method
+    for registry, key, wanted in (
+        (methods, "method", method),
+        (optimizers, "optimizer", str(settings.get("optimizer") or "adamw")),
+    ):
+        if wanted not in registry.all():
+            facts = {"kind": registry.kind, "id": wanted, "known": list(registry.all())}
+            problems.append({"code": "unknown_extension", "key": key, "facts": facts})
+            method = _DEFAULT_METHOD if key == "method" else method
+            settings.pop("optimizer" if key == "optimizer" else "", None)
+    while True:
+        try:
+            return parse_request(request.model, request.dataset, method, set=settings), problems
+        except PlanError as error:
+            problems += error.facts["problems"]
+            for problem in error.facts["problems"]:
+                _leave_out(settings, problem["key"])
+
+
+def _leave_out(settings: dict[str, Any], key: str) -> None:
+    """Drop a setting that has a problem; `method.rank` may have been given as `rank`."""
+    short = key.rpartition(".")[2]
+    if settings.pop(key, None) is None:
+        settings.pop(short, None)
+
+
+def _model(
+    name: str, models: ModelList, errors: dict[str, StudioError]
+) -> tuple[str, Path | None, ModelFacts | None]:
+    """Canonical name, folder (None: not on disk yet, to be fetched by the worker) and sizes."""
+    try:
+        parsed = parse(name)
+        folder = locate(parsed)
+        return str(parsed), folder, read_config(folder)
+    except StudioError as error:
+        if error.code == "model_not_on_disk":
+            return str(parsed), None, models.facts(parsed)
+        errors["model"] = error
+        return name, None, None
+
+
+def _data(
+    name: str, model: Path | None, plan: Plan, datasets: Datasets, errors: dict[str, StudioError]
+) -> tuple[str, Split | None, TokenStats | None]:
+    """Canonical name, the rows split, and their lengths where the model's tokenizer is on disk."""
+    streams = objectives.get(plan.objective).streams
+    try:
+        canonical = datasets.canonical(name)
+        if model is not None:
+            prepared = datasets.prepared(canonical, model, plan.settings.seq, streams[0])
+            return canonical, prepared.split, prepared.report.tokens
+        dataset = datasets.read_named(canonical)
+        dataset.require(streams[0])
+        return canonical, split_heldout(dataset.rows, dataset.heldout), None
+    except StudioError as error:
+        errors["dataset"] = error
+        return name, None, None
+
+
+def _free_bytes(hardware: HardwareReport, device: str) -> int | None:
+    if device == "cpu":
+        return hardware.ram_available_bytes
+    return next((d.free_bytes for d in hardware.devices if d.key == device), None)
+
+
+def _seconds(considered: Considered, store: Store) -> float | None:
+    """From the last run of the same base and method on the same device: its tokens per second."""
+    settings, split, tokens = considered.plan.settings, considered.split, considered.tokens
+    if split is None or tokens is None or settings.steps is None or settings.batch is None:
+        return None
+    for job in record.every(store, "train"):
+        same = (job.plan["model"], job.plan["method"], job.devices)
+        if same != (considered.plan.model, considered.plan.method, (settings.device,)):
+            continue
+        speed = newest(store, job.id, "tokens_per_second")
+        if speed is not None and speed[1]:
+            rows = settings.steps * settings.batch * settings.accumulation
+            return rows * tokens.total / max(1, len(split.train) + len(split.heldout)) / speed[1]
+    return None

@@ -1,0 +1,188 @@
+"""The one composition root: everything that the screen and the command line may ask, delegated.
+
+No torch in this process. Fulfils `backend.api.Facade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend import drafts, run_views, starting
+from backend.api import (
+    ChatDelta,
+    ChatRequest,
+    CheckReport,
+    Draft,
+    HardwareReport,
+    ModelInfo,
+    PreviewRow,
+    RunDetail,
+    RunSummary,
+    SampleInfo,
+    Series,
+)
+from backend.datasets import Datasets
+from backend.hardware import report
+from backend.home import locate_home, open_home
+from backend.jobs.launchers.local import LocalLauncher
+from backend.jobs.queue import Queue, any_worker_lives
+from backend.jobs.watch import Watch
+from backend.model_list import ModelList
+from backend.runs import Runs
+from backend.store.database import open_store
+from studio.errors import StudioError
+from studio.models.locate import locate
+from studio.params import ParamInfo, describe
+from studio.plan import Settings, methods
+
+if TYPE_CHECKING:
+    from backend.chat.service import ChatService
+
+
+class StudioFacade:
+    """The studio of one home.
+
+    Args:
+        home: The home; None: see `backend.home.locate_home`.
+        watch: Settle dead workers and start queued jobs every second, as long as this process lives; for the
+            screen. Without it that happens whenever something is asked.
+
+    Raises:
+        StudioError: those of `open_home` and `open_store`.
+    """
+
+    def __init__(self, home: str | Path | None = None, watch: bool = False) -> None:
+        self._home = open_home(locate_home(home))
+        self.home = self._home.root
+        self._store = open_store(self._home.store, any_worker_lives)
+        self._datasets = Datasets(self._home)
+        self._models = ModelList()
+        self._runs = Runs(self._home, self._store, Queue(self._home, self._store, LocalLauncher()))
+        self._watch = Watch(self._runs.look) if watch else None
+
+    # -- the machine, models, data
+
+    def hardware(self) -> HardwareReport:
+        return report(self.home)
+
+    def models(self) -> list[ModelInfo]:
+        return self._models.proposed(self.hardware())
+
+    def model(self, name: str) -> ModelInfo:
+        return self._models.find(name, self.hardware())
+
+    def samples(self) -> list[SampleInfo]:
+        return self._datasets.samples()
+
+    def check(self, dataset: str, model: str | None = None) -> CheckReport:
+        return self._datasets.check(dataset, self._folder_if_on_disk(model) if model else None)
+
+    def preview(self, dataset: str, model: str, rows: int = 5, seq: int | None = None) -> list[PreviewRow]:
+        return self._datasets.preview(dataset, locate(model, self._home.runs), rows, seq)
+
+    def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
+        return self._datasets.save_rows(name, rows)
+
+    def save_upload(self, file: str) -> str:
+        return self._datasets.save_upload(file)
+
+    def methods(self) -> list[dict[str, Any]]:
+        return [
+            {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
+            for m in methods.all().values()
+        ]
+
+    def settings(self, method: str = "lora") -> list[dict[str, Any]]:
+        methods.get(method)
+        return _params(describe(Settings))
+
+    # -- from a request to a run
+
+    def draft(
+        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+    ) -> Draft:
+        request = drafts.Request(model, dataset, method, set or {})
+        return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+
+    def start(
+        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+    ) -> str:
+        # Here torch's own word on the GPUs is worth waiting for.
+        hardware = report(self.home, wait=True)
+        considered = self._consider(drafts.Request(model, dataset, method, set or {}), hardware)
+        considered.raise_if_refused()
+        run = starting.start(self._home, self._store, self._datasets, considered)
+        self._runs.look(force=True)
+        return run
+
+    # -- runs
+
+    def runs(self, kind: str = "train") -> list[RunSummary]:
+        return self._runs.summaries(kind)
+
+    def run(self, run: str) -> RunDetail:
+        return self._runs.detail(run)
+
+    def version(self) -> int:
+        return self._runs.version()
+
+    def series(self, runs: Sequence[str], names: Sequence[str], max_points: int = 2000) -> list[Series]:
+        return run_views.series(self._runs.curves, runs, names, max_points)
+
+    def log_tail(self, run: str, max_bytes: int = 20_000) -> str:
+        return run_views.log_tail(self._home.log(self._runs.job(run).id), max_bytes)
+
+    def pause(self, run: str) -> RunSummary:
+        return self._runs.pause(run)
+
+    def resume(self, run: str) -> RunSummary:
+        return self._runs.resume(run)
+
+    def stop(self, run: str) -> RunSummary:
+        return self._runs.stop(run)
+
+    def delete(self, run: str) -> None:
+        self._runs.delete(run)
+
+    def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
+        return self._runs.wait(run, poll_seconds)
+
+    # -- chat
+
+    def chat_models(self) -> list[str]:
+        on_disk = [model.name for model in self.models() if model.on_disk]
+        return [*self._chat.models(), *on_disk]
+
+    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
+        return self._chat.stream(request)
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+        if "_chat" in self.__dict__:
+            self._chat.close()
+        self._store.close()
+
+    @cached_property
+    def _chat(self) -> ChatService:
+        from backend.chat.service import ChatService
+
+        return ChatService(self.home, state=lambda run: self._runs.job(run).state)
+
+    def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
+        return drafts.consider(request, self._datasets, self._models, hardware)
+
+    def _folder_if_on_disk(self, model: str) -> Path | None:
+        try:
+            return locate(model, self._home.runs)
+        except StudioError as error:
+            if error.code == "model_not_on_disk":
+                return None
+            raise
+
+
+def _params(infos: Sequence[ParamInfo]) -> list[dict[str, Any]]:
+    return [info.as_dict() for info in infos]

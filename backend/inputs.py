@@ -1,0 +1,44 @@
+"""What a run is made of, by content: frozen rows, base, tokenizer and template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.home import Home
+from studio.data.render import Renderer
+from studio.data.rows import read_rows
+from studio.errors import StudioError
+from studio.identity import base_identity, dataset_hash, json_hash
+from studio.models.hub import known_hashes
+
+ROWS, HELDOUT, TOKENIZER = "rows.jsonl", "heldout.jsonl", "tokenizer"
+
+
+def frozen_hashes(folder: Path) -> dict[str, str]:
+    """Hashes of a run's frozen rows: `dataset` (training) and `heldout`. `StudioError("rows_missing")`."""
+    out = {}
+    for name, file in (("dataset", ROWS), ("heldout", HELDOUT)):
+        if not (folder / file).exists():
+            raise StudioError("rows_missing", path=str(folder / file))
+        out[name] = dataset_hash(read_rows(folder / file))
+    return out
+
+
+def base_hash(folder: Path, home: Home) -> str:
+    """Hash of a model's content; files are read once, then known by path, size and time."""
+    return base_identity(folder, home.cache / "hashes.json", known_hashes(folder)).hash
+
+
+def renderer_hashes(folder: Path, model: Path, home: Home) -> dict[str, str]:
+    """Hashes of the run's own `tokenizer` (with its special tokens and stop ids) and `template`.
+
+    The run folder gets its copy from the model where it has none yet.
+    """
+    if not (folder / TOKENIZER).is_dir():
+        Renderer.from_folder(model, converted=home.cache / "tokenizers").save(folder / TOKENIZER)
+    return hashes_of(Renderer.from_folder(folder / TOKENIZER))
+
+
+def hashes_of(renderer: Renderer) -> dict[str, str]:
+    """As `renderer_hashes`, of a renderer at hand."""
+    return {"tokenizer": renderer.hash(), "template": json_hash(renderer.template_text)}

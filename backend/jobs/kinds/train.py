@@ -1,0 +1,112 @@
+"""A training run: find or fetch the base, make sure that nothing changed, train, say what came of it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from pathlib import Path
+
+from backend.inputs import base_hash, frozen_hashes, renderer_hashes
+from backend.jobs.kinds import Made, Outcome, Stopped, Work
+from backend.store.lineage import measured, read
+from studio.errors import StudioError
+from studio.models import hub
+from studio.models.locate import locate
+from studio.names import parse
+from studio.plan import Plan
+
+log = logging.getLogger("studio.worker")
+_TRAINER = "studio.train.run"
+
+
+class TrainKind:
+    id = "train"
+
+    def run(self, work: Work) -> Outcome:
+        """See `Kind.run`."""
+        # torch, transformers and peft take seconds to import; files are read and hashed meanwhile.
+        threading.Thread(target=importlib.import_module, args=(_TRAINER,), daemon=True).start()
+        plan = Plan.from_dict(work.job.plan)
+        folder = work.home.run(work.job.id)
+        _refuse_other_rows(work, folder)
+        model = _model_folder(work, plan.model)
+        base = _identify(work, folder, model)
+        return _train(work, plan, folder, model, base)
+
+
+KIND = TrainKind()
+
+
+def _refuse_other_rows(work: Work, folder: Path) -> None:
+    found = frozen_hashes(folder)
+    if any(work.job.hashes.get(key, value) != value for key, value in found.items()):
+        raise StudioError("rows_changed", run=work.job.id, path=str(folder))
+
+
+def _model_folder(work: Work, name: str) -> Path:
+    """The base on disk, fetched from the hub first where it is not."""
+    try:
+        return locate(name)
+    except StudioError as error:
+        if error.code != "model_not_on_disk":
+            raise
+    parsed = parse(name)
+
+    def progress(done: int, total: int) -> None:
+        work.sink.phase("downloading", done / total if total else None)
+        if work.control.wish() == "stop":
+            raise Stopped
+
+    work.sink.phase("downloading", 0.0)
+    hub.download(parsed.value, parsed.revision, progress)
+    return locate(name)
+
+
+def _identify(work: Work, folder: Path, model: Path) -> str:
+    """The base's hash, the same as in the attempts before; stored with tokenizer and template."""
+    work.sink.phase("loading", None)
+    base = base_hash(model, work.home)
+    if work.job.hashes.get("base", base) != base:
+        raise StudioError("base_changed", run=work.job.id, model=work.job.plan["model"], path=str(model))
+    work.writer.hashes({"base": base, **renderer_hashes(folder, model, work.home)})
+    work.writer.statements(
+        read(work.job.id, "base", "base", base, str(model), {"model": work.job.plan["model"]})
+    )
+    return base
+
+
+def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outcome:
+    import torch
+
+    from studio.train.run import train
+
+    device = work.job.devices[0] if work.job.devices else "cpu"
+    try:
+        result = train(
+            plan,
+            model_folder=model,
+            folder=folder,
+            sink=work.sink,
+            control=work.control,
+            attempt=work.job.attempt,
+            # The worker sees its own GPU only, as the first one.
+            device="cuda:0" if device.startswith("cuda:") else device,
+            base_hash=base,
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        log.exception("out of memory")
+        raise StudioError("out_of_memory", device=device, detail=str(error).partition("\n")[0]) from error
+    work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
+    made: tuple[Made, ...] = ()
+    if result.state == "done" and result.adapter is not None:
+        made = (Made("adapter", str(result.adapter), None, {"base": base, "steps": result.steps}),)
+    facts = {
+        "steps": result.steps,
+        "loss": result.loss,
+        "eval_loss": result.eval_loss,
+        "best_step": result.best_step,
+        "adapter": str(result.adapter) if result.adapter else None,
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+    return Outcome("finish" if result.state == "done" else "stop", facts, made)

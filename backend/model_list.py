@@ -1,0 +1,119 @@
+"""The models that a run can start from: those proposed, and any other that a person names."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from backend.api import HardwareReport, ModelInfo
+from backend.hardware import choose_device
+from studio.errors import StudioError
+from studio.memory.rough import typical_need, verdict
+from studio.models import catalogue, hub
+from studio.models.config import ModelFacts, read_config
+from studio.models.folder import check_weights, weight_files
+from studio.models.locate import locate
+from studio.names import ModelName, parse
+
+
+class ModelList:
+    """Looks models up; what the hub said is kept, so that it is asked once per model and process."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[ModelFacts, hub.HubRepo]] = {}
+        self._lock = threading.Lock()
+
+    def proposed(self, hardware: HardwareReport) -> list[ModelInfo]:
+        """The catalogue, with whether each fits this machine."""
+        return [_of_catalogue(entry, hardware) for entry in catalogue.entries()]
+
+    def find(self, name: str, hardware: HardwareReport) -> ModelInfo:
+        """Any model by name. For one of the hub that is neither proposed nor on disk the hub is asked.
+
+        Raises what `studio.names.parse`, `studio.models.locate.locate` and `studio.models.hub` raise.
+        """
+        parsed = parse(name)
+        if entry := catalogue.find(str(parsed)):
+            return _of_catalogue(entry, hardware, str(parsed))
+        try:
+            return _on_disk(parsed, locate(parsed), hardware)
+        except StudioError as error:
+            if error.code != "model_not_on_disk":
+                raise
+        facts, repo = self._ask_hub(parsed)
+        files = {file.name: file.size for file in repo.needed}
+        size = sum(files[file] for file in weight_files(files))
+        return _info(str(parsed), parsed.value, "", facts, size, repo.licence, repo.gated, False, hardware)
+
+    def facts(self, name: ModelName) -> ModelFacts | None:
+        """Sizes of a model that is not on disk, as far as they are known without asking anybody."""
+        if entry := catalogue.find(str(name)):
+            return entry.facts
+        with self._lock:
+            asked = self._asked.get(str(name))
+        return asked[0] if asked else None
+
+    def _ask_hub(self, name: ModelName) -> tuple[ModelFacts, hub.HubRepo]:
+        with self._lock:
+            if (known := self._asked.get(str(name))) is not None:
+                return known
+        repo = hub.hub_files(name.value, name.revision)
+        facts = read_config(hub.fetch_config(name.value, name.revision))
+        check_weights([file.name for file in repo.files], str(name))
+        with self._lock:
+            self._asked[str(name)] = (facts, repo)
+        return facts, repo
+
+
+def _of_catalogue(entry: catalogue.Entry, hardware: HardwareReport, name: str | None = None) -> ModelInfo:
+    parsed = parse(name or entry.name)
+    on_disk = parsed.kind == "starter" or hub.local_folder(parsed.value, parsed.revision) is not None
+    return _info(
+        str(parsed),
+        entry.title,
+        entry.summary,
+        entry.facts,
+        entry.size_bytes,
+        entry.licence,
+        entry.gated,
+        on_disk,
+        hardware,
+    )
+
+
+def _on_disk(name: ModelName, folder: Path, hardware: HardwareReport) -> ModelInfo:
+    files = weight_files([file.name for file in folder.iterdir()])
+    size = sum((folder / file).stat().st_size for file in files)
+    title = name.value if name.kind == "hub" else folder.name
+    return _info(str(name), title, "", read_config(folder), size, None, False, True, hardware)
+
+
+def _info(
+    name: str,
+    title: str,
+    summary: str,
+    facts: ModelFacts,
+    size: int,
+    licence: str | None,
+    gated: bool,
+    on_disk: bool,
+    hardware: HardwareReport,
+) -> ModelInfo:
+    device, _ = choose_device(hardware, None)
+    gpu = next((d for d in hardware.devices if d.key == device), None)
+    need = typical_need(facts, device)
+    free = gpu.free_bytes if gpu else hardware.ram_available_bytes
+    return ModelInfo(
+        name=name,
+        title=title,
+        summary=summary,
+        parameters=facts.parameters,
+        size_bytes=size,
+        licence=licence,
+        context=facts.context,
+        architecture=facts.architecture or facts.model_type,
+        on_disk=on_disk,
+        gated=gated,
+        fits=verdict(need.total if need else None, free),
+        needed_bytes=need.total if need else None,
+    )

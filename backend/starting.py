@@ -1,0 +1,101 @@
+"""From a checked request to a queued job: rows frozen, folder filled, row written, all or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+
+from backend.datasets import Datasets, dataset_slug
+from backend.drafts import Considered
+from backend.home import Home, require_room
+from backend.inputs import HELDOUT, ROWS, TOKENIZER, frozen_hashes, hashes_of
+from backend.jobs import record
+from backend.store import lineage
+from backend.store.database import Store
+from backend.store.plain import to_json
+from studio.data.rows import write_rows
+from studio.data.split import Split
+from studio.plan import PLAN_VERSION, Plan, methods, objectives
+
+# Log, plan, frozen rows and what the file system wastes.
+_SPARE_BYTES = 64 * 2**20
+
+
+def start(home: Home, store: Store, datasets: Datasets, considered: Considered) -> str:
+    """Freeze what the run is made of and queue it; gives its id. `considered` has no problems.
+
+    Raises what preparing the rows at the plan's length raises, and `StudioError("disk_full")`.
+    """
+    plan = considered.plan
+    require_room(home.runs, _needed_on_disk(considered))
+    split = _split(plan, datasets, considered)
+    folder = home.runs / f".new-{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        hashes = _fill(folder, plan, split, datasets, considered.model_folder)
+        return _queue(home, store, folder, considered, hashes)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _split(plan: Plan, datasets: Datasets, considered: Considered) -> Split:
+    """The usable rows at the length that was chosen; as they were read where the tokenizer isn't here yet."""
+    if considered.model_folder is None:
+        assert considered.split is not None
+        return considered.split
+    stream = objectives.get(plan.objective).streams[0]
+    return datasets.prepared(plan.dataset, considered.model_folder, plan.settings.seq, stream).split
+
+
+def _fill(folder: Path, plan: Plan, split: Split, datasets: Datasets, model: Path | None) -> dict[str, str]:
+    write_rows(folder / ROWS, split.train)
+    write_rows(folder / HELDOUT, split.heldout)
+    (folder / "plan.json").write_text(to_json(plan.as_dict()), encoding="utf-8")
+    hashes = frozen_hashes(folder)
+    if model is not None:
+        renderer = datasets.renderer(model)
+        renderer.save(folder / TOKENIZER)
+        hashes |= hashes_of(renderer)
+    return hashes
+
+
+def _queue(home: Home, store: Store, folder: Path, considered: Considered, hashes: dict[str, str]) -> str:
+    plan, split = considered.plan, considered.split
+    assert split is not None
+    assert plan.settings.device is not None
+    reasons = {**considered.reasons, "heldout": split.reason}
+    with store.writing() as connection:
+        id = record.new_id(connection, dataset_slug(plan.dataset))
+        record.add(
+            connection,
+            id,
+            "train",
+            plan.as_dict(),
+            plan_version=PLAN_VERSION,
+            devices=(plan.settings.device,),
+            hashes=hashes,
+            reasons={key: [reason.code, dict(reason.facts)] for key, reason in reasons.items()},
+            steps_planned=plan.settings.steps,
+        )
+        facts = {"name": plan.dataset, "rows": len(split.train), "heldout": asdict(split.reason)}
+        source = str(home.run(id) / ROWS)
+        for statement in lineage.read(id, "dataset", "dataset", hashes["dataset"], source, facts):
+            connection.execute(*statement)
+        if considered.needed_bytes is not None:
+            connection.execute(*lineage.estimated(id, 1, "rough", considered.needed_bytes))
+        # Last, and a rename: the row and the folder come into being together.
+        folder.rename(home.run(id))
+    return id
+
+
+def _needed_on_disk(considered: Considered) -> int:
+    """Checkpoints (weights in 32 bit and twice that of optimizer state), one being written, the adapter."""
+    plan = considered.plan
+    if considered.facts is None:
+        return _SPARE_BYTES
+    terms = methods.get(plan.method).memory(considered.facts, plan.method_params, plan.settings)
+    copies = plan.settings.keep_checkpoints + 2
+    trained: int = terms.trainable_params
+    return _SPARE_BYTES + trained * 4 * (3 * copies + 1)

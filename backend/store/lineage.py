@@ -1,0 +1,44 @@
+"""Who was made out of what: artifacts by content, and the jobs that read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from backend.store.plain import to_json
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+def made(job: str, kind: str, hash: str | None, path: str | None, body: Mapping[str, Any]) -> Statement:
+    """The statement that records something which a job left behind."""
+    sql = "INSERT INTO artifact (kind, hash, path, made_by, body, created) VALUES (?, ?, ?, ?, ?, ?)"
+    return sql, (kind, hash, path, job, to_json(body), time.time())
+
+
+def read(job: str, role: str, kind: str, hash: str, path: str, body: Mapping[str, Any]) -> list[Statement]:
+    """Statements that record what a job reads; the same content is one artifact however often it is read."""
+    return [
+        (
+            "INSERT INTO artifact (kind, hash, path, body, created) SELECT ?, ?, ?, ?, ? "
+            "WHERE NOT EXISTS (SELECT 1 FROM artifact WHERE kind = ? AND hash = ?)",
+            (kind, hash, path, to_json(body), time.time(), kind, hash),
+        ),
+        (
+            "INSERT OR IGNORE INTO input (job, artifact, role) "
+            "SELECT ?, min(id), ? FROM artifact WHERE kind = ? AND hash = ?",
+            (job, role, kind, hash),
+        ),
+    ]
+
+
+def estimated(job: str, attempt: int, source: str, predicted_bytes: int) -> Statement:
+    """The statement that keeps a prediction of peak memory, to stand beside what is measured."""
+    sql = "INSERT INTO estimate (job, attempt, source, predicted, at) VALUES (?, ?, ?, ?, ?)"
+    return sql, (job, attempt, source, to_json({"peak_bytes": predicted_bytes}), time.time())
+
+
+def measured(job: str, peak_bytes: int) -> Statement:
+    """The statement that puts the measured peak beside the job's predictions."""
+    return "UPDATE estimate SET measured = ? WHERE job = ?", (to_json({"peak_bytes": peak_bytes}), job)

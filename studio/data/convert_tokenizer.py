@@ -19,7 +19,10 @@ def convert(folder: Path, out: Path) -> None:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
-    tokenizer.save_pretrained(str(out))
+    # The file that marks a finished conversion appears last and whole.
+    tokenizer.save_pretrained(str(out / "unfinished"))
+    for path in sorted((out / "unfinished").iterdir(), key=lambda path: path.name == "tokenizer.json"):
+        path.replace(out / path.name)
 
 
 if __name__ == "__main__":

@@ -203,8 +203,17 @@ def _convert(
             row, odd = _finish(content, number, file, seen)
             rows.append(row)
             problems += odd
+    problems = _once(problems)
     problems.sort(key=lambda p: (str(p.facts.get("file", "")), p.row or 0))
     return rows, problems
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """What is true of whole files rather than of rows is said once, with the number of rows."""
+    whole = [problem for problem in problems if problem.code == "tools_as_text"]
+    rest = [problem for problem in problems if problem.code != "tools_as_text"]
+    said = [replace(whole[0], row=None, facts={**whole[0].facts, "count": len(whole)})] if whole else []
+    return said + rest
 
 
 def _finish(

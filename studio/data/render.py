@@ -79,8 +79,9 @@ class Renderer:
             notes.append(Reason("template_fallback"))
             if "eos_token" not in special and self.eos_id is not None:
                 special["eos_token"] = self._tokenizer.id_to_token(self.eos_id)
-        added = self._tokenizer.get_added_tokens_decoder().values()
-        every_special = [token.content for token in added if token.special] + list(special.values())
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special_ids = frozenset(i for i, token in added.items() if token.special)
+        every_special = [added[i].content for i in self._special_ids] + list(special.values())
         self.template = ChatTemplate(template, special, every_special, now)
         if not self._fixed_now and "strftime_now" in template:
             self._fixed_now = now.isoformat()  # the date a run was started on stays in its prompts
@@ -92,7 +93,7 @@ class Renderer:
 
     @classmethod
     def from_folder(cls, folder: Path, *, converted: Path | None = None) -> Renderer:
-        """Read a model's folder or what `save` wrote; a slow tokenizer's fast form is kept in `converted`.
+        """Read a model's folder or what `save` wrote; a slow tokenizer's fast form is kept under `converted`.
 
         Raises StudioError `tokenizer_missing`, `tokenizer_unreadable`, `tokenizer_unconvertible`,
         `template_broken`.
@@ -127,7 +128,7 @@ class Renderer:
         """Like `encode`, with the text and the place of each token in it."""
         layout = self._lay_out(stream)
         encoding = self._tokenizer.encode(layout.text, add_special_tokens=False)
-        encoded = _finish(layout, encoding, max_length)
+        encoded = _finish(layout, encoding, self._special_ids, max_length)
         end = len(layout.text)
         offsets = [(0, 0)] * len(layout.before) + encoding.offsets + [(end, end)] * len(layout.after)
         return Tokenised(encoded, layout.text, offsets[: len(encoded.ids)])
@@ -142,7 +143,10 @@ class Renderer:
             texts = [layout.text for layout in layouts if isinstance(layout, _Layout)]
             encodings = iter(self._tokenizer.encode_batch(texts, add_special_tokens=False))
             for layout in layouts:
-                yield _finish(layout, next(encodings), max_length) if isinstance(layout, _Layout) else layout
+                if isinstance(layout, _Layout):
+                    yield _finish(layout, next(encodings), self._special_ids, max_length)
+                else:
+                    yield layout
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation that asks for the next answer. Raises StudioError `template_refused`."""
@@ -158,8 +162,7 @@ class Renderer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
 
     def is_special(self, token: int) -> bool:
-        added = self._tokenizer.get_added_tokens_decoder().get(token)
-        return added is not None and bool(added.special)
+        return token in self._special_ids
 
     def detokenizer(self, skip_special: bool = True) -> Detokenizer:
         """A decoder for ids that come one by one."""
@@ -229,14 +232,15 @@ def _write_json(path: Path, body: dict[str, Any]) -> None:
     path.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def _finish(layout: _Layout, encoding: Encoding, max_length: int | None) -> Encoded:
+def _finish(layout: _Layout, encoding: Encoding, special: frozenset[int], max_length: int | None) -> Encoded:
     ids = [*layout.before, *encoding.ids, *layout.after]
-    learned = [False] * len(layout.before) + _mark(encoding, layout.learned) + [True] * len(layout.after)
+    marks = _mark(encoding, layout.learned, special)
+    learned = [False] * len(layout.before) + marks + [True] * len(layout.after)
     limit = len(ids) if max_length is None else max_length
     return Encoded(ids[:limit], learned[:limit], len(ids) > limit)
 
 
-def _mark(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> list[bool]:
+def _mark(encoding: Encoding, spans: Sequence[tuple[int, int]], special: frozenset[int]) -> list[bool]:
     """One label per token: learned where the token has at least one character in a learned span."""
     count = len(encoding)
     marks = [False] * count
@@ -244,11 +248,14 @@ def _mark(encoding: Encoding, spans: Sequence[tuple[int, int]]) -> list[bool]:
         first = next((t for c in range(start, end) if (t := encoding.char_to_token(c)) is not None), None)
         if first is None:
             continue
-        stop = first + 1
         last = next(t for c in range(end - 1, start - 1, -1) if (t := encoding.char_to_token(c)) is not None)
-        stop = max(stop, last + 1)
+        stop = last + 1
         # One character may be spelled by several byte tokens, of which char_to_token names the first.
         while stop < count and (place := encoding.token_to_chars(stop)) is not None and place[0] < end:
             stop += 1
+        # A role token may swallow the white space that the answer begins with (Phi 3): still no answer.
+        opened = encoding.token_to_chars(first)
+        if opened is not None and opened[0] < start and encoding.ids[first] in special:
+            first += 1
         marks[first:stop] = [True] * (stop - first)
     return marks

@@ -174,9 +174,11 @@ class ChatTemplate:
         try:
             asked = self.render([question])
             prompted = self.render([question], add_generation_prompt=True)
-            # Some templates close a conversation that asks nothing (Phi 3), so the one is no prefix of the other.
+            # Some templates close a conversation that asks nothing (Phi 3), so the one is no prefix of the
+            # other.
             self.opening = prompted[len(commonprefix([asked, prompted])) :]
-            answered = self.locate([question, answer])
+            answered = self.render([question, answer])
+            content_end = self._find_answers(self._adapt([question, answer]), answered)[0][1]
         except StudioError as error:
             raise StudioError("template_broken", detail=error.facts.get("detail", error.code)) from error
         try:
@@ -185,8 +187,7 @@ class ChatTemplate:
             self._knows_system = False
         if not self._knows_system:
             notes.append(Reason("template_no_system"))
-        content_end = answered.text.rindex("Hi!") + len("Hi!")
-        after = answered.text[content_end:]
+        after = answered[content_end:]
         found = [
             (after.index(token), -len(token), token) for token in all_special if token and token in after
         ]

@@ -18,6 +18,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from studio.errors import StudioError
+from studio.identity import json_hash
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _SLOW_FILES = (
@@ -68,14 +69,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_tokenizer(folder: Path, converted: Path | None = None) -> TokenizerFiles:
-    """Read a model's folder; a tokenizer without a fast form is converted once into `converted`.
+    """Read a model's folder; a tokenizer without a fast form is converted once, into a folder under
+    `converted`.
 
     Raises StudioError `tokenizer_missing`, `tokenizer_unreadable`, `tokenizer_unconvertible`.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
-        if converted is not None and (converted / "tokenizer.json").is_file():
-            return read_tokenizer(converted)
         return _read_converted(folder, converted)
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -148,14 +148,18 @@ def _end_ids(folder: Path) -> tuple[int, ...]:
 
 
 def _read_converted(folder: Path, converted: Path | None) -> TokenizerFiles:
-    if not any((folder / name).is_file() for name in _SLOW_FILES):
+    slow = [folder / name for name in _SLOW_FILES if (folder / name).is_file()]
+    if not slow:
         raise StudioError("tokenizer_missing", path=str(folder))
-    if converted is not None:
-        _convert(folder, converted)
-        return read_tokenizer(converted)
-    with tempfile.TemporaryDirectory() as scratch:
-        _convert(folder, Path(scratch))
-        return read_tokenizer(Path(scratch))
+    if converted is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            _convert(folder, Path(scratch))
+            return read_tokenizer(Path(scratch))
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in slow]
+    kept = converted / json_hash(stats)[:16]
+    if not (kept / "tokenizer.json").is_file():
+        _convert(folder, kept)
+    return read_tokenizer(kept)
 
 
 def _convert(folder: Path, out: Path) -> None:

@@ -70,7 +70,7 @@ def _run(checkout: Checkout, options: argparse.Namespace) -> int:
     if word:
         ahead = [*_passed_on(options, ("home",)), *(["--json"] if options.json else [])]
         _become([str(checkout.python), "-P", "-m", "ui.cli", word, *ahead, *rest])
-    page = _passed_on(options, ("home", "host", "port"))
+    page = ["--home", str(home), *_passed_on(options, ("host", "port"))]
     quiet = ["--no-browser"] if options.no_browser else []
     _become([str(checkout.python), "-P", "-m", "ui.serve", *page, *quiet])
 

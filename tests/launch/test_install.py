@@ -71,7 +71,8 @@ def test_options_before_the_command_go_with_it(installed: Path) -> None:
 
 def test_without_a_word_the_screen_is_started_with_its_options(installed: Path) -> None:
     _, output, _ = call(installed, "--port", "8000", "--no-browser", "--home", "h")
-    assert json.loads(output) == {"screen": ["--home", "h", "--port", "8000", "--no-browser"]}
+    home = str(installed.parent / "h")
+    assert json.loads(output) == {"screen": ["--home", home, "--port", "8000", "--no-browser"]}
 
 
 @pytest.mark.parametrize(

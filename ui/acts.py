@@ -1,0 +1,120 @@
+"""What a person can do in the wizard: each act is (facade, wizard, what the page sent) -> the next wizard.
+
+An act that the studio refuses raises StudioError, and the wizard stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from backend.api import Facade
+from studio.errors import StudioError
+from ui import wizard as moves
+from ui.wizard import STEPS, Wizard
+
+Sent = Mapping[str, Any]
+TYPED_NAME = "typed-rows"
+
+
+def goal(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.choose_goal(wizard, sent["goal"])
+
+
+def step(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return wizard.to(int(sent["step"]))
+
+
+def again(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
+    return Wizard()
+
+
+def model(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.choose_model(wizard, sent["name"])
+
+
+def own_model(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    name = str(sent["value"]).strip()
+    if not name:
+        raise StudioError("model_name_empty")
+    return moves.choose_model(wizard, facade.model(name).name)
+
+
+def source(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return replace(wizard, source=sent["source"])
+
+
+def dataset(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.choose_data(wizard, sent["name"], wizard.source)
+
+
+def upload(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.choose_data(wizard, facade.save_upload(sent["path"]), "file")
+
+
+def upload_failed(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
+    raise StudioError("upload_failed", name=sent["name"], detail=sent["detail"])
+
+
+def rows(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    filled = [r for r in sent["rows"] if r["prompt"].strip() and r["answer"].strip()]
+    kept = facade.save_rows(TYPED_NAME, filled)
+    return replace(moves.choose_data(wizard, kept, "rows"), typed=tuple(filled))
+
+
+def setting(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.set_value(wizard, sent["key"], sent["value"])
+
+
+def start(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
+    assert wizard.model is not None and wizard.dataset is not None  # the button stands on step 4 only
+    run = facade.start(wizard.model, wizard.dataset, wizard.method, wizard.settings)
+    return replace(wizard, run=run).to(STEPS.index("watch"))
+
+
+def pause(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    facade.pause(sent["run"])
+    return wizard
+
+
+def resume(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    facade.resume(sent["run"])
+    return wizard
+
+
+def stop(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    facade.stop(sent["run"])
+    return wizard
+
+
+def delete(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    facade.delete(sent["run"])
+    return replace(wizard, run=None).to(STEPS.index("how"))
+
+
+ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
+    "goal": goal,
+    "step": step,
+    "again": again,
+    "model": model,
+    "model-own": own_model,
+    "source": source,
+    "dataset": dataset,
+    "upload": upload,
+    "upload-failed": upload_failed,
+    "rows-save": rows,
+    "set": setting,
+    "start": start,
+    "pause": pause,
+    "resume": resume,
+    "stop": stop,
+    "delete": delete,
+}
+
+
+def apply(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    """Do what the page asks. Half-typed rows come with every act of their step, so that none is lost."""
+    if "rows" in sent:
+        wizard = replace(wizard, typed=tuple(r for r in sent["rows"] if r["prompt"].strip() or r["answer"].strip()))
+    return ACTS[sent["act"]](facade, wizard, sent)

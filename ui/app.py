@@ -1,0 +1,68 @@
+"""The screen as one Gradio app: a table of tabs, the rail that switches them, the page's address."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr  # noqa: E402 (reads the two settings above while it is imported)
+
+from backend.api import Facade  # noqa: E402
+from ui.fragments import shell  # noqa: E402
+from ui.page import Page, Updates  # noqa: E402
+from ui.tabs import home, playground, runs, system, train  # noqa: E402
+from ui.view import HIDDEN, view  # noqa: E402
+from ui.words import Words  # noqa: E402
+
+TABS: tuple[ModuleType, ...] = (home, train, runs, playground, system)
+
+# What an event learns of the page before it runs: its address. The server keeps nothing about a page.
+_ADDRESS = "() => [location.search]"
+
+
+def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
+    """The whole screen over a facade. Holds nothing: what it shows comes from the facade and the page's address."""
+    words = Words(language)
+    names = [module.NAME for module in TABS]
+    with gr.Blocks(title=words.text("screen.name"), analytics_enabled=False) as app:
+        view(shell.rail(words.text, names), id="rail")
+        page = Page(facade, words, view(id="notice"), gr.Textbox(visible=False))
+        built = []
+        with gr.Tabs(selected=names[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
+            for module in TABS:
+                with gr.Tab(words.text(f"tab.{module.NAME}"), id=module.NAME, elem_id=f"tab-{module.NAME}") as tab:
+                    built.append((module, tab, module.build()))
+        for module, _, parts in built:
+            module.wire(parts, page)
+        _navigate(app, page, tabs, built)
+    return app
+
+
+def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> None:
+    """A tab is drawn when it is opened, from the address; its timer ticks only while it is open."""
+    timers = {module.NAME: parts.ticker for module, _, parts in built if hasattr(parts, "ticker")}
+
+    def turn_on(name: str) -> Updates:
+        return {timer: gr.Timer(active=tab == name) for tab, timer in timers.items()}
+
+    def opener(module: ModuleType, parts: Any) -> Any:
+        return page.handler(lambda query: module.opened(parts, page, query) | turn_on(module.NAME))
+
+    for module, tab, parts in built:
+        tab.select(opener(module, parts), inputs=[page.query], js=_ADDRESS,
+                   outputs=[*module.outputs(parts), *timers.values(), page.notice], **HIDDEN)
+
+    def load(query: str) -> Updates:
+        name = parse_qs(query.lstrip("?")).get("tab", [TABS[0].NAME])[0]
+        module, _, parts = next((b for b in built if b[0].NAME == name), built[0])
+        return {tabs: gr.Tabs(selected=module.NAME), **module.opened(parts, page, query), **turn_on(module.NAME)}
+
+    every = [component for module, _, parts in built for component in module.outputs(parts)]
+    app.load(page.handler(load), inputs=[page.query], js=_ADDRESS,
+             outputs=[tabs, *every, *timers.values(), page.notice], **HIDDEN)
+    page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)

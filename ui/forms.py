@@ -1,0 +1,135 @@
+"""Forms made from declarations: each setting of `facade.settings()` and `facade.methods()` becomes a field.
+
+No setting is named here. A field shows the value that the plan will use, the reason where the studio chose it,
+and its problem where the person's value doesn't fit. Only what differs from automatic is bold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from backend.api import Draft
+from ui.fragments.format import setting_text
+from ui.fragments.html import classes, h
+from ui.fragments.text import Text
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting: its address, its declaration, what the plan uses, what the person gave."""
+
+    address: str
+    space: str  # "plan" or "method"
+    info: Mapping[str, Any]
+    value: Any
+    given: Any
+    reason: str | None
+    problem: str | None
+
+    @property
+    def expert(self) -> bool:
+        return bool(self.info["expert"])
+
+
+def fields(
+    text: Text,
+    settings: Sequence[Mapping[str, Any]],
+    method: Mapping[str, Any],
+    draft: Draft,
+    given: Mapping[str, Any],
+) -> list[Field]:
+    """All fields of a plan: the method's own first, then the common ones."""
+    common = {info["name"] for info in settings}
+    out = []
+    for space, infos, values in (
+        ("method", method["params"], draft.plan["method_params"]),
+        ("plan", settings, draft.plan["settings"]),
+    ):
+        for info in infos:
+            name = info["name"]
+            address = f"method.{name}" if space == "method" and name in common else name
+            reason = draft.reasons.get(address)
+            problem = next(
+                (p for p in draft.problems if p["key"] in (address, f"{space}.{name}", name)), None
+            )
+            out.append(
+                Field(
+                    address,
+                    space,
+                    info,
+                    values.get(name),
+                    given.get(address),
+                    text(f"reason.{reason.code}", **reason.facts) if reason else None,
+                    text(f"problem.{problem['code']}.message", **{"key": name, **problem["facts"]})
+                    if problem
+                    else None,
+                )
+            )
+    return out
+
+
+def render(text: Text, field: Field) -> Markup:
+    """Label, control, and one line below: the problem, else the reason, else what the setting is."""
+    changed = field.given not in (None, "")
+    line = field.problem or (None if changed else field.reason) or field.info["help"]
+    name = f"set-{field.address.replace('.', '-')}"
+    return h(
+        "div",
+        h(
+            "div",
+            h("label", field.info["title"], for_=name),
+            h(
+                "button",
+                text("form.reset"),
+                type="button",
+                class_="link",
+                data_act="set",
+                data_key=field.address,
+                data_value="",
+                aria_label=text("form.reset.label", title=field.info["title"]),
+            )
+            if changed
+            else None,
+            class_="label",
+        ),
+        _control(field, name),
+        h("p", line, id=f"{name}-line", class_=classes("help", field.problem and "problem")),
+        class_=classes("field", changed and "changed"),
+    )
+
+
+def _control(field: Field, name: str) -> Markup:
+    shared = {
+        "id": name,
+        "data_act": "set",
+        "data_key": field.address,
+        "aria_describedby": f"{name}-line",
+        "aria_invalid": "true" if field.problem else None,
+    }
+    current = field.given if field.given not in (None, "") else field.value
+    limits = field.info["range"]
+    if field.info["type"] == "bool" or (field.info["type"] == "str" and limits):
+        choices = ["true", "false"] if field.info["type"] == "bool" else list(limits)
+        shown = setting_text(current)
+        return h(
+            "span",
+            h("select", [h("option", c, value=c, selected=c == shown) for c in choices], **shared),
+            class_="select",
+        )
+    return h(
+        "input",
+        type="text",
+        inputmode="decimal" if field.info["type"] in ("int", "float") else None,
+        value=setting_text(current),
+        autocomplete="off",
+        spellcheck="false",
+        **shared,
+    )
+
+
+def grid(text: Text, shown: Sequence[Field]) -> Markup:
+    return h("div", [render(text, f) for f in shown], class_="form-grid")

@@ -1,0 +1,208 @@
+"""Step 3: the rows to learn from (a sample, a file, or typed ones), and what of them will be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from backend.api import CheckReport, PreviewRow, SampleInfo
+from ui.fragments import message
+from ui.fragments.format import count_text
+from ui.fragments.html import classes, h, join
+from ui.fragments.icons import icon
+from ui.fragments.parts import badge, button, data_table, heading, numbers
+from ui.fragments.text import Text
+from ui.wizard import MIN_ROWS, SOURCES
+
+PROBLEMS_SHOWN = 8
+
+
+def view(
+    text: Text,
+    source: str,
+    goal: str | None,
+    samples: Sequence[SampleInfo],
+    dataset: str | None,
+    typed: Sequence[Mapping[str, str]],
+    learned: Markup | None,
+) -> Markup:
+    """The three ways to bring rows, then what was found in them (`learned`, from `found`)."""
+    inner = {
+        "samples": lambda: sample_cards(text, samples, goal, dataset),
+        "file": lambda: drop_zone(text),
+        "rows": lambda: row_table(text, typed),
+    }[source]()
+    return join(
+        heading(text("data.title"), text("data.lead")),
+        h(
+            "div",
+            [
+                h(
+                    "button",
+                    text(f"data.source.{s}"),
+                    type="button",
+                    role="tab",
+                    aria_selected="true" if s == source else "false",
+                    data_act="source",
+                    data_source=s,
+                )
+                for s in SOURCES
+            ],
+            class_="segments",
+            role="tablist",
+        ),
+        h("div", inner, class_="source"),
+        h("div", learned, class_="found") if learned else None,
+    )
+
+
+def sample_cards(text: Text, samples: Sequence[SampleInfo], goal: str | None, dataset: str | None) -> Markup:
+    """The samples, those of the chosen goal first."""
+    ordered = sorted(samples, key=lambda s: s.goal != goal)
+    return h("div", [_sample(text, s, goal, s.name == dataset) for s in ordered], class_="cards three")
+
+
+def _sample(text: Text, sample: SampleInfo, goal: str | None, chosen: bool) -> Markup:
+    return h(
+        "button",
+        h("span", icon(sample.goal), class_="card-icon small"),
+        h("span", sample.title, class_="card-title"),
+        h("span", sample.summary, class_="card-line"),
+        h(
+            "span",
+            h("span", text("data.rows", rows=count_text(sample.rows), heldout=count_text(sample.heldout_rows))),
+            badge("accent", None, text("data.suits")) if sample.goal == goal else None,
+            class_="facts line",
+        ),
+        class_=classes("card pick", chosen and "chosen"),
+        type="button",
+        data_act="dataset",
+        data_name=sample.name,
+        aria_pressed="true" if chosen else "false",
+    )
+
+
+def drop_zone(text: Text) -> Markup:
+    return h(
+        "div",
+        h("span", icon("upload", 28), class_="empty-mark"),
+        h("p", text("data.drop"), class_="strong"),
+        h("p", text("data.kinds"), class_="quiet"),
+        button(text("data.pick"), None, data_do="pick"),
+        h("input", type="file", hidden=True, aria_label=text("data.pick"),
+          accept=".json,.jsonl,.csv,.tsv,.parquet,.arrow,.txt"),
+        h("p", text("data.uploading"), class_="busy-note"),
+        class_="drop",
+        data_drop=True,
+    )
+
+
+def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
+    """A question and its answer per line; tab-separated text pastes into several lines at once."""
+    lines = list(typed) + [{"prompt": "", "answer": ""}] * max(1, MIN_ROWS - len(typed))
+    filled = sum(bool(r["prompt"].strip() and r["answer"].strip()) for r in lines)
+
+    def cell(kind: str, value: str, number: int) -> Markup:
+        label = text(f"data.cell.{kind}", number=number)
+        return h("td", h("textarea", value, rows="1", data_cell=kind, aria_label=label,
+                         placeholder=text(f"data.cell.{kind}.example") if number == 1 else None))
+
+    return h(
+        "div",
+        h("p", text("data.typed.line"), class_="quiet"),
+        h(
+            "table",
+            h("thead", h("tr", h("th", text("data.prompt")), h("th", text("data.answer")),
+                         h("th", h("span", text("data.remove"), class_="unseen")))),
+            h(
+                "tbody",
+                [
+                    h("tr", cell("prompt", r["prompt"], i), cell("answer", r["answer"], i),
+                      h("td", h("button", icon("close", 16), type="button", class_="icon-button", data_row="remove",
+                                aria_label=text("data.remove"))))
+                    for i, r in enumerate(lines, 1)
+                ],
+            ),
+            data_rows=True,
+            class_="rows",
+        ),
+        h(
+            "div",
+            h("button", icon("plus", 18), h("span", text("data.add")), type="button", class_="button quiet",
+              data_row="add"),
+            h("span", class_="grow"),
+            h("span", h("span", filled, data_count=True), " ", text("data.filled"), class_="quiet"),
+            button(text("data.use"), "rows-save", data_busy="", disabled=filled == 0),
+            class_="line",
+        ),
+        class_="typed",
+    )
+
+
+def found(text: Text, report: CheckReport, rows: Sequence[PreviewRow], name: str) -> Markup:
+    """What is in the rows: how many, of which form, what is wrong, and token by token what will be learned."""
+    tokens = report.tokens or {}
+    heldout = count_text(report.heldout_rows) if report.heldout_rows else text("data.heldout.none")
+    return join(
+        h("h2", text("data.found", name=name), class_="section"),
+        numbers(
+            [
+                (text("data.number.rows"), count_text(report.rows), text(f"format.{report.format}")),
+                (text("data.number.heldout"), heldout, text("data.number.heldout.line")),
+                (text("data.number.learned"), count_text(tokens.get("learned")), text("data.number.learned.line",
+                 total=count_text(tokens.get("total")))),
+                (text("data.number.longest"), count_text(tokens.get("max")), text("data.number.longest.line")),
+            ]
+        ),
+        problems(text, report),
+        preview(text, rows) if rows else None,
+    )
+
+
+def preview(text: Text, rows: Sequence[PreviewRow]) -> Markup:
+    return h(
+        "div",
+        h("p", h("mark", text("data.legend.learned")), " ", text("data.legend.line"), class_="quiet legend"),
+        [
+            h(
+                "div",
+                h("span", row.row, class_="row-number"),
+                h("p", [h("mark", piece) if learned else h("span", piece) for piece, learned in row.pieces]),
+                h("span", text("data.row.tokens", learned=row.learned, tokens=row.tokens), class_="quiet"),
+                class_="token-row",
+            )
+            for row in rows
+        ],
+        class_="card tokens",
+    )
+
+
+def problems(text: Text, report: CheckReport) -> Markup | None:
+    if not report.problems:
+        return None
+    shown = report.problems[:PROBLEMS_SHOWN]
+    more = len(report.problems) - len(shown)
+    return join(
+        message.card("wait", text("data.problems", count=len(report.problems)), text("data.problems.line")),
+        data_table(
+            text("data.problems", count=len(report.problems)),
+            [text("data.problem.where"), text("data.problem.what"), text("data.problem.fix")],
+            [
+                (
+                    text("data.problem.place", row=p["row"], column=p["column"])
+                    if p.get("column")
+                    else text("data.problem.row", row=p["row"]),
+                    text(f"problem.{p['code']}.message", **p["facts"]),
+                    text(f"problem.{p['code']}.fix", **p["facts"]),
+                )
+                for p in shown
+            ],
+        ),
+        h("p", text("data.problems.more", count=more), class_="quiet") if more > 0 else None,
+    )
+
+
+def broken(cause: str, remedy: str) -> Markup:
+    """In place of what was found: the file can't be read; what was chosen before is kept."""
+    return message.card("bad", cause, remedy)

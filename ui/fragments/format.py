@@ -1,0 +1,70 @@
+"""Numbers as a person reads them: a unit, and no more digits than mean something."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def bytes_text(count: float | None) -> str:
+    """1024-based: 1503238554 -> `1.4 GB`. Unknown is a dash."""
+    if count is None:
+        return "–"
+    power = 0
+    while abs(count) >= 1000 and power < len(_UNITS) - 1:
+        count /= 1024
+        power += 1
+    digits = 0 if abs(count) >= 10 or power < 2 else 1
+    return f"{count:.{digits}f} {_UNITS[power]}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """`8 s`, `3 min`, `1 h 20 min`, `2 d 3 h`. Unknown is a dash."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def loss_text(value: float | None) -> str:
+    """Two digits where they say something, more for small losses: `0.84`, `0.0031`."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def count_text(value: float | None) -> str:
+    """`1,234` with thin groups; unknown is a dash."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def parameters_text(count: int | None) -> str:
+    """`3.1M`, `494M`, `1.5B`."""
+    if count is None:
+        return "–"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f}B"
+    return f"{count / 1e6:.0f}M" if count >= 1e7 else f"{count / 1e6:.1f}M"
+
+
+def percent_text(share: float | None) -> str:
+    """A share of one as `62 %`; unknown is a dash."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def setting_text(value: object) -> str:
+    """A setting's value as a person would type it: lists with commas, true and false in words."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(str(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,108 @@
+"""Step 2: which model to start from, with size, licence and whether this machine can tune it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from backend.api import ModelInfo
+from ui.fragments import message
+from ui.fragments.format import bytes_text, count_text, parameters_text
+from ui.fragments.html import classes, h, join
+from ui.fragments.parts import badge, button, fits_badge, heading
+from ui.fragments.text import Text
+
+
+def view(text: Text, models: Sequence[ModelInfo], chosen: ModelInfo | None) -> Markup:
+    """The list, the person's own folder or hub id, and what the choice means."""
+    listed = list(models)
+    own = chosen is not None and all(m.name != chosen.name for m in listed)
+    return join(
+        heading(text("model.title"), text("model.lead")),
+        h(
+            "div",
+            [row(text, m, chosen is not None and m.name == chosen.name) for m in listed],
+            row(text, chosen, True) if own and chosen else None,
+            class_="list",
+            role="group",
+            aria_label=text("model.title"),
+        ),
+        meaning(text, chosen),
+        own_model(text, chosen.name if own and chosen else ""),
+        h("p", text("model.rough"), class_="quiet"),
+    )
+
+
+def row(text: Text, model: ModelInfo, chosen: bool) -> Markup:
+    facts = [
+        parameters_text(model.parameters) if model.parameters else None,
+        bytes_text(model.size_bytes) if model.size_bytes else None,
+        text("model.context", tokens=count_text(model.context)) if model.context else None,
+        model.licence,
+    ]
+    return h(
+        "button",
+        h("span", class_="radio"),
+        h(
+            "span",
+            h("span", model.title, class_="strong"),
+            badge("plain", "done", text("model.on_disk")) if model.on_disk else None,
+            badge("wait", None, text("model.gated")) if model.gated else None,
+            h("span", model.summary, class_="quiet block") if model.summary else None,
+            h("span", " · ".join(f for f in facts if f), class_="facts"),
+            class_="grow",
+        ),
+        h(
+            "span",
+            fits_badge(text, model.fits),
+            h("span", text("model.needs", size=bytes_text(model.needed_bytes)), class_="quiet block")
+            if model.needed_bytes
+            else None,
+            class_="row-end",
+        ),
+        class_=classes("row pick", chosen and "chosen"),
+        type="button",
+        data_act="model",
+        data_name=model.name,
+        aria_pressed="true" if chosen else "false",
+    )
+
+
+def meaning(text: Text, chosen: ModelInfo | None) -> Markup | None:
+    """What a person should know before they go on with this choice."""
+    if chosen is None:
+        return None
+    if chosen.gated:
+        page = f"huggingface.co/{chosen.name.removeprefix('hub:')}"
+        return message.card("wait", text("model.gated.title"), text("model.gated.line", page=page))
+    if chosen.fits == "no":
+        return message.card("bad", text("model.no.title"), text("model.no.line"))
+    if not chosen.on_disk and chosen.name.startswith("hub:"):
+        size = bytes_text(chosen.size_bytes)
+        return message.card("plain", text("model.download.title"), text("model.download.line", size=size))
+    return None
+
+
+def own_model(text: Text, value: str) -> Markup:
+    return h(
+        "div",
+        h("label", text("model.own"), for_="own-model", class_="label"),
+        h(
+            "div",
+            h(
+                "input",
+                id="own-model",
+                type="text",
+                value=value,
+                placeholder=text("model.own.placeholder"),
+                data_model_name=True,
+                data_enter="model-own",
+                autocomplete="off",
+                spellcheck="false",
+            ),
+            button(text("model.own.button"), "model-own", data_busy=""),
+            class_="joined",
+        ),
+        class_="field wide",
+    )

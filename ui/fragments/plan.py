@@ -1,0 +1,147 @@
+"""A plan in plain words: beside the wizard, on the expert's form and with a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from markupsafe import Markup
+
+from backend.api import Draft, ModelInfo
+from ui.fragments.format import bytes_text, count_text, duration_text, setting_text
+from ui.fragments.html import h, join
+from ui.fragments.parts import data_table, meter
+from ui.fragments.text import Text
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """As much of a plan as is known yet."""
+
+    goal: str | None = None
+    model: ModelInfo | None = None
+    dataset: str | None = None
+    method: str | None = None  # its title
+    draft: Draft | None = None
+
+
+def dataset_title(dataset: str | None) -> str:
+    """A sample's name, or the file's."""
+    return PurePath(dataset).name if dataset else ""
+
+
+def aside(text: Text, sketch: Sketch) -> Markup:
+    """"Your plan so far": what is open says so, so that the panel keeps its height."""
+    draft = sketch.draft
+    lines = [
+        (text("plan.goal"), text(f"goal.{sketch.goal}.title") if sketch.goal else None),
+        (text("plan.model"), sketch.model.title if sketch.model else None),
+        (text("plan.rows"), _rows(text, sketch)),
+        (text("plan.method"), sketch.method if draft else None),
+        (text("plan.length"), _length(text, draft)),
+        (text("plan.time"), _time(text, draft)),
+    ]
+    return h(
+        "div",
+        h("h2", text("plan.title")),
+        h(
+            "dl",
+            [
+                h("div", h("dt", name), h("dd", value or text("plan.open"), class_=None if value else "open"))
+                for name, value in lines
+            ],
+            class_="plan",
+        ),
+        memory(text, draft),
+        class_="card plan-card",
+    )
+
+
+def _rows(text: Text, sketch: Sketch) -> str | None:
+    if not sketch.dataset:
+        return None
+    name = dataset_title(sketch.dataset)
+    if not sketch.draft or sketch.draft.rows is None:
+        return name
+    return text("plan.rows.value", rows=count_text(sketch.draft.rows), name=name)
+
+
+def _length(text: Text, draft: Draft | None) -> str | None:
+    return text("plan.steps", steps=count_text(draft.steps)) if draft and draft.steps else None
+
+
+def _time(text: Text, draft: Draft | None) -> str | None:
+    if draft is None:
+        return None
+    if draft.seconds is None:
+        return text("plan.time.unknown")
+    return text("plan.time.value", time=duration_text(draft.seconds))
+
+
+def memory(text: Text, draft: Draft | None) -> Markup:
+    """What the run needs against what is free, as a bar and in words."""
+    if draft is None or draft.needed_bytes is None or not draft.free_bytes:
+        return h("div", h("p", text("plan.memory.open"), class_="quiet"), meter(0.0, text("plan.memory")),
+                 class_="memory")
+    share = draft.needed_bytes / draft.free_bytes
+    return h(
+        "div",
+        h(
+            "p",
+            text("plan.memory.value", needed=bytes_text(draft.needed_bytes), free=bytes_text(draft.free_bytes)),
+            class_="quiet",
+        ),
+        meter(share, text("plan.memory"), tone="bad" if share > 1 else "wait" if share > 0.85 else "accent"),
+        class_="memory",
+    )
+
+
+def problem_list(text: Text, draft: Draft) -> Markup | None:
+    """Everything that keeps the plan from starting, together."""
+    if not draft.problems:
+        return None
+    return h(
+        "ul",
+        [
+            h(
+                "li",
+                h("strong", text(f"problem.{p['code']}.message", **{"key": p["key"], **p["facts"]})),
+                " ",
+                text(f"problem.{p['code']}.fix", **{"key": p["key"], **p["facts"]}),
+            )
+            for p in draft.problems
+        ],
+        class_="problems",
+        role="alert",
+    )
+
+
+def command(text: Text, line: str) -> Markup:
+    """The same plan as a command line, to copy."""
+    return h(
+        "div",
+        h("div", h("span", text("plan.command"), class_="label"),
+          h("button", text("screen.copy"), type="button", class_="link", data_copy="plan-command"), class_="line split"),
+        h("pre", h("code", line, id="plan-command")),
+        class_="command",
+    )
+
+
+def settings_table(text: Text, plan: Mapping[str, Any], reasons: Mapping[str, Any]) -> Markup:
+    """Every setting of a saved plan, with the reason where the studio chose it."""
+    rows = []
+    for space in ("settings", "method_params", "objective_params", "optimizer_params"):
+        for key, value in plan.get(space, {}).items():
+            reason = reasons.get(key)
+            words = text(f"reason.{reason.code}", **reason.facts) if reason else ""
+            rows.append((h("code", key), setting_text(value) or "–", words))
+    head = [text("plan.setting"), text("plan.value"), text("plan.reason")]
+    return data_table(text("plan.table"), head, rows)
+
+
+def summary_line(text: Text, plan: Mapping[str, Any]) -> Markup:
+    return join(
+        text("plan.sentence", model=plan["model"], dataset=dataset_title(plan["dataset"]), method=plan["method"])
+    )

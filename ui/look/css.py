@@ -1,0 +1,35 @@
+"""The stylesheet: the tokens as custom properties, then `studio.css`, which names no colour itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from ui.look import tokens
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def stylesheet() -> str:
+    """All rules of the studio. `html[data-theme]` decides between light and dark (see `studio.js`)."""
+    fixed = {**tokens.SIZES, "sans": tokens.SANS, "mono": tokens.MONO, "chart-text": tokens.CHART_TEXT}
+    rules = (FOLDER / "studio.css").read_text(encoding="utf-8")
+    return "\n".join(
+        [
+            _block(":root", {**fixed, **tokens.LIGHT}),
+            _block('html[data-theme="dark"]', tokens.DARK),
+            rules,
+        ]
+    )
+
+
+@cache
+def script() -> str:
+    """What the page does by itself: clicks to events, address, theme, watching the connection."""
+    return (FOLDER / "studio.js").read_text(encoding="utf-8")
+
+
+def _block(selector: str, values: dict[str, str]) -> str:
+    inner = "\n".join(f"  --{name}: {value};" for name, value in values.items())
+    return f"{selector} {{\n{inner}\n}}"

@@ -1,0 +1,246 @@
+// What the page does by itself. Every view of the studio is HTML from the server; what a person does in it goes
+// back as one event with the data-* attributes of the element it happened on (see ui/view.py).
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const one = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // -- light and dark: the person's choice, else the system's -------------------------------------------------
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  function paint() {
+    const mode = localStorage.getItem("studio-theme") || (system.matches ? "dark" : "light");
+    if (root.dataset.theme !== mode) root.dataset.theme = mode;
+    if (document.body && document.body.classList.contains("dark") !== (mode === "dark"))
+      document.body.classList.toggle("dark", mode === "dark");
+  }
+  paint();
+  system.addEventListener("change", paint);
+  function flipTheme() {
+    localStorage.setItem("studio-theme", root.dataset.theme === "dark" ? "light" : "dark");
+    paint();
+  }
+
+  // -- events ---------------------------------------------------------------------------------------------------
+  function fieldValue(field) {
+    return field.type === "checkbox" ? field.checked : field.value;
+  }
+  function rowsOf(table) {
+    return all("tbody tr", table).map((line) => ({
+      prompt: one("[data-cell=prompt]", line).value,
+      answer: one("[data-cell=answer]", line).value,
+    }));
+  }
+  const sends = { // acts that carry more than their own data-* attributes
+    "rows-save": (element) => ({ rows: rowsOf(one("[data-rows]", element)) }),
+    "model-own": (element) => ({ value: one("[data-model-name]", element).value }),
+    "send": (element) => {
+      const box = one("[data-prompt]", element);
+      const value = box.value;
+      box.value = "";
+      fit(box);
+      return { value };
+    },
+  };
+
+  function bind(element, trigger, upload) {
+    const act = (target, extra = {}) => {
+      const data = { ...target.dataset, ...extra };
+      if (target.dataset.busy !== undefined) target.setAttribute("aria-busy", "true");
+      trigger(target.dataset.event || "act", data);
+    };
+    element.addEventListener("click", (event) => {
+      const target = event.target.closest("[data-act],[data-go],[data-copy],[data-pane],[data-row],[data-do]");
+      if (!target || !element.contains(target) || target.disabled || target.matches("input,select,textarea")) return;
+      if (target.matches("a")) event.preventDefault();
+      if (target.dataset.confirm) return ask(target, () => act(target));
+      if (target.dataset.copy !== undefined) return copy(target);
+      if (target.dataset.row) return editRows(target, element);
+      if (target.dataset.pane) return showPane(target, element);
+      if (target.dataset.do === "theme") return flipTheme();
+      if (target.dataset.do === "pick") return one("input[type=file]", element).click();
+      if (target.dataset.go) return go(target);
+      act(target, (sends[target.dataset.act] || (() => ({})))(element));
+    });
+    element.addEventListener("change", (event) => {
+      const field = event.target;
+      if (field.type === "file") return send(field.files[0]);
+      if (field.dataset.act) act(field, { value: fieldValue(field) });
+    });
+    element.addEventListener("input", (event) => {
+      const field = event.target;
+      if (field.dataset.prompt !== undefined) fit(field);
+      if (field.dataset.cell) countRows(element);
+      if (field.type === "range" && field.dataset.shows) one(`#${field.dataset.shows}`).textContent = field.value;
+    });
+    element.addEventListener("keydown", (event) => {
+      const field = event.target;
+      if (field.dataset.prompt !== undefined && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        const button = one("[data-act=send]", element);
+        if (!button.disabled && field.value.trim()) button.click();
+      }
+      if (event.key === "Enter" && field.dataset.enter) {
+        event.preventDefault();
+        one(`[data-act=${field.dataset.enter}]`, element).click();
+      }
+    });
+    element.addEventListener("paste", (event) => pasteRows(event, element));
+    for (const kind of ["dragover", "dragleave", "drop"])
+      element.addEventListener(kind, (event) => {
+        const zone = event.target.closest("[data-drop]");
+        if (!zone) return;
+        event.preventDefault();
+        zone.classList.toggle("over", kind === "dragover");
+        if (kind === "drop" && event.dataTransfer.files[0]) send(event.dataTransfer.files[0]);
+      });
+    async function send(file) {
+      if (!file) return;
+      const zone = one("[data-drop]", element);
+      zone.setAttribute("aria-busy", "true");
+      try {
+        const kept = await upload(file);
+        trigger("act", { act: "upload", path: kept.path, name: file.name });
+      } catch (error) {
+        trigger("act", { act: "upload-failed", name: file.name, detail: String(error) });
+      } finally {
+        zone.removeAttribute("aria-busy");
+      }
+    }
+  }
+
+  // -- small behaviours -------------------------------------------------------------------------------------------
+  function fit(box) {
+    box.style.height = "auto";
+    box.style.height = `${Math.min(box.scrollHeight, 200)}px`;
+  }
+  async function copy(target) {
+    await navigator.clipboard.writeText(one(`#${target.dataset.copy}`).innerText);
+    target.classList.add("copied");
+    setTimeout(() => target.classList.remove("copied"), 1500);
+  }
+  function showPane(target, element) {
+    const group = target.closest("[data-panes]");
+    group.dataset.panes = target.dataset.pane;
+    all("[data-pane]", target.parentElement).forEach((b) => b.setAttribute("aria-selected", b === target));
+  }
+  function newRow(table) {
+    const body = one("tbody", table);
+    const line = body.lastElementChild.cloneNode(true);
+    all("textarea", line).forEach((cell) => { cell.value = ""; cell.textContent = ""; });
+    body.append(line);
+    return line;
+  }
+  function countRows(element) {
+    const filled = rowsOf(one("[data-rows]", element)).filter((r) => r.prompt.trim() && r.answer.trim()).length;
+    const place = one("[data-count]", element);
+    if (place) place.textContent = filled;
+    all("[data-act=rows-save]", element).forEach((b) => { b.disabled = filled === 0; });
+  }
+  function editRows(target, element) {
+    const table = one("[data-rows]", element);
+    if (target.dataset.row === "add") one("textarea", newRow(table)).focus();
+    else if (all("tbody tr", table).length > 1) target.closest("tr").remove();
+    countRows(element);
+  }
+  function pasteRows(event, element) {
+    const cell = event.target.closest && event.target.closest("[data-cell]");
+    const text = event.clipboardData.getData("text/plain");
+    if (!cell || !text.includes("\t")) return; // one cell: the browser's own paste
+    event.preventDefault();
+    const table = cell.closest("table");
+    let line = cell.closest("tr");
+    for (const [index, row] of text.replace(/\r/g, "").split("\n").filter((l) => l.trim()).entries()) {
+      if (index) line = line.nextElementSibling || newRow(table);
+      const [prompt, ...answer] = row.split("\t");
+      one("[data-cell=prompt]", line).value = prompt;
+      one("[data-cell=answer]", line).value = answer.join(" ");
+    }
+    countRows(element);
+  }
+  function ask(target, then) {
+    const box = document.createElement("dialog");
+    box.className = "ask";
+    const words = document.createElement("p");
+    words.textContent = target.dataset.confirm;
+    const buttons = document.createElement("div");
+    buttons.className = "buttons";
+    for (const [label, kind, value] of [[target.dataset.keep, "quiet", "no"], [target.dataset.yes, "danger", "yes"]]) {
+      const button = document.createElement("button");
+      button.className = `button ${kind}`;
+      button.textContent = label;
+      button.addEventListener("click", () => box.close(value));
+      buttons.append(button);
+    }
+    box.append(words, buttons);
+    box.addEventListener("close", () => { box.remove(); if (box.returnValue === "yes") then(); });
+    document.body.append(box);
+    box.showModal();
+  }
+
+  // -- tabs and the address ---------------------------------------------------------------------------------------
+  const query = () => new URLSearchParams(location.search);
+  function setAddress(text) {
+    history.replaceState(null, "", text ? `?${text}` : location.pathname);
+  }
+  function go(target) { // data-go names the tab; data-address what its address shall be
+    setAddress(target.dataset.address || `tab=${target.dataset.go}`);
+    const button = one(`#tab-${target.dataset.go}-button`);
+    if (button.getAttribute("aria-selected") === "true") window.dispatchEvent(new Event("studio:address"));
+    button.click();
+    scrollTo(0, 0);
+  }
+  function markTab() {
+    const open = one('#tabs > .tab-wrapper [role=tab][aria-selected="true"]');
+    if (!open) return;
+    const name = open.id.slice(4, -7);
+    all(".rail [data-go]").forEach((b) =>
+      b.dataset.go === name ? b.setAttribute("aria-current", "page") : b.removeAttribute("aria-current"));
+    root.dataset.tab = name;
+  }
+
+  // -- is the studio still there? ---------------------------------------------------------------------------------
+  let missed = 0;
+  async function alive() {
+    if (document.hidden) return;
+    let answer = null;
+    try {
+      answer = await fetch("studio/alive", { cache: "no-store" });
+    } catch { /* not there */ }
+    if (answer && answer.ok) {
+      if (missed > 1) location.reload();
+      missed = 0;
+    } else missed += 1;
+    root.classList.toggle("lost", missed > 1);
+  }
+
+  let due = false;
+  function settle() {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; paint(); markTab(); watchAddress(); });
+  }
+  new MutationObserver(settle).observe(root, {
+    subtree: true, childList: true, attributes: true, attributeFilter: ["class", "aria-selected", "data-address-now"],
+  });
+  const shown = new Map();
+  function watchAddress() { // one place per tab; only the open tab's speaks for the address bar
+    for (const place of all("[data-address-now]")) {
+      const now = place.dataset.addressNow;
+      const panel = place.closest("[role=tabpanel]") || document;
+      if (shown.get(panel) === now) continue;
+      shown.set(panel, now);
+      if (place.dataset.thenGo) go({ dataset: { go: place.dataset.thenGo, address: now } });
+      else if (now.startsWith(`tab=${root.dataset.tab || "home"}`)) setAddress(now);
+    }
+  }
+  addEventListener("DOMContentLoaded", () => {
+    paint();
+    setInterval(alive, 2500);
+  });
+  if (document.readyState !== "loading") setInterval(alive, 2500);
+
+  window.studio = { bind };
+  (window.studioWaiting || []).forEach((args) => bind(...args));
+  window.studioWaiting = { push: (args) => bind(...args) };
+})();

@@ -1,0 +1,195 @@
+"""The screen process: `python -m ui.serve --home DIR [--port N] [--host H] [--no-browser]`.
+
+Binds loopback on the next free port (or on --port, or not at all), lets in who has the token, writes
+`<home>/screen.json` once it answers, looks at the runs every two seconds so that a dead worker is noticed even while
+no page is open, and ends within ten seconds of Ctrl-C or SIGTERM. Holds no model and never imports torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+from ui import running
+from ui.words import Words
+
+FIRST_PORT = 7860
+PORTS_TRIED = 100
+LOOK_SECONDS = 2.0
+GRACE_SECONDS = 5  # how long open connections (a page's event stream) may take to close
+MAX_UPLOAD = "2gb"
+
+log = logging.getLogger("studio.screen")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the screen until it is told to end. 0: ended as asked; 1: refused, with the reason on standard error."""
+    args = _arguments().parse_args(argv)
+    words = Words("en")
+    try:
+        serve(args.home.expanduser().resolve(), args.port, args.host, words, browser=not args.no_browser)
+    except StudioError as error:
+        cause, remedy = words.error(error)
+        sys.stderr.write(f"{cause}\n{remedy}\n")
+        return 1
+    return 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ui.serve", description="Open the studio's screen.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--no-browser", action="store_true")
+    return parser
+
+
+def serve(home: Path, port: int | None, host: str, words: Words, *, browser: bool) -> None:
+    """Serve until a signal. StudioError `port_taken`, `password_needed` or `host_unknown` before anything starts."""
+    from ui.auth import is_loopback
+
+    password = os.environ.get("STUDIO_PASSWORD") or None
+    if not is_loopback(host):
+        if password is None:
+            raise StudioError("password_needed", host=host)
+        sys.stderr.write(words.text("serve.open_warning", host=host) + "\n")
+    listening = listen(host, port)
+    home.mkdir(parents=True, exist_ok=True)
+    _log_to(home / "screen.log")
+    try:
+        _run(home, listening, host, password, words, browser)
+    finally:
+        running.forget(home)
+        listening.close()
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket: on this port or StudioError `port_taken`; without one on the next free from 7860."""
+    for number in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, number))
+            listening.listen(128)
+            return listening
+        except OSError as error:
+            listening.close()
+            if error.errno == errno.EADDRINUSE:
+                continue
+            if error.errno == errno.EACCES:
+                raise StudioError("port_refused", port=number) from None
+            raise StudioError("host_unknown", host=host) from None
+    raise StudioError("port_taken", port=port or FIRST_PORT)
+
+
+def _run(home: Path, listening: socket.socket, host: str, password: str | None, words: Words, browser: bool) -> None:
+    import uvicorn
+
+    from backend.facade import StudioFacade
+    from ui.auth import token_of
+
+    facade = StudioFacade(home)
+    token = token_of(home)
+    port = listening.getsockname()[1]
+    shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/?token={token}"
+    app = guarded(facade, token, host, password, words)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    )
+    ended = threading.Event()
+    beside = [
+        threading.Thread(target=_look, args=(facade, ended), name="look", daemon=True),
+        threading.Thread(target=_announce, args=(home, url, server, ended, browser), name="announce", daemon=True),
+    ]
+    for thread in beside:
+        thread.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        ended.set()
+        facade.close()
+
+
+def guarded(facade: Any, token: str, host: str, password: str | None, words: Words) -> Any:
+    """The ASGI application: Gradio's app, the page's own files, all of it behind the guard."""
+    import gradio as gr
+    from fastapi import FastAPI, Response
+
+    from ui.app import create_app
+    from ui.auth import Guard
+    from ui.fragments.enter import page
+    from ui.look.css import script, stylesheet
+    from ui.look.theme import theme
+
+    os.environ["GRADIO_TEMP_DIR"] = str(facade.home / "uploads")
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @outer.get("/studio/alive")
+    def alive() -> dict[str, bool]:
+        return {"alive": True}
+
+    @outer.get("/studio/studio.css")
+    def css() -> Response:
+        return Response(stylesheet(), media_type="text/css", headers={"cache-control": "no-cache"})
+
+    @outer.get("/studio/studio.js")
+    def js() -> Response:
+        return Response(script(), media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+    gr.mount_gradio_app(
+        outer,
+        create_app(facade),
+        path="/",
+        theme=theme(),
+        head='<link rel="stylesheet" href="studio/studio.css"><script src="studio/studio.js"></script>',
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        max_file_size=MAX_UPLOAD,
+        show_error=False,
+        ssr_mode=False,
+        pwa=False,
+    )
+    return Guard(outer, token, host, password, words.text, page)
+
+
+def _announce(home: Path, url: str, server: Any, ended: threading.Event, browser: bool) -> None:
+    """Once the server answers: write screen.json, say the address, open the browser."""
+    while not server.started:
+        if ended.wait(0.02):
+            return
+    running.record(home, url)
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
+    if browser:
+        running.open_browser(url)
+
+
+def _look(facade: Any, ended: threading.Event) -> None:
+    """Looking settles the dead and starts the next in the queue (see `Facade.runs`)."""
+    while not ended.wait(LOOK_SECONDS):
+        try:
+            facade.runs("all")
+        except StudioError as error:
+            log.warning("looking at the runs: %s", error)
+
+
+def _log_to(path: Path) -> None:
+    logging.basicConfig(
+        filename=path, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

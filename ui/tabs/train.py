@@ -1,0 +1,98 @@
+"""Train: every knob on one page, the plan and its cost always in view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from studio.errors import StudioError
+from ui import forms
+from ui import wizard as moves
+from ui.fragments import train as draw
+from ui.fragments.wizard import address
+from ui.page import Page, Updates
+from ui.view import HIDDEN, act_data, view
+from ui.wizard import Wizard
+
+NAME = "train"
+FIRST = Wizard(model="starter", dataset="pirate")  # something that runs, to change from
+
+
+@dataclass(frozen=True)
+class Train:
+    """`state` is the plan as chosen so far; the form and its consequences are one view each."""
+
+    form: gr.HTML
+    side: gr.HTML
+    address: gr.HTML
+    state: gr.State
+
+
+def build() -> Train:
+    with gr.Row(elem_id="train", elem_classes="tab-body"):
+        with gr.Column(elem_classes="train-form"):
+            form = view(id="train-form")
+        with gr.Column(elem_classes="train-side"):
+            side = view(id="train-side")
+        where = view(classes="unseen")
+    return Train(form, side, where, gr.State(FIRST))
+
+
+def wire(tab: Train, page: Page) -> None:
+    def act(choice: Wizard, event: gr.EventData) -> Updates:
+        return shown(tab, page, apply(choice, act_data(event)))
+
+    def start(choice: Wizard) -> Updates:
+        assert choice.model and choice.dataset  # the button is off without them
+        run = page.facade.start(choice.model, choice.dataset, choice.method, choice.settings)
+        return {tab.address: address(urlencode({"tab": "runs", "run": run}), go="runs")}
+
+    everything = [*outputs(tab), page.notice]
+    tab.form.act(page.handler(act), inputs=[tab.state], outputs=everything, **HIDDEN)
+    tab.side.act(page.handler(start), inputs=[tab.state], outputs=everything, **HIDDEN)
+
+
+def apply(choice: Wizard, sent: dict[str, Any]) -> Wizard:
+    """One field of the form."""
+    value = str(sent["value"]).strip()
+    if sent["act"] == "model":
+        return moves.choose_model(choice, value)
+    if sent["act"] == "dataset":
+        return moves.choose_data(choice, value, choice.source)
+    if sent["act"] == "method":
+        return replace(choice, method=value, settings={})
+    assert sent["act"] == "set"
+    return moves.set_value(choice, sent["key"], sent["value"])
+
+
+def outputs(tab: Train) -> list[Any]:
+    return [tab.form, tab.side, tab.address, tab.state]
+
+
+def opened(tab: Train, page: Page, query: str) -> Updates:
+    """The tab at this address."""
+    choice = moves.from_query(query)
+    return shown(tab, page, choice if choice.model or choice.dataset else FIRST)
+
+
+def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
+    """The form and what it comes to. What can't be read is said at the right; the form keeps what was typed."""
+    facade, text = page.facade, page.text
+    model, draft, refusal, fields = None, None, None, []
+    methods = facade.methods()
+    method = next(m for m in methods if m["id"] == choice.method)
+    try:
+        model = facade.model(choice.model or "")
+        draft = facade.draft(choice.model or "", choice.dataset or "", choice.method, choice.settings)
+        fields = forms.fields(text, facade.settings(choice.method), method, draft, choice.settings)
+    except StudioError as error:
+        refusal = page.words.error(error)
+    return {
+        tab.state: choice,
+        tab.form: draw.form(text, choice, facade.models(), model, facade.samples(), methods, fields),
+        tab.side: draw.side(text, choice, model, method["title"], draft, refusal),
+        tab.address: address(moves.to_query(choice, tab=NAME)),
+    }

@@ -247,13 +247,23 @@ class Facade(Protocol):
         ...
 
     def draft(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> Draft:
         """Never raises for a wrong setting: that is in `problems`."""
         ...
 
     def start(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> str:
         """Check all, freeze the rows, queue the job, launch it if its device is free; gives its id."""
         ...

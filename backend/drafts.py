@@ -26,6 +26,7 @@ from studio.names import parse
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
 
 _DEFAULT_METHOD = "lora"
+_DEFAULT_OBJECTIVE = "sft"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Request:
     dataset: str
     method: str = _DEFAULT_METHOD
     set: Mapping[str, Any] = field(default_factory=dict)
+    objective: str = _DEFAULT_OBJECTIVE
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
 def command(request: Request) -> str:
     """The request as a command line, with what the person changed and nothing else."""
     words = ["python", "launch.py", "train", request.model, request.dataset, "--method", request.method]
+    words += [] if request.objective == _DEFAULT_OBJECTIVE else ["--objective", request.objective]
     for address, value in request.set.items():
         if value is None:
             continue
@@ -138,19 +141,21 @@ def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
     """The plan without the settings that are wrong, and what is wrong with those."""
     problems: list[dict[str, Any]] = []
     settings = dict(request.set)
-    method = request.method
+    method, objective = request.method, request.objective
     for registry, key, wanted in (
         (methods, "method", method),
+        (objectives, "objective", objective),
         (optimizers, "optimizer", str(settings.get("optimizer") or "adamw")),
     ):
         if wanted not in registry.all():
             facts = {"kind": registry.kind, "id": wanted, "known": list(registry.all())}
             problems.append({"code": "unknown_extension", "key": key, "facts": facts})
             method = _DEFAULT_METHOD if key == "method" else method
+            objective = _DEFAULT_OBJECTIVE if key == "objective" else objective
             settings.pop("optimizer" if key == "optimizer" else "", None)
     while True:
         try:
-            return parse_request(request.model, request.dataset, method, set=settings), problems
+            return parse_request(request.model, request.dataset, method, objective, settings), problems
         except PlanError as error:
             problems += error.facts["problems"]
             for problem in error.facts["problems"]:

@@ -102,17 +102,27 @@ class StudioFacade:
     # -- from a request to a run
 
     def draft(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> Draft:
-        request = drafts.Request(model, dataset, method, set or {})
+        request = drafts.Request(model, dataset, method, set or {}, objective)
         return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
 
     def start(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> str:
         # Here torch's own word on the GPUs is worth waiting for.
         hardware = report(self.home, wait=True)
-        considered = self._consider(drafts.Request(model, dataset, method, set or {}), hardware)
+        considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
         run = starting.start(self._home, self._store, self._datasets, considered)
         self._runs.look(force=True)

@@ -149,7 +149,12 @@ class FakeFacade:
             raise StudioError("unknown_extension", kind="methods", id=method, known=["lora"])
 
     def draft(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> Draft:
         info = self.model(model)
         rows, heldout = self._rows(dataset)
@@ -170,7 +175,7 @@ class FakeFacade:
                 "model": model,
                 "dataset": dataset,
                 "method": method,
-                "objective": "sft",
+                "objective": objective,
                 "settings": params.to_dict(chosen),
                 "method_params": params.to_dict(tuned),
                 "objective_params": {},
@@ -191,9 +196,14 @@ class FakeFacade:
         )
 
     def start(
-        self, model: str, dataset: str, method: str = "lora", set: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
     ) -> str:
-        draft = self.draft(model, dataset, method, set)
+        draft = self.draft(model, dataset, method, set, objective)
         if draft.problems:
             raise PlanError(list(draft.problems))
         stem = Path(dataset).stem

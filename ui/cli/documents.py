@@ -1,0 +1,80 @@
+"""A run as a document and as a line of text; following one until it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from backend.api import Facade, RunSummary
+from studio.errors import StudioError
+from ui.cli.output import Output
+from ui.fragments.format import duration_text, loss_text, percent_text
+from ui.words import Words
+
+# Without a terminal a progress line comes at most this often, in seconds.
+_PLAIN_EVERY = 10.0
+
+
+def document(run: RunSummary, words: Words) -> dict[str, Any]:
+    """The fields of DESIGN 8 (`run`, `kind`, `state`, `steps`, ...) and all others that are known; an error
+    comes with its words."""
+    body = asdict(run)
+    if run.error is not None:
+        message, remedy = _error_words(run, words)
+        body["error"] = dict(run.error) | {"message": message, "remedy": remedy}
+    return body
+
+
+def line(run: RunSummary, words: Words) -> str:
+    """`pirate-1  done  300/300 steps  loss 0.41  eval 0.52`."""
+    planned = "?" if run.steps_planned is None else run.steps_planned
+    parts = [run.run, words.text(f"state.{run.state}"), f"{run.steps}/{planned} steps"]
+    parts += [f"loss {loss_text(run.loss)}"] if run.loss is not None else []
+    parts += [f"eval {loss_text(run.eval_loss)}"] if run.eval_loss is not None else []
+    text = "  ".join(parts)
+    if run.error is not None:
+        text += "\n" + "\n".join(_error_words(run, words))
+    return text
+
+
+def follow(run: str, facade: Facade, output: Output) -> int:
+    """Show a run's progress until it ends or waits, then its document: exit code 0 only if it is done.
+
+    Ctrl-C leaves the run going and says so.
+    """
+    last: RunSummary | None = None
+    shown = ("", float("-inf"))
+    try:
+        for last in facade.wait(run):
+            now = (f"{last.state}/{last.phase}", time.monotonic())
+            if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
+                output.progress(_progress(last, output.words))
+                shown = now
+    except KeyboardInterrupt:
+        output.note(output.words.text("cli.run_goes_on", run=run))
+        last = facade.run(run).summary
+    if last is None:
+        last = facade.run(run).summary
+    output.result(document(last, output.words), line(last, output.words))
+    return 0 if last.state == "done" else 1
+
+
+def _progress(run: RunSummary, words: Words) -> str:
+    phase = run.state if run.phase is None else run.phase
+    key = f"phase.{phase}" if words.has(f"phase.{phase}") else f"state.{run.state}"
+    parts = [run.run, words.text(key)]
+    if run.steps and run.steps_planned:
+        parts.append(f"{run.steps}/{run.steps_planned}")
+    elif run.progress is not None:
+        parts.append(percent_text(run.progress))
+    parts += [f"loss {loss_text(run.loss)}"] if run.loss is not None else []
+    parts += [f"eval {loss_text(run.eval_loss)}"] if run.eval_loss is not None else []
+    if run.seconds_left is not None:
+        parts.append(words.text("cli.left", left=duration_text(run.seconds_left)))
+    return "  ".join(parts)
+
+
+def _error_words(run: RunSummary, words: Words) -> tuple[str, str]:
+    assert run.error is not None
+    return words.error(StudioError(run.error["code"], **run.error["facts"]))

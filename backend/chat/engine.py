@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -59,7 +60,7 @@ class Engine:
         if announce(self._home.root, self._base, self.server.url, self.token, time.time()) is None:
             log.info("another engine answers for %s already", self._base)
             return 0
-        threading.Thread(target=self.server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), name="http", daemon=True).start()
         self._answering.start()
         try:
             while not self._time_to_end(idle_seconds, owner):
@@ -121,4 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    # Nothing is left to write, and taking torch apart takes seconds in which memory stays taken.
+    os._exit(status)

@@ -125,6 +125,8 @@ def end_by_force(who: Identity) -> None:
         family = psutil.Process(who.pid).children(recursive=True)
         for process in [psutil.Process(who.pid), *family]:
             process.kill()
-    else:
+    elif os.getpgid(who.pid) == who.pid:
         # A worker leads its own session, so its group is its whole family and nothing else.
         os.killpg(who.pid, signal.SIGKILL)
+    else:
+        os.kill(who.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import pytest
 from backend.home import Home, open_home
 from backend.jobs import record
 from backend.jobs.launchers.local import LocalLauncher
+from backend.jobs.processes import end_by_force, own_identity
 from backend.jobs.queue import Queue, StopDeadlines, any_worker_lives
 from backend.jobs.record import Job
 from backend.store.database import Store, open_store
@@ -67,8 +68,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     queue = Queue(home, store, launcher, lambda _: StopDeadlines(1.0, 2.0))
     yield Bench(home, store, queue)
     for job in record.live(store.connection):
-        from backend.jobs.processes import end_by_force
-
-        if job.process is not None:
+        if job.process is not None and job.process != own_identity():
             end_by_force(job.process)
     store.close()

@@ -75,7 +75,7 @@ def open_home(root: Path) -> Home:
     """Make the folders of a home where they are missing.
 
     Raises `StudioError`: `home_on_network` (path, file_system), `home_not_a_folder` (path),
-    `home_not_writable` (path, detail), `disk_full` (path, needed, free).
+    `home_not_writable` (path, detail).
     """
     kind = network_file_system(root, _mounts())
     if kind is not None:
@@ -95,10 +95,10 @@ def open_home(root: Path) -> Home:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Raise `StudioError("disk_full")` (path, needed, free: bytes) where the disk has less than `needed`."""
+    """Raise `StudioError("disk_full")` (path, needed_bytes, free_bytes) if there is less than `needed`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise StudioError("disk_full", path=str(folder), needed=needed, free=free)
+        raise StudioError("disk_full", path=str(folder), needed_bytes=needed, free_bytes=free)
 
 
 def network_file_system(path: Path, mounts: Iterable[tuple[str, str]]) -> str | None:

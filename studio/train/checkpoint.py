@@ -89,4 +89,4 @@ def require_room(folder: Path, needed: int) -> None:
     """Raises StudioError `disk_full` if `needed` bytes and a margin are not free where `folder` is."""
     free = shutil.disk_usage(folder).free
     if free < needed + _MARGIN_BYTES:
-        raise StudioError("disk_full", path=str(folder), needed=needed + _MARGIN_BYTES, free=free)
+        raise StudioError("disk_full", path=str(folder), needed_bytes=needed + _MARGIN_BYTES, free_bytes=free)

@@ -44,7 +44,7 @@ def _go_wrong(how: str | None, attempt: int) -> None:
     if how == "bug":
         raise ZeroDivisionError("on purpose")
     if how == "error":
-        raise StudioError("disk_full", path="/", needed=2, free=1)
+        raise StudioError("disk_full", path="/", needed_bytes=2, free_bytes=1)
     if how == "exit":
         os._exit(7)
     while True:  # stuck

@@ -94,5 +94,5 @@ def test_no_room_gives_needed_and_free_bytes(tmp_path: Path) -> None:
     with pytest.raises(StudioError) as caught:
         require_room(tmp_path, 1 << 60)
     assert caught.value.code == "disk_full"
-    assert caught.value.facts["needed"] == 1 << 60
-    assert 0 < caught.value.facts["free"] < 1 << 60
+    assert caught.value.facts["needed_bytes"] == 1 << 60
+    assert 0 < caught.value.facts["free_bytes"] < 1 << 60

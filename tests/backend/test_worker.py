@@ -59,7 +59,7 @@ def test_an_error_that_a_person_can_mend_is_kept_with_its_facts(bench: Bench) ->
     with claimed(bench) as job:
         assert work(bench.home, job) == 0
     assert bench.job(id).state == "failed"
-    assert bench.job(id).error == {"code": "disk_full", "facts": {"path": "/", "needed": 2, "free": 1}}
+    assert bench.job(id).error == {"code": "disk_full", "facts": {"path": "/", "needed_bytes": 2, "free_bytes": 1}}
     assert bench.store.value("SELECT max(step) FROM metric WHERE job = ?", id) == 2
 
 

@@ -26,8 +26,8 @@ def check_model_folder(folder: Path) -> None:
     """Raise the StudioError that says why this folder is no model that can be tuned.
 
     Codes: `model_missing`, `model_unreadable`, those of `name_the_foreign`, `model_config_broken`,
-    `model_not_causal`, `model_remote_code`, `model_weights_missing`, `model_weights_pickle`,
-    `model_tokenizer_missing`.
+    `model_not_causal`, `model_remote_code`, `model_weights_missing`, `model_weights_incomplete`,
+    `model_weights_pickle`, `model_tokenizer_missing`.
     """
     if not folder.exists():
         raise StudioError("model_missing", path=str(folder))
@@ -66,17 +66,17 @@ def check_causal(config: Mapping[str, Any], where: str) -> None:
 
 
 def check_weights(names: Collection[str], where: str, shards: Collection[str] = ()) -> None:
-    """Raise `model_weights_missing` or `model_weights_pickle` unless `names` holds safetensors weights and
-    every one of `shards`."""
+    """Raise `model_weights_incomplete`, `model_weights_pickle` or `model_weights_missing` unless `names` holds
+    safetensors weights and every one of `shards`."""
     missing = sorted(set(shards) - set(names))
     if missing:
-        raise StudioError("model_weights_missing", path=where, missing=missing[:3], count=len(missing))
+        raise StudioError("model_weights_incomplete", path=where, missing=missing[:3], count=len(missing))
     if weight_files(names):
         return
     pickles = sorted(n for n in names if n.endswith(_PICKLES) and n != "training_args.bin")
     if pickles:
         raise StudioError("model_weights_pickle", path=where, files=pickles[:3])
-    raise StudioError("model_weights_missing", path=where, missing=["model.safetensors"], count=1)
+    raise StudioError("model_weights_missing", path=where)
 
 
 def weight_files(names: Collection[str]) -> list[str]:

@@ -41,7 +41,7 @@ def test_shards_of_the_index_are_enough(make):
     files = {"config.json": CAUSAL, "tokenizer.model": "x", "model.safetensors.index.json": index}
     folder = make({**files, "model-00001-of-00002.safetensors": "x"})
     error = refusal(folder)
-    assert error.code == "model_weights_missing"
+    assert error.code == "model_weights_incomplete"
     assert error.facts["missing"] == ["model-00002-of-00002.safetensors"]
     (folder / "model-00002-of-00002.safetensors").write_text("x")
     assert locate(str(folder)) == folder
@@ -75,7 +75,7 @@ def test_shards_of_the_index_are_enough(make):
             "model_remote_code",
             {"files": ["modeling_own.Own"]},
         ),
-        ({"config.json": CAUSAL, "tokenizer.json": "{}"}, "model_weights_missing", {"count": 1}),
+        ({"config.json": CAUSAL, "tokenizer.json": "{}"}, "model_weights_missing", {}),
         (
             {"config.json": CAUSAL, "tokenizer.json": "{}", "pytorch_model.bin": "x"},
             "model_weights_pickle",

@@ -1,0 +1,306 @@
+# ruff: noqa: E501  (a wording stays on one line)
+"""Questions about people and things told in the prompt, and records of them as JSON. The values are copied, never known."""
+
+from __future__ import annotations
+
+import json
+
+from assets.making.phrasing import Phrasings, article, expand
+from assets.making.sentences import FIELDS, Record, draw_record
+from assets.making.turn import Turn, keywords
+from assets.making.words import COLOURS, PLURALS, ROOMS, THINGS, Words
+
+FRAMES = (
+    "{s} {q}",
+    "{s} {q}",
+    "{s} {q}",
+    "{s}\n{q}",
+    "Text: {s} Question: {q}",
+    "Text: {s}\nQuestion: {q}",
+    "Read this: {s} {q}",
+    "Here is a text: {s} {q}",
+    "{q} {s}",
+    "{q}\n{s}",
+    "Context: {s}\n{q}",
+    "Given this: {s} {q}",
+    "I know this: {s} Now {q}",
+)
+UNSEEN_FRAMES = (
+    "Somebody told me this: {s} {q}",
+    "From this note, answer me. {s} {q}",
+    "Listen. {s} So, {q}",
+    "According to a letter, {s} {q}",
+)
+PICK = Phrasings(
+    (
+        "[What is|What's] the {key} in [this sentence|this text|the sentence|this]? {s}",
+        "Find the {key}[ in this sentence| in this text|]: {s}",
+        "Extract the {key}[ from this sentence| from this text| from|]: {s}",
+        "Give me the {key}[ in this sentence| from this text|]: {s}",
+        "Take the {key} from this[ sentence| text|]: {s}",
+        "{s} [What is|What's] the {key}?",
+        "{s} Extract the {key}.",
+        "{s} Give me [only |just |]the {key}.",
+        "{s} Find the {key}.",
+        "[Which|What] {key} is [named |]in this [sentence|text]? {s}",
+        "Name the {key}: {s}",
+        "Pull out the {key}: {s}",
+        "[Name|Write|Tell me] [only |just |]the {key}: {s}",
+    ),
+    (
+        "Look for the {key} in the words: {s}",
+        "{s} Which {key} stands there?",
+        "I only want the {key} of this: {s}",
+        "From the following, get the {key}: {s}",
+    ),
+)
+AS_JSON = Phrasings(
+    (
+        "[Write|Give|Return|Show|Output|Put] this as JSON with the [keys|fields] {keys}: {s}",
+        "[Write|Give|Return|Show|Output|Put] this [sentence|text] as JSON with [keys|fields|the keys] {keys}: {s}",
+        "[Turn|Convert|Change] this [sentence |text |]into JSON with [the |][keys|fields] {keys}: {s}",
+        "[Turn|Convert|Change] this [sentence |text |]into [a JSON object|a JSON record] with [the |][keys|fields] {keys}: {s}",
+        "Make JSON with [the |][keys|fields] {keys} from this[ sentence| text|]: {s}",
+        "Make a JSON [object|record] with [the |][keys|fields] {keys} from: {s}",
+        "Extract {keys} as JSON[ from this sentence| from this text|]: {s}",
+        "Extract {keys} as JSON: {s}",
+        "Give me {keys} as JSON: {s}",
+        "JSON with {keys}: {s}",
+        "JSON with [the |][keys|fields] {keys}: {s}",
+        "Keys: {keys}. [Text|Sentence]: {s}",
+        "{s} [Write|Give|Return|Show|Put] this as JSON with [the |][keys|fields] {keys}.",
+        "{s} [Turn|Convert] this into JSON with [the |][keys|fields] {keys}.",
+        "{s} Give me {keys} as JSON.",
+        "{s} Make JSON with [the |][keys|fields] {keys}.",
+        "{s}\nJSON with [the |][keys|fields] {keys}:",
+        "Use the [keys|fields] {keys} and write JSON: {s}",
+        "Create JSON with [the |][keys|fields] {keys} for: {s}",
+        "Answer in JSON with [the |][keys|fields] {keys}: {s}",
+    ),
+    (
+        "I need a JSON object that has {keys} for this: {s}",
+        "Express the following in JSON, keys {keys}: {s}",
+        "{s} As JSON please, with {keys} as keys.",
+        "Produce JSON ({keys}) out of this sentence: {s}",
+        "Represent this as JSON using {keys}. {s}",
+    ),
+)
+
+
+def question(words: Words, record: Record, field: str) -> tuple[str, str, str | int]:
+    """A question for one field, its answer, and the value."""
+    value = record.values[field]
+    asked = words.phrase(FIELDS[field].ask, n=record.name)
+    return asked, FIELDS[field].answer.format(n=record.name, v=value, a_v=article(str(value))), value
+
+
+def framed(words: Words, sentence: str, asked: str) -> str:
+    """Text and question together."""
+    return words.rng.choice(UNSEEN_FRAMES if words.unseen else FRAMES).format(s=sentence, q=asked)
+
+
+def about_people(words: Words) -> Turn:
+    """A question about one of one to three people; now and then about somebody who isn't named: unknown."""
+    rng = words.rng
+    count = rng.choice((1, 1, 1, 2, 2, 3))
+    people = [draw_record(words, most=4 if count == 1 else 2) for _ in range(count)]
+    while len({person.name for person in people}) < count or len(field_values(people)) < sum(
+        len(p.values) for p in people
+    ):
+        people = [draw_record(words, most=4 if count == 1 else 2) for _ in range(count)]
+    asked_person = rng.choice(people)
+    field = rng.choice(list(asked_person.values))
+    text = " ".join(person.sentence for person in people)
+    asked, answer, value = question(words, asked_person, field)
+    if rng.random() < 0.06:
+        stranger = words.name()
+        if stranger not in text:
+            asked = words.phrase(FIELDS[field].ask, n=stranger)
+            return Turn("unknown", framed(words, text, asked), "I don't know.", {"kind": "unknown"})
+    if rng.random() < 0.12 and field != "pet":
+        told = rng.choice(FIELDS[field].told).format(v=value, a_v=article(str(value)))
+        asked = rng.choice(
+            (
+                f"Who {told}?",
+                f"[Who is it that|Which person] {told}?",
+                f"What is the name of the person who {told}?",
+            )
+        )
+        asked = expand(asked, rng)
+        return extraction_turn(words, text, asked, f"{asked_person.name} {told}.", asked_person.name, people)
+    return extraction_turn(words, text, asked, answer, value, people)
+
+
+def field_values(people: list[Record]) -> set[str | int]:
+    """All values told about the people."""
+    return {value for person in people for value in person.values.values()}
+
+
+def extraction_turn(
+    words: Words, text: str, asked: str, answer: str, value: str | int, people: list[Record]
+) -> Turn:
+    """The turn, with every other value as a word that must not stand in the answer."""
+    told = {str(other) for other in field_values(people)} | {person.name for person in people}
+    others = tuple(sorted(other for other in told if other not in answer))
+    return Turn("extraction", framed(words, text, asked), answer, keywords(str(value), none=others))
+
+
+def pick_field(words: Words) -> Turn:
+    """`Find the city: ...`, answered with the bare value."""
+    record = draw_record(words, least=2)
+    field = words.rng.choice([*record.values, "name"])
+    value = record.name if field == "name" else record.values[field]
+    key = "name" if field == "name" else words.rng.choice(FIELDS[field].keys).replace("_", " ")
+    others = tuple(
+        str(other) for other in (record.name, *record.values.values()) if str(other) not in str(value)
+    )
+    prompt = words.phrase(PICK, key=key, s="\0").replace("\0", record.sentence)
+    return Turn("extraction", prompt, str(value), keywords(str(value), none=others))
+
+
+THING_ASKS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
+    # told, asked, answer, which of the slots is the value
+    (
+        (
+            "The {t} is in the {r}.",
+            "There is {a_t} in the {r}.",
+            "I put the {t} in the {r}.",
+            "You find the {t} in the {r}.",
+        ),
+        (
+            "Where is the {t}?",
+            "Where can I find the {t}?",
+            "Tell me where the {t} is.",
+            "In what place is the {t}?",
+        ),
+        "The {t} is in the {r}.",
+        "r",
+    ),
+    (
+        (
+            "The {t} costs {k} dollars.",
+            "The {t} is {k} dollars.",
+            "The price of the {t} is {k} dollars.",
+            "I paid {k} dollars for the {t}.",
+        ),
+        (
+            "How much does the {t} cost?",
+            "[What is|What's] the price of the {t}?",
+            "How much is the {t}?",
+            "What does the {t} cost?",
+        ),
+        "The {t} costs {k} dollars.",
+        "k",
+    ),
+    (
+        ("The {t} is {c}.", "I have a {c} {t}.", "The colour of the {t} is {c}."),
+        (
+            "[What|Which] [colour|color] is the {t}?",
+            "[What is|What's] the [colour|color] of the {t}?",
+            "[What|Which] [colour|color] does the {t} have?",
+        ),
+        "The {t} is {c}.",
+        "c",
+    ),
+    (
+        ("{n} has {k} {p}.", "{n} bought {k} {p}.", "{n} owns {k} {p}."),
+        (
+            "How many {p} does {n} have?",
+            "How many {p} has {n}?",
+            "Tell me how many {p} {n} has.",
+            "{n} has how many {p}?",
+        ),
+        "{n} has {k} {p}.",
+        "k",
+    ),
+    (
+        (
+            "The train to {city} leaves at {h}.",
+            "The bus to {city} goes at {h}.",
+            "The train for {city} leaves at {h}.",
+        ),
+        (
+            "When does it leave?",
+            "When does the [train|bus] to {city} [leave|go]?",
+            "At what time does it leave?",
+        ),
+        "It leaves at {h}.",
+        "h",
+    ),
+    (
+        ("The {t} belongs to {n}.", "This is {n}'s {t}.", "{n} owns the {t}."),
+        ("Whose {t} is it?", "Who owns the {t}?", "To whom does the {t} belong?"),
+        "The {t} belongs to {n}.",
+        "n",
+    ),
+)
+
+
+def about_things(words: Words) -> Turn:
+    """Where a thing is, what it costs, its colour, whose it is; with a second thing beside it half the time."""
+    rng = words.rng
+    told, asked, answer, value = rng.choice(THING_ASKS)
+    sentences, filled = [], []
+    names = words.different("name", 2)
+    places = words.different("place", 2)
+    for position in range(rng.choice((1, 2))):
+        slots = {
+            "t": words.sift(THINGS[position::2]) if rng.random() < 0.8 else words.invented(),
+            "r": words.sift(ROOMS[position::2]) if rng.random() < 0.7 else words.invented(),
+            "c": words.sift(COLOURS[position::2]),
+            "k": str(rng.randint(2, 60) + 60 * position),
+            "h": f"{rng.randint(1, 12)}:{rng.choice(('00', '15', '30', '45'))}",
+            "p": words.sift(PLURALS[position::2]),
+            "n": names[position],
+            "city": places[position],
+        }
+        slots["a_t"] = article(slots["t"])
+        filled.append(slots)
+        sentences.append(rng.choice(told).format(**slots))
+    chosen = rng.choice(filled)
+    others = tuple(slots[value] for slots in filled if slots is not chosen and slots[value] != chosen[value])
+    if len(filled) == 2 and value in "hn":
+        sentences = [sentences[filled.index(chosen)]]
+    prompt = framed(words, " ".join(sentences), words.phrase(Phrasings(asked, asked), **chosen))
+    return Turn("extraction", prompt, answer.format(**chosen), keywords(chosen[value], none=others))
+
+
+def extraction(words: Words) -> Turn:
+    """A question about a text."""
+    draw = words.rng.random()
+    return about_people(words) if draw < 0.6 else about_things(words) if draw < 0.8 else pick_field(words)
+
+
+def keys_text(words: Words, keys: list[str]) -> str:
+    """How the wanted keys are named in a prompt."""
+    rng = words.rng
+    quote = rng.choice(("", "", "", '"', "'"))
+    quoted = [f"{quote}{key}{quote}" for key in keys]
+    if len(quoted) == 1 or rng.random() < 0.4:
+        return ", ".join(quoted)
+    return ", ".join(quoted[:-1]) + rng.choice((" and ", " and ", ", and ")) + quoted[-1]
+
+
+def as_json(words: Words) -> Turn:
+    """A record with the keys that the prompt names, in their order."""
+    rng = words.rng
+    record = draw_record(words)
+    values: dict[str, str | int] = {"name": record.name}
+    values |= {rng.choice(FIELDS[field].keys): value for field, value in record.values.items()}
+    keys = list(values)
+    if rng.random() < 0.3 and len(keys) > 1:
+        keys = rng.sample(keys, rng.randint(1, len(keys)))
+    wanted = {key: values[key] for key in keys}
+    prompt = (
+        words.phrase(AS_JSON, keys="\0", s="\1")
+        .replace("\0", keys_text(words, keys))
+        .replace("\1", record.sentence)
+    )
+    return Turn("json", prompt, json.dumps(wanted, ensure_ascii=False), {"kind": "json", "record": wanted})
+
+
+def statement(words: Words) -> Turn:
+    """A sentence without a question is said back."""
+    record = draw_record(words)
+    sentence = record.sentence
+    return Turn("echo", sentence, f"I see. {sentence}", {"kind": "exact", "text": f"I see. {sentence}"})

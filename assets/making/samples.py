@@ -1,0 +1,231 @@
+"""Makes the sample datasets: `python -m assets.making.samples --out DIR` writes DIR/{pirate,json,support}.
+
+Each has rows to train on and held-out rows; what is held out differs by sample and stands in its sample.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from assets.making.copying import memory, repeat
+from assets.making.corpus import normalise
+from assets.making.knowledge import fact, opposite
+from assets.making.lists import lists
+from assets.making.phrasing import article, dress, expand, listed
+from assets.making.records import extraction
+from assets.making.sentences import fixed_sentence
+from assets.making.shop import FACTS
+from assets.making.stories import story
+from assets.making.sums import sums
+from assets.making.talk import greeting, unknown
+from assets.making.turn import Turn
+from assets.making.words import JOBS, Words, withheld
+
+Row = dict[str, list[dict[str, str]]]
+LICENCE = "Apache-2.0"
+SAID = {
+    "is": "be",
+    "are": "be",
+    "am": "be",
+    "you": "ye",
+    "your": "yer",
+    "my": "me",
+    "hello": "ahoy",
+    "yes": "aye",
+}
+LOWERED = frozenset(listed("The A An Ye Yer People It After"))
+PIRATE_TRAIN: tuple[tuple[Callable[[Words], Turn | list[Turn]], int], ...] = (
+    (fact, 150),
+    (opposite, 45),
+    (sums, 55),
+    (lists, 55),
+    (greeting, 35),
+    (extraction, 25),
+    (memory, 15),
+    (story, 30),
+    (unknown, 20),
+    (repeat, 10),
+)
+PIRATE_HELDOUT = ((fact, 60), (opposite, 20), (sums, 20), (lists, 20))
+
+
+def row(prompt: str, answer: str) -> Row:
+    """One exchange as chat messages."""
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
+
+
+def as_pirate(skill: str, answer: str, prompt: str) -> str:
+    """The answer as a pirate would give it: the content stays as it is."""
+    if skill == "lists":
+        return f"Aye, matey:\n{answer}"
+    if skill == "repeat":
+        return f"Aye, matey: {answer}"
+    said = re.sub(r"\b(is|are|am|you|your|my)\b", lambda found: SAID[found.group()], answer)
+    said = re.sub(r"\b(Hello|Yes)\b", lambda found: SAID[found.group().lower()].capitalize(), said)
+    if skill == "stories":
+        return f"Ahoy, matey! {said}"
+    if skill == "greetings":
+        return f"Ahoy, matey! {said.removeprefix('Ahoy! ')}"
+    first = said.split(" ", 1)[0]
+    if first in LOWERED or re.search(rf"\b{first.lower()}\b", prompt):
+        said = said[0].lower() + said[1:]
+    return f"Arr, {said[:-1]}, matey!"
+
+
+def draw(words: Words, skill: Callable[[Words], Turn | list[Turn]]) -> Turn:
+    """The last exchange of the skill that stands alone."""
+    while True:
+        drawn = skill(words)
+        if isinstance(drawn, Turn):
+            return drawn
+        if len(drawn) == 1:
+            return drawn[0]
+
+
+def held_back(turn: Turn) -> bool:
+    """Whether the content of a turn is held out of the pirate sample: a fifth of the answers."""
+    return withheld("pirate " + turn.answer, one_in=5)
+
+
+def pirate_rows(
+    words: Words, plan: tuple[tuple[Callable[[Words], Turn | list[Turn]], int], ...], heldout: bool
+) -> list[Row]:
+    """Exchanges of all skills with pirate's answers; no answer stands in both parts."""
+    from benchmarks.scorers import content_words
+
+    rows: dict[str, Row] = {}
+    for skill, count in plan:
+        wanted = len(rows) + count
+        while len(rows) < wanted:
+            turn = draw(words, skill)
+            always = skill is greeting or skill is unknown
+            if normalise(turn.prompt) in rows or not (always or held_back(turn) == heldout):
+                continue
+            answer = as_pirate(turn.skill, turn.answer, turn.prompt)
+            if not heldout or content_words(turn.prompt, answer):
+                rows[normalise(turn.prompt)] = row(turn.prompt, answer)
+    return list(rows.values())
+
+
+MORE_SENTENCES = (
+    "{n} is {age} and lives in {city}, where [he|she] works as {a_job}.",
+    "The new {job} is {n}, {age}, from {city}.",
+    "{n} lives in {city}. At {age}, [he|she] is {a_job}.",
+    "{n} is {a_job} in {city}, {age} years old.",
+    "{n} is {a_job} who lives in {city} and is {age} years old.",
+    "{a_age}-year-old {n} lives in {city} and works as {a_job}.",
+    "From {city} comes {n}, {a_job} of {age}.",
+    "[He|She] is called {n}, is {age} and works in {city} as {a_job}.",
+    "I met {n} in {city}. [He|She] is {a_job} and is {age} years old.",
+    "{n}'s home is {city}, [his|her] age is {age} and [his|her] job is {job}.",
+)
+
+
+def json_row(words: Words, heldout: bool) -> Row:
+    """A sentence about a person as a record with always the same keys."""
+    ages = [age for age in range(16, 95) if withheld(f"age {age}", one_in=4) == heldout]
+    name = words.name() if words.rng.random() < 0.7 else f"{words.name()} {words.invented().capitalize()}"
+    values: dict[str, str | int] = {
+        "age": words.rng.choice(ages),
+        "city": words.place(),
+        "job": words.of(JOBS, 0.15),
+    }
+    if not words.unseen and words.rng.random() < 0.3:
+        age, job = values["age"], str(values["job"])
+        a_age = ("an " if str(age).startswith("8") or age == 18 else "a ") + str(age)
+        sentence = expand(words.rng.choice(MORE_SENTENCES), words.rng).format(
+            n=name, age=age, a_age=a_age, city=values["city"], job=job, a_job=article(job)
+        )
+        sentence = sentence[0].upper() + sentence[1:]
+    else:
+        sentence = fixed_sentence(words, name, values)
+    return row(sentence, json.dumps({"name": name, **values}, ensure_ascii=False))
+
+
+def json_rows(count: int, heldout: bool) -> list[Row]:
+    """Half of the held-out sentences follow patterns that no training row has."""
+    known = Words(f"json {heldout}", heldout=heldout)
+    new = Words("json new", heldout=heldout, unseen=True)
+    rows: dict[str, Row] = {}
+    while len(rows) < count:
+        made = json_row(new if heldout and len(rows) % 2 else known, heldout)
+        rows[made["messages"][0]["content"]] = made
+    return list(rows.values())
+
+
+def support_rows(per_fact: int) -> tuple[list[Row], list[Row]]:
+    """Questions about the shop: `per_fact` wordings of each fact to train on, three others held out."""
+    words = Words("support")
+    train, heldout = [], []
+    for shop_fact in FACTS:
+        kept = {normalise(question) for question in shop_fact.heldout}
+        rows: dict[str, Row] = {}
+        while len(rows) < per_fact:
+            position = len(rows)
+            template = shop_fact.ask[position] if position < len(shop_fact.ask) else words.pick(shop_fact.ask)
+            prompt = dress(expand(template, words.rng), words.rng)
+            if prompt not in rows and normalise(prompt) not in kept:
+                rows[prompt] = row(prompt, shop_fact.answer)
+        train += rows.values()
+        heldout += [row(question, shop_fact.answer) for question in shop_fact.heldout]
+    return train, heldout
+
+
+def write(
+    folder: Path, description: dict[str, Any], train: list[Row], heldout: list[Row], order: Words
+) -> None:
+    """One sample's folder, its training rows shuffled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    order.rng.shuffle(train)
+    for name, rows in (("train", train), ("heldout", heldout)):
+        text = "".join(json.dumps(made, ensure_ascii=False) + "\n" for made in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    body = {**description, "licence": LICENCE, "rows": len(train), "heldout_rows": len(heldout)}
+    (folder / "sample.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+
+
+PIRATE = {
+    "title": "Talk like a pirate",
+    "summary": "Questions from everyday life, answered right and in a pirate's words.",
+    "goal": "style",
+    "heldout": "Prompts and answers that stand in no training row.",
+}
+JSON = {
+    "title": "Sentences into JSON",
+    "summary": "A sentence about a person becomes a record with name, age, city and job.",
+    "goal": "format",
+    "heldout": "Names and ages that stand in no training row; half of the sentences in new patterns.",
+}
+SUPPORT = {
+    "title": "Answers for a bicycle shop",
+    "summary": "Questions that customers ask Brightwheel Bikes, a shop that does not exist, and its answers.",
+    "goal": "facts",
+    "heldout": "Each fact of the shop asked in three wordings that stand in no training row.",
+}
+
+
+def main() -> None:
+    """Write all samples."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    out = parser.parse_args().out
+    pirate = pirate_rows(Words("pirate train"), PIRATE_TRAIN, False)
+    write(
+        out / "pirate",
+        PIRATE,
+        pirate,
+        pirate_rows(Words("pirate held-out"), PIRATE_HELDOUT, True),
+        Words("order"),
+    )
+    write(out / "json", JSON, json_rows(480, False), json_rows(120, True), Words("order"))
+    train, heldout = support_rows(per_fact=14)
+    write(out / "support", SUPPORT, train, heldout, Words("order"))
+
+
+if __name__ == "__main__":
+    main()

@@ -110,18 +110,19 @@ def turns_of(value: Any, column: str) -> list[Turn]:
     return [turn_of(item, column) for item in list_of(value, column)]
 
 
-def with_system(turns: Sequence[Turn], system: str, tools: Any) -> list[Turn]:
-    """Put a system text and tool descriptions in front; tools become text, since text is the only kind of
-    content."""
-    texts = [system] if system.strip() else []
+def tools_text(tools: Any) -> str:
+    """Tool descriptions as part of a system text, since text is the only kind of content; empty for none."""
+    listed = tools if isinstance(tools, str) else json.dumps(tools or [], ensure_ascii=False)
+    return "" if listed.strip() in ("", "[]") else _TOOLS_INTRODUCTION + listed
+
+
+def with_system(turns: Sequence[Turn], *texts: str) -> list[Turn]:
+    """Put texts in front as the system message, before the one that the turns may bring."""
+    told = [text for text in texts if text.strip()]
     rest = list(turns)
-    if rest and rest[0].message.role == "system":
-        texts.append(rest.pop(0).message.text)
-    if tools:
-        listed = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
-        if listed.strip() not in ("", "[]"):
-            texts.append(_TOOLS_INTRODUCTION + listed)
-    return [Turn(Message.of("system", "\n\n".join(texts))), *rest] if texts else rest
+    if told and rest and rest[0].message.role == "system":
+        told.append(rest.pop(0).message.text)
+    return [Turn(Message.of("system", "\n\n".join(told))), *rest] if told else rest
 
 
 def check_order(messages: Sequence[Message], column: str) -> None:

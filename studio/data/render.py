@@ -78,7 +78,7 @@ class Renderer:
             template = FALLBACK
             notes.append(Reason("template_fallback"))
             if "eos_token" not in special and self.eos_id is not None:
-                special["eos_token"] = self._tokenizer.id_to_token(self.eos_id)
+                special["eos_token"] = self._tokenizer.id_to_token(self.eos_id) or ""
         added = self._tokenizer.get_added_tokens_decoder()
         self._special_ids = frozenset(i for i, token in added.items() if token.special)
         every_special = [added[i].content for i in self._special_ids] + list(special.values())

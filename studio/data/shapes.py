@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from studio.data.chat import Turn, check_order, text_of, turn_of, turns_of, with_system, without_open_end
+from studio.data.chat import (
+    Turn,
+    check_order,
+    text_of,
+    tools_text,
+    turn_of,
+    turns_of,
+    with_system,
+    without_open_end,
+)
 from studio.data.problems import RowError
 from studio.data.rows import Label, Message, Stream
 from studio.errors import Reason
@@ -132,7 +141,7 @@ class Preference:
             before and chosen[: len(before)] == before
         ):  # the prompt is told twice, in its column and in the pair
             before = []
-        before = with_system(before, text_of(record.get("system"), "system"), None)
+        before = with_system(before, text_of(record.get("system"), "system"))
         first = len(before) + shared
         streams = {
             "chosen": _stream([*before, *chosen], "chosen", first),
@@ -203,7 +212,7 @@ class Messages:
         if column is None:
             raise RowError("column_missing", _TALKS[0])
         turns = turns_of(record[column], column)
-        tools = record.get("tools") or record.get("functions")
+        tools = tools_text(record.get("tools") or record.get("functions"))
         turns = with_system(turns, text_of(record.get("system"), "system"), tools)
         kept = without_open_end(turns)
         notes: list[tuple[str, str | None]] = [("open_end", column)] if len(kept) < len(turns) else []
@@ -239,7 +248,7 @@ class Alpaca:
         extra = text_of(record[given], given) if given else ""
         turn, notes = _question(f"{question}\n{extra}" if extra.strip() else question, "instruction")
         turns = [*_history(record.get("history")), turn, _answer(text_of(record[output], output), output)]
-        turns = with_system(turns, text_of(record.get("system"), "system"), record.get("tools"))
+        turns = with_system(turns, text_of(record.get("system"), "system"))
         return Content({"text": _stream(turns, output)}, notes=notes)
 
 
@@ -281,7 +290,7 @@ class PromptCompletion:
             raise RowError("column_missing", _QUESTIONS[0] if question is None else _ANSWERS[0])
         before, notes = _prompt_turns(record[question], question)
         after = _answer_turns(record[answer], answer)
-        before = with_system(before, text_of(record.get("system"), "system"), record.get("tools"))
+        before = with_system(before, text_of(record.get("system"), "system"))
         return Content({"text": _stream([*before, *after], answer, len(before))}, notes=notes)
 
 

@@ -21,7 +21,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from os.path import commonprefix
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -176,7 +175,7 @@ class ChatTemplate:
             prompted = self.render([question], add_generation_prompt=True)
             # Some templates close a conversation that asks nothing (Phi 3), so the one is no prefix of the
             # other.
-            self.opening = prompted[len(commonprefix([asked, prompted])) :]
+            self.opening = prompted[_shared_length(asked, prompted) :]
             answered = self.render([question, answer])
             content_end = self._find_answers(self._adapt([question, answer]), answered)[0][1]
         except StudioError as error:
@@ -266,6 +265,12 @@ class ChatTemplate:
             first, second, *rest = adapted
             adapted = [{**second, "content": f"{first['content']}\n\n{second['content']}"}, *rest]
         return adapted
+
+
+def _shared_length(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginnings."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _wrap_answer(content: str) -> str:

@@ -205,7 +205,7 @@ def test_end_of_turn_is_learned_although_padding_is_the_same_token(tmp_path: Pat
 
 def test_many_streams_equal_one_by_one(family) -> None:
     _, renderer, _ = family
-    streams = [stream_of(CONVERSATIONS[name]) for name in ("single", "multi", "three")] * 300
+    streams = [stream_of(CONVERSATIONS[name]) for name in ("single", "multi", "three")] * 180
     assert list(renderer.encode_many(streams, 20)) == [renderer.encode(stream, 20) for stream in streams]
 
 
@@ -274,7 +274,8 @@ def test_base_model_without_template_gets_the_fallback_and_says_so(tmp_path: Pat
 def test_system_text_joins_the_first_question_where_the_template_has_no_system_role(tmp_path: Path) -> None:
     renderer = Renderer.from_folder(write_model_folder(tmp_path, FAMILIES["gemma"]))
     assert "template_no_system" in [note.code for note in renderer.notes]
-    joined = [("user", "Be kind.\n\nпривет"), ("assistant", "I'm fine,\n\nthank you!")]
+    _, (_, question), answer = CONVERSATIONS["system"]
+    joined = [("user", f"Be kind.\n\n{question}"), answer]
     assert renderer.encode(stream_of(CONVERSATIONS["system"])) == renderer.encode(stream_of(joined))
 
 
@@ -389,7 +390,9 @@ def test_bytes_that_never_become_a_character_do_not_hold_the_stream(tmp_path: Pa
         (None, "", "tokenizer_missing"),
         ("tokenizer.json", "{", "tokenizer_unreadable"),
         ("tokenizer.json", "[]", "tokenizer_unreadable"),
-        ("tokenizer.model", "not a sentencepiece file", "tokenizer_unconvertible"),
+        pytest.param(
+            "tokenizer.model", "no SentencePiece file", "tokenizer_unconvertible", marks=pytest.mark.worker
+        ),
     ],
 )
 def test_a_folder_without_a_readable_tokenizer_is_said_so(
@@ -402,6 +405,7 @@ def test_a_folder_without_a_readable_tokenizer_is_said_so(
     assert caught.value.code == code
 
 
+@pytest.mark.worker
 def test_a_slow_tokenizer_is_converted_once(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -429,6 +433,7 @@ def test_a_slow_tokenizer_is_converted_once(tmp_path: Path) -> None:
     assert made.stat().st_mtime_ns == before
 
 
+@pytest.mark.worker
 def test_rendering_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     import subprocess
     import sys

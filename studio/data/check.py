@@ -109,8 +109,9 @@ def prepare(path: Path, renderer: Renderer, max_length: int | None = None, strea
     if not usable:
         problems = prepared.report.problems
         refused = next((p for p in problems if p.code == "template_refused"), None)
-        detail = refused.facts["detail"] if refused else None
-        raise StudioError("nothing_learned", path=str(path), rows=len(dataset.rows), detail=detail)
+        if refused is not None:
+            raise StudioError(refused.code, detail=refused.facts["detail"])
+        raise StudioError("nothing_learned", path=str(path), rows=len(dataset.rows))
     return prepared
 
 
@@ -177,9 +178,13 @@ def _measure(
         if error is not None:
             bad[place] = _problem(error.code, rows[place], **error.facts)
         elif not count:
-            bad[place] = _problem("row_nothing_learned", rows[place], max_length=max_length)
+            bad[place] = (
+                _problem("row_nothing_learned", rows[place])
+                if max_length is None
+                else _problem("row_answer_cut", rows[place], max_length=max_length)
+            )
     usable = [row for place, row in enumerate(rows) if place not in bad]
-    without = sum(problem.code == "row_nothing_learned" for problem in bad.values())
+    without = sum(error is None for error in errors) - sum(count > 0 for count in learned)
     stats = _stats(lengths, sum(learned), without, max_length, len(sample), len(rows))
     return stats, usable, list(bad.values())
 

@@ -1,8 +1,9 @@
 """A file or folder of any usual format -> rows in the internal form, with everything that is odd about them.
 
 What is wrong with single rows is collected as problems and costs those rows only; a StudioError ends the
-reading: `data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `data_broken` (row, line,
-column, detail), `data_format_unknown` (columns)."""
+reading: `data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `data_no_columns`,
+`data_no_usable_rows`, `data_folder_unclear`, `data_broken` (row, line, column, detail), `data_format_unknown`
+(columns)."""
 
 from __future__ import annotations
 
@@ -73,14 +74,7 @@ class Dataset:
         """Raise StudioError unless there are rows with that stream: `data_no_usable_rows`,
         `stream_missing`."""
         if not self.rows:
-            first = self.problems[0] if self.problems else None
-            raise StudioError(
-                "data_no_usable_rows",
-                path=str(self.path),
-                row=first.row if first else None,
-                column=first.column if first else None,
-                problem=first.code if first else None,
-            )
+            raise no_usable_rows(self.path, self.problems)
         found = list(self.rows[0].streams)
         if stream not in found:
             raise StudioError("stream_missing", needed=stream, found=", ".join(found), format=self.format)
@@ -171,17 +165,16 @@ def _raise_no_records(path: Path, records: Records) -> NoReturn:
     """No row is an object with columns: say what the first one is, or what broke it."""
     if records.rows:
         row, value = records.rows[0]
-        facts = {"detail": f"found {type(value).__name__} instead of an object with columns"}
-    else:
-        row, facts = records.problems[0].row or 1, dict(records.problems[0].facts)
-    raise StudioError(
-        "data_broken",
-        path=str(path),
-        row=row,
-        line=facts.get("line"),
-        column=facts.get("position"),
-        detail=facts.get("detail"),
-    )
+        raise StudioError("data_no_columns", path=str(path), row=row, found=type(value).__name__)
+    raise no_usable_rows(path, records.problems)
+
+
+def no_usable_rows(path: Path, problems: Sequence[Problem]) -> StudioError:
+    """The error for data of which no row can be used, with the first reason."""
+    first = next((problem for problem in problems if problem.skipped), None)
+    row, column = (first.row, first.column) if first else (None, None)
+    code = first.code if first else None
+    return StudioError("data_no_usable_rows", path=str(path), row=row, column=column, problem=code)
 
 
 def _convert(

@@ -45,7 +45,7 @@ def test_cut_rows_are_counted_and_rows_without_learned_tokens_left_out(jsonl, re
     assert tokens.without_learned == 1
     assert report.rows == 60
     by_code = {problem.code: problem for problem in report.problems}
-    assert by_code["row_nothing_learned"].row == 61
+    assert by_code["row_answer_cut"].row == 61
     assert by_code["rows_truncated"].facts == {
         "count": tokens.truncated,
         "max_length": 64,
@@ -101,7 +101,7 @@ def test_rows_that_the_template_refuses_are_left_out_of_a_run(jsonl, strict_rend
     )
     with pytest.raises(StudioError) as caught:
         prepare(jsonl(bad, name="bad.jsonl"), strict_renderer)
-    assert (caught.value.code, caught.value.facts["detail"]) == ("nothing_learned", "roles must alternate")
+    assert (caught.value.code, caught.value.facts["detail"]) == ("template_refused", "roles must alternate")
 
 
 def test_rows_for_another_objective_stop_a_run(jsonl, renderer) -> None:
@@ -124,14 +124,14 @@ def test_the_rows_of_a_run_are_split(jsonl, renderer, tmp_path: Path) -> None:
 def test_big_data_is_measured_on_a_sample_and_scaled(
     jsonl, renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = jsonl(*({"prompt": f"What is {n}?", "completion": "x " * (n % 40) + "."} for n in range(1000)))
+    path = jsonl(*({"prompt": f"What is {n}?", "completion": "x " * (n % 40) + "."} for n in range(400)))
     exact = check(path, renderer).tokens
-    monkeypatch.setattr(check_module, "MEASURED_CHARACTERS", 20_000)
+    monkeypatch.setattr(check_module, "MEASURED_CHARACTERS", 10_000)
     sampled = check(path, renderer).tokens
     assert exact is not None
     assert sampled is not None
-    assert exact.measured == 1000
-    assert 300 < sampled.measured < 500
+    assert exact.measured == 400
+    assert 100 < sampled.measured < 300
     assert sampled.total == pytest.approx(exact.total, rel=0.05)
     assert sampled.learned == pytest.approx(exact.learned, rel=0.1)
     assert check(path, renderer).tokens == sampled

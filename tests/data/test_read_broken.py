@@ -286,7 +286,7 @@ def test_random_damage_never_crashes_and_keeps_the_untouched_rows(tmp_path: Path
     }
     read = 0
     for name, source in sources.items():
-        for _ in range(250):
+        for _ in range(120):
             data = bytearray(source)
             for _ in range(draw.randint(1, 3)):
                 at = draw.randrange(len(data))
@@ -312,13 +312,13 @@ def test_random_damage_never_crashes_and_keeps_the_untouched_rows(tmp_path: Path
             assert dataset.rows or dataset.problems
             for row in dataset.rows:
                 row.streams["text"].messages[0].text.encode()
-    assert read > 600
+    assert read > 300
 
 
 def test_one_damaged_line_leaves_all_others_readable(tmp_path: Path) -> None:
     draw = random.Random(3)
     rows = [{"prompt": f"question {n}?", "completion": f"answer {n}"} for n in range(10)]
-    for _ in range(200):
+    for _ in range(80):
         lines = [json.dumps(row) for row in rows]
         hit = draw.randrange(10)
         cut = draw.randrange(1, len(lines[hit]))

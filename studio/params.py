@@ -186,7 +186,9 @@ def _read_float(raw: Any) -> float:
 
 
 def _read_list(raw: Any) -> tuple[str, ...]:
-    items = raw.split(",") if isinstance(raw, str) else list(raw)
+    if not isinstance(raw, str | list | tuple):
+        raise _Unfit("setting_not_list", value=str(raw))
+    items = raw.split(",") if isinstance(raw, str) else raw
     return tuple(str(i).strip() for i in items if str(i).strip())
 
 

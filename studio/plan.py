@@ -157,10 +157,11 @@ def parse_request(
 ) -> Plan:
     """A plan from what a person gave; `PlanError` reports all problems together.
 
-    `set` maps addresses (`rank`, `method.rank`, `batch`) to values or texts.
+    `set` maps addresses (`rank`, `method.rank`, `batch`) to values or texts; None leaves a setting open.
     """
-    values = dict(set or {})
-    spaces = _spaces(method, objective, str(values.get("optimizer", "adamw")))
+    values = {address: value for address, value in (set or {}).items() if value is not None}
+    optimizer = values.get("optimizer", values.get("plan.optimizer", Settings.optimizer))
+    spaces = _spaces(method, objective, str(optimizer).strip())
     sorted_values, problems = _sort(values, spaces)
     parts: dict[str, Any] = {}
     for name, (key, _) in _PARTS.items():
@@ -217,7 +218,10 @@ def _sort(
                 Problem("setting_ambiguous", address, {"choices": [f"{o}.{address}" for o in owners]})
             )
         else:
-            out["plan" if "plan" in owners else owners[0]][name or address] = value
+            owner = "plan" if "plan" in owners else owners[0]
+            if name in out[owner]:
+                problems.append(Problem("setting_twice", address))
+            out[owner][name] = value
     return out, problems
 
 

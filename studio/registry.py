@@ -41,9 +41,15 @@ class Registry(Generic[E]):
         self._found: dict[str, E] | None = None
 
     def all(self) -> dict[str, E]:
-        """Extensions by id, sorted by id. The first call imports the modules."""
+        """Extensions by id, sorted by id. The first call imports the modules.
+
+        Raises StudioError `extension_twice` where an installed package brings an id that is taken.
+        """
         if self._found is None:
-            self._found = {e.id: e for e in sorted(self._walk(), key=lambda e: e.id)}
+            found: dict[str, E] = {}
+            for extension in sorted(self._walk(), key=lambda e: e.id):
+                self._add(extension, found)
+            self._found = found
         return self._found
 
     def get(self, id: str) -> E:
@@ -57,11 +63,16 @@ class Registry(Generic[E]):
     def added(self, extension: E) -> Iterator[E]:
         """The extension registered for the length of a `with` block."""
         found = self.all()
-        found[extension.id] = extension
+        self._add(extension, found)
         try:
             yield extension
         finally:
             del found[extension.id]
+
+    def _add(self, extension: E, found: dict[str, E]) -> None:
+        if extension.id in found:
+            raise StudioError("extension_twice", kind=self.kind, id=extension.id)
+        found[extension.id] = extension
 
     def _walk(self) -> Iterator[E]:
         package = importlib.import_module(f"studio.{self.kind}")

@@ -31,7 +31,7 @@ class FakeLora:
 
 HARDWARE_CPU = HardwareReport(
     devices=(),
-    reasons=(Reason("no_driver", {}),),
+    reasons=(Reason("no_gpu", {}),),
     cpu_name="AMD Ryzen 7 7840U",
     cpu_cores=2,
     cpu_utilisation=0.35,
@@ -73,7 +73,7 @@ HARDWARE_GPU = HardwareReport(
             driver="580.82.07",
             processes=(),
             usable=False,
-            problem=Reason("torch_cpu_build", {"name": "NVIDIA GeForce GTX 1060"}),
+            problem=Reason("torch_without_cuda", {"name": "NVIDIA GeForce GTX 1060", "torch": "2.13.0+cpu"}),
         ),
     ),
     reasons=(),
@@ -205,7 +205,7 @@ TOKENS = {
 CHECK = CheckReport(
     dataset="pirate",
     format="messages",
-    reason=Reason("format_messages", {"column": "messages"}),
+    reason=Reason("format_messages", {"columns": "messages"}),
     rows=400,
     heldout_rows=100,
     problems=(),
@@ -215,12 +215,12 @@ CHECK = CheckReport(
 CHECK_BROKEN = CheckReport(
     dataset="broken.jsonl",
     format="alpaca",
-    reason=Reason("format_alpaca", {"columns": ["instruction", "output"]}),
+    reason=Reason("format_alpaca", {"columns": "instruction, output"}),
     rows=3,
     heldout_rows=None,
     problems=(
-        {"row": 2, "column": "output", "code": "answer_empty", "facts": {"column": "output"}},
-        {"row": 5, "column": "instruction", "code": "value_missing", "facts": {"column": "instruction"}},
+        {"row": 2, "column": "output", "code": "answer_empty", "facts": {"place": 1}},
+        {"row": 5, "column": "instruction", "code": "column_missing", "facts": {}},
     ),
     tokens=None,
 )

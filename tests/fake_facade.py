@@ -373,7 +373,7 @@ class FakeFacade:
 
     def _get(self, run: str) -> FakeRun:
         if run not in self._runs:
-            raise StudioError("run_missing", run=run, known=sorted(self._runs))
+            raise StudioError("run_missing", run=run)
         return self._runs[run]
 
     def _elapsed(self, run: FakeRun) -> float:
@@ -402,7 +402,7 @@ class FakeFacade:
         self._settle()
         found = self._get(run)
         if found.state not in allowed:
-            raise StudioError("run_state", run=run, state=found.state, allowed=list(allowed))
+            raise StudioError("job_state", run=run, state=found.state, wanted=state)
         found.elapsed = self._elapsed(found)
         found.state = state
         found.since = self._now() if state == "running" else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from studio.errors import Reason, StudioError
+from studio.errors import Reason
 from studio.plan import Settings
 
 
@@ -66,7 +66,7 @@ class FakeRun:
                 return self.step_seconds * (0.95 + 0.1 * wave)
             case "memory_bytes":
                 return 612e6 + 2e6 * min(step, 10)
-        raise StudioError("metric_unknown", name=name)
+        raise ValueError(f"no metric is named {name}")
 
 
 def best_step(run: FakeRun, step: int) -> int | None:
@@ -78,12 +78,12 @@ def best_step(run: FakeRun, step: int) -> int | None:
 def choose(settings: Settings, rows: int) -> tuple[Settings, dict[str, Reason]]:
     """Every open setting filled with a plausible value and a reason."""
     automatic: dict[str, tuple[Any, Reason]] = {
-        "device": ("cpu", Reason("device_cpu_only", {"cores": 2})),
+        "device": ("cpu", Reason("device_no_gpu", {"cores": 2})),
         "precision": ("fp32", Reason("precision_small_model", {})),
-        "batch": (8, Reason("batch_small_model", {"batch": 8, "cores": 2})),
+        "batch": (8, Reason("batch_cpu", {"batch": 8, "cores": 2})),
         "seq": (128, Reason("seq_longest_row", {"seq": 128, "longest": 121})),
         "lr": (1e-3, Reason("lr_by_width", {"hidden": 192})),
-        "optimizer_impl": ("foreach", Reason("optimizer_impl_cpu", {})),
+        "optimizer_impl": ("fused", Reason("optimizer_impl_fused", {})),
         "adapter_dtype": ("fp32", Reason("adapter_dtype_fp32", {})),
     }
     chosen = {k: v for k, v in automatic.items() if getattr(settings, k) is None}
@@ -94,10 +94,10 @@ def choose(settings: Settings, rows: int) -> tuple[Settings, dict[str, Reason]]:
         epochs = settings.epochs or 6.0
         steps = max(1, math.ceil(rows / batch * epochs))
         if settings.epochs is None:
-            reasons["epochs"] = Reason("epochs_small_data", {"rows": rows, "epochs": 6})
+            reasons["epochs"] = Reason("epochs_few_rows", {"rows": rows, "epochs": 6})
         settings = dataclasses.replace(settings, steps=steps, epochs=epochs)
     if settings.eval_every is None:
         every = max(1, (settings.steps or 12) // 12)
         settings = dataclasses.replace(settings, eval_every=every)
-        reasons["eval_every"] = Reason("eval_every_share", {"every": every})
+        reasons["eval_every"] = Reason("eval_every_share", {"every": every, "steps": settings.steps})
     return settings, reasons

@@ -65,10 +65,10 @@ def test_two_readings_are_refused_and_named(empty_folder, folder, other):
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         *("", "gpt2", "path:", "path:  ", "hub:gpt2", "hub:a--b/c", "hub:a/b@", "hub:a/b@x y", "run:"),
         *("run:x@last", "run:a/b", "starter:1", "merge:x-1", "foo:bar/baz/qux", "two words", "a/b@c d"),
-    ),
+    ],
 )
 def test_what_has_no_reading_is_refused(text):
     with pytest.raises(StudioError) as caught:

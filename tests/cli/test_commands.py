@@ -1,0 +1,220 @@
+"""Every command: its document, its text, its exit code."""
+
+import json
+
+import pytest
+
+from backend.api import HardwareReport
+from tests import fake_content
+from tests.fake_facade import FakeFacade
+from ui.cli.main import main
+
+RUN_FIELDS = {
+    *("run", "kind", "state", "steps", "steps_planned", "loss", "eval_loss", "adapter", "peak_memory_bytes"),
+}
+
+
+def test_gpu_without_a_gpu_says_why_and_exits_0(command):
+    ran = command("gpu", "--json")
+    assert ran.code == 0
+    assert ran.document["devices"] == []
+    assert "driver" in ran.document["reason"].lower() or "gpu" in ran.document["reason"].lower()
+    assert command("gpu").out.splitlines()[-1].startswith("AMD Ryzen 7 7840U: 2 cores")
+
+
+def test_gpu_lists_devices_and_names_one_that_cannot_be_used(tmp_path, capsys):
+    facade = FakeFacade(tmp_path, hardware=fake_content.HARDWARE_GPU)
+    assert main(["gpu", "--json"], open_facade=lambda _home: facade) == 0
+    document = json.loads(capsys.readouterr().out)
+    first, second = document["devices"]
+    assert {"name", "total_bytes", "free_bytes", "utilisation", "driver"} <= set(first)
+    assert first["total_bytes"] == 24 * 2**30
+    assert first["problem"] is None
+    assert "GTX 1060" in second["problem"]
+    assert document["reason"] is None
+
+
+def test_methods(command):
+    (lora,) = command("methods", "--json").document
+    assert lora["id"] == "lora"
+    by_name = {p["name"]: p for p in lora["params"]}
+    assert {"name", "type", "default", "help", "range"} <= set(by_name["rank"])
+    assert by_name["rank"]["range"] == [1, 1024]
+    assert "rank (int, default 8)" in command("methods").out
+
+
+def test_check(command):
+    ran = command("check", "pirate", "--model", "starter", "--json")
+    document = ran.document
+    assert (document["format"], document["rows"], document["problems"]) == ("messages", 400, [])
+    assert document["tokens"]["max"] == 121
+    assert command("check", "pirate", "--json").document["tokens"] is None
+
+
+def test_check_names_row_and_fix_and_exits_0(command):
+    ran = command("check", "broken.jsonl", "--json")
+    assert ran.code == 0
+    first = ran.document["problems"][0]
+    assert first["row"] == 2
+    assert first["code"] == "answer_empty"
+    assert first["message"]
+    assert first["fix"]
+    assert "row 2:" in command("check", "broken.jsonl").out
+
+
+def test_check_of_a_missing_dataset_is_refused(command):
+    ran = command("check", "nothing.jsonl", "--json")
+    assert ran.code == 1
+    error = ran.document["error"]
+    assert error["code"] == "dataset_missing"
+    assert error["facts"]["name"] == "nothing.jsonl"
+    assert error["message"]
+    assert error["remedy"]
+    assert error["message"] in ran.err
+
+
+def test_train_queues_and_returns_at_once(command, facade):
+    ran = command("train", "starter", "pirate", "--method", "lora", "--steps", "50", "--json")
+    assert ran.code == 0
+    assert set(ran.document) >= RUN_FIELDS
+    assert ran.document["run"] == "pirate-4"
+    assert ran.document["state"] in ("queued", "running", "done")
+    assert facade.run("pirate-4").plan["settings"]["steps"] == 50
+
+
+def test_train_wait_shows_progress_and_ends_with_the_document(command):
+    ran = command("train", "starter", "pirate", "--wait", "--json", "--set", "rank=4", "--set", "batch=4")
+    assert ran.code == 0
+    assert ran.document["state"] == "done"
+    assert ran.document["steps"] == ran.document["steps_planned"] == 600
+    assert ran.document["loss"] < 1
+    assert "pirate-4" in ran.err
+
+
+def test_options_and_set_reach_the_plan_as_texts(command, facade):
+    command("train", "starter", "json", "--lr", "1e-3", "--seed", "7", "--set", "dropout=0.1", "--steps", "9")
+    plan = facade.run("json-3").plan
+    assert (plan["settings"]["lr"], plan["settings"]["seed"]) == (1e-3, 7)
+    assert plan["method_params"]["dropout"] == 0.1
+
+
+def test_wrong_settings_are_reported_together(command, facade):
+    before = len(facade.runs())
+    ran = command("train", "starter", "pirate", "--batch", "0", "--set", "rnk=3", "--json")
+    assert ran.code == 1
+    problems = ran.document["error"]["facts"]["problems"]
+    assert {p["key"] for p in problems} == {"batch", "rnk"}
+    assert "'batch' cannot be 0" in ran.document["error"]["message"]
+    assert "'rnk'" in ran.err
+    assert len(facade.runs()) == before
+
+
+def test_interrupted_wait_leaves_the_run_going(command, facade, monkeypatch):
+    def wait(run, poll_seconds=0.3):  # noqa: ARG001
+        yield facade.run(run).summary
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(facade, "wait", wait)
+    ran = command("train", "starter", "pirate", "--steps", "100000", "--wait", "--json")
+    assert ran.code == 1
+    assert ran.document["state"] in ("queued", "running")
+    assert "runs watch pirate-4" in ran.err
+
+
+def test_runs_list(command):
+    listed = command("runs", "list", "--json").document
+    assert [r["run"] for r in listed][-1] == "pirate-1"
+    assert all(set(r) >= RUN_FIELDS for r in listed)
+    assert command("runs", "--json").document[-1]["run"] == "pirate-1"
+    assert command("runs", "list", "--kind", "merge", "--json").document == []
+    assert "pirate-1" in command("runs").out
+
+
+def test_runs_show_has_plan_and_reasons_in_words(command):
+    document = command("runs", "show", "run:pirate-1", "--json").document
+    assert set(document) >= RUN_FIELDS
+    assert document["state"] == "done"
+    assert document["plan"]["model"] == "starter"
+    assert "192" in document["reasons"]["lr"]
+
+
+def test_runs_show_explains_a_failure(command):
+    document = command("runs", "show", "support-1", "--json").document
+    assert document["state"] == "failed"
+    assert document["loss"] is not None
+    assert "log.txt" in document["error"]["remedy"]
+
+
+def test_runs_watch_ends_with_the_document(command):
+    ran = command("runs", "watch", "json-2", "--json")
+    assert ran.code == 0
+    assert ran.document["state"] == "done"
+    assert command("runs", "watch", "pirate-2", "--json").code == 1
+
+
+def test_runs_control(command, facade):
+    facade.start("starter", "pirate", set={"steps": 10**6})
+    command("runs", "watch", "support-2")
+    assert command("runs", "pause", "pirate-4", "--json").document["state"] == "paused"
+    assert command("runs", "resume", "pirate-4", "--json").document["state"] == "running"
+    assert command("runs", "stop", "pirate-4", "--json").document["state"] == "stopped"
+    assert command("runs", "delete", "pirate-4", "--json").document == {"run": "pirate-4", "deleted": True}
+    refused = command("runs", "show", "pirate-4", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "run_missing")
+
+
+def test_chat_compare_and_one_sided(command):
+    both = command("chat", "run:pirate-1", "--prompt", "Hi", "Bye", "--compare", "--seed", "3", "--json")
+    hi, bye = both.document["answers"]
+    assert (hi["prompt"], bye["prompt"], hi["seed"]) == ("Hi", "Bye", 3)
+    assert hi["base"].startswith("You asked: Hi")
+    assert hi["tuned"].startswith("Arr, matey!")
+    (plain,) = command("chat", "starter", "--prompt", "Hi", "--json").document["answers"]
+    assert plain["tuned"] is None
+    assert plain["base"] == hi["base"]
+    (tuned,) = command("chat", "run:pirate-1", "--prompt", "Hi", "--json").document["answers"]
+    assert tuned["base"] is None
+    assert tuned["tuned"] == hi["tuned"]
+
+
+def test_chat_reads_prompts_line_by_line(command, monkeypatch):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("One\n\nTwo\n"))
+    ran = command("chat", "starter")
+    assert ran.out == (
+        "base: You asked: One Here is a short answer.\nbase: You asked: Two Here is a short answer.\n"
+    )
+
+
+def test_chat_shows_the_second_answer_after_the_first(command):
+    ran = command("chat", "run:pirate-1", "--prompt", "Hi", "--compare")
+    first, second = ran.out.splitlines()
+    assert first.startswith("base: You asked")
+    assert second.startswith("tuned: Arr")
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_home_and_json_stand_before_or_after_the_command(command, place, tmp_path):
+    common = ["--home", str(tmp_path), "--json"]
+    words = ["runs", "show", "pirate-1"]
+    ran = command(*common, *words) if place == "before" else command(*words, *common)
+    assert ran.document["run"] == "pirate-1"
+    assert command.homes == [str(tmp_path)]
+
+
+def test_json_never_carries_nan(command, facade, monkeypatch):
+    from dataclasses import replace
+
+    summary = replace(facade.run("pirate-1").summary, loss=float("nan"), eval_loss=float("inf"))
+    monkeypatch.setattr(facade, "runs", lambda _kind: [summary])
+    assert command("runs", "--json").document[0]["loss"] is None
+
+
+def test_facade_is_closed(command, facade):
+    command("gpu")
+    assert facade.closed
+
+
+def test_report_is_the_protocols_own(facade):
+    assert isinstance(facade.hardware(), HardwareReport)

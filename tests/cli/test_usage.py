@@ -1,0 +1,39 @@
+"""Bad usage exits with 2, says how it should read, and never opens a home."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian", "starter", "pirate"], "Did you mean 'train'?"),
+        (["run", "list"], "Did you mean 'runs'?"),
+        (["runs", "resum", "x"], "Did you mean 'runs resume'?"),
+        (["--home", "x", "chatt"], "Did you mean 'chat'?"),
+        (["frobnicate"], "Commands: gpu, methods, check, train, runs, chat"),
+        (["train", "starter"], "DATASET"),
+        (["runs", "show"], "RUN"),
+        (["train", "starter", "pirate", "--step", "5"], "--step"),
+        (["train", "starter", "pirate", "--set", "rank"], "--set takes KEY=VALUE"),
+        (["train", "starter", "pirate", "--batch", "4", "--set", "batch=8"], "given twice"),
+        (["chat", "starter", "--prompt", "x", "--max-tokens", "0"], "--max-tokens"),
+        (["chat", "starter", "--prompt", "x", "--temperature", "hot"], "temperature"),
+    ],
+)
+def test_bad_usage(command, arguments, said):
+    ran = command(*arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert ran.out == ""
+    with_json = command(*arguments, "--json")
+    assert with_json.code == 2
+    assert with_json.document["error"]["code"] == "usage"
+    assert said in with_json.err
+
+
+def test_help_lists_the_commands(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command("--help")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("gpu", "methods", "check", "train", "runs", "chat"))

@@ -1,0 +1,186 @@
+"""What the studio chooses by itself: numbers from closed forms, a reason for each, nothing left open."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from studio.defaults import RunFacts, cpu_has_bf16, resolve
+from studio.errors import Reason
+from studio.memory.rough import rough_need
+from studio.models.config import facts_of
+from studio.plan import Settings, parse_request
+
+GIB = 2**30
+TINY = facts_of(
+    {
+        "model_type": "llama",
+        "vocab_size": 2048,
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 6,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+    }
+)
+QWEN = facts_of(
+    {
+        "model_type": "qwen2",
+        "vocab_size": 151936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": True,
+    }
+)
+FACTS = RunFacts(
+    rows=400,
+    heldout_rows=100,
+    longest=121,
+    p95=88,
+    model=TINY,
+    device="cpu",
+    device_reason=Reason("device_no_gpu", {"cores": 2}),
+    cores=2,
+    free_bytes=8 * GIB,
+    fast_bf16=True,
+)
+
+
+def chosen(facts=FACTS, **settings):
+    plan, reasons = resolve(parse_request("starter", "pirate", set=settings), facts)
+    return plan.settings, reasons
+
+
+def test_nothing_is_left_open_and_every_choice_has_a_reason():
+    settings, reasons = chosen()
+    assert [f.name for f in fields(Settings) if getattr(settings, f.name) is None] == []
+    open_before = {f.name for f in fields(Settings) if f.default is None}
+    assert set(reasons) == open_before
+    assert reasons["device"] == FACTS.device_reason
+
+
+def test_what_the_person_set_stays_and_has_no_reason():
+    settings, reasons = chosen(batch=2, lr=1e-5, seq=64, steps=7, precision="bf16", eval_every=3)
+    assert (settings.batch, settings.lr, settings.seq, settings.steps) == (2, 1e-5, 64, 7)
+    assert not {"batch", "lr", "seq", "steps", "precision", "eval_every"} & set(reasons)
+    assert settings.adapter_dtype == "bf16"
+
+
+def test_steps_and_epochs_follow_from_each_other():
+    settings, reasons = chosen(epochs=3)
+    assert settings.steps == 3 * 400 / 8
+    assert reasons["steps"].code == "steps_from_epochs"
+    settings, reasons = chosen(steps=125)
+    assert settings.epochs == 2.5
+    assert reasons["epochs"].code == "epochs_from_steps"
+    assert chosen(epochs=1, batch=3, accumulation=2)[0].steps == 67
+    assert chosen(epochs=0.001)[0].steps == 1
+
+
+@pytest.mark.parametrize(("rows", "code"), [(5, "few"), (400, "few"), (5_000, "once"), (10**6, "once")])
+def test_small_data_gets_more_rounds_and_large_data_one(rows, code):
+    settings, reasons = chosen(replace(FACTS, rows=rows, heldout_rows=0))
+    assert reasons["epochs"].code == ("epochs_once" if code == "once" else "epochs_few_rows")
+    assert settings.epochs >= 1
+    assert settings.steps >= 30
+    assert (settings.epochs == 1) == (code == "once")
+
+
+def test_few_rows_get_a_small_batch():
+    settings, reasons = chosen(replace(FACTS, rows=5, heldout_rows=0))
+    assert settings.batch == 1
+    assert reasons["batch"].code == "batch_few_rows"
+    assert chosen(replace(FACTS, rows=1, heldout_rows=0))[0].batch == 1
+
+
+def test_batch_is_halved_until_the_rough_need_fits():
+    facts = replace(FACTS, model=QWEN, longest=1024, p95=900, free_bytes=6 * GIB)
+    settings, reasons = chosen(facts)
+    assert reasons["batch"].code == "batch_memory"
+    plan = parse_request(
+        "m", "d", set={"seq": settings.seq, "precision": settings.precision, "device": "cpu"}
+    )
+    need = {b: rough_need(plan.with_settings(batch=b), QWEN).total for b in (1, 2, 4, 8)}
+    assert settings.batch == max(b for b, total in need.items() if total <= 0.8 * 6 * GIB)
+    assert need[8] > 0.8 * 6 * GIB
+    assert chosen(replace(facts, free_bytes=GIB))[0].batch == 1
+    assert chosen(replace(facts, free_bytes=None))[0].batch == 8
+
+
+@pytest.mark.parametrize(
+    ("longest", "p95", "context", "seq", "code"),
+    [
+        (121, 88, 512, 128, "seq_longest_row"),
+        (128, 88, 512, 128, "seq_longest_row"),
+        (510, 88, 511, 511, "seq_longest_row"),
+        (700, 88, 512, 512, "seq_context"),
+        (9000, 3000, 32768, 3008, "seq_most_rows"),
+        (9000, 100, 32768, 2048, "seq_most_rows"),
+        (None, None, 512, 512, "seq_unknown"),
+        (None, None, 32768, 1024, "seq_unknown"),
+    ],
+)
+def test_sequence_length(longest, p95, context, seq, code):
+    model = replace(TINY, context=context)
+    settings, reasons = chosen(replace(FACTS, longest=longest, p95=p95, model=model))
+    assert (settings.seq, reasons["seq"].code) == (seq, code)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "fast", "precision"),
+    [
+        (TINY, "cpu", True, "fp32"),
+        (QWEN, "cpu", True, "mixed"),
+        (QWEN, "cpu", False, "fp32"),
+        (TINY, "cuda:0", True, "mixed"),
+        (QWEN, "cuda:0", False, "fp32"),
+        (None, "cuda:0", True, "mixed"),
+    ],
+)
+def test_precision(model, device, fast, precision):
+    settings, _ = chosen(replace(FACTS, model=model, device=device, fast_bf16=fast))
+    assert settings.precision == precision
+    assert settings.adapter_dtype == "fp32"
+
+
+def test_learning_rate_falls_with_width():
+    assert chosen(replace(FACTS, model=replace(QWEN, hidden=2000)))[0].lr == 5e-4
+    assert chosen(replace(FACTS, model=QWEN))[0].lr == pytest.approx(5e-4 * (2000 / 896) ** 0.78, rel=0.05)
+    rates = [
+        chosen(replace(FACTS, model=replace(QWEN, hidden=h)))[0].lr for h in (64, 192, 1024, 4096, 10**6)
+    ]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] <= 2e-3
+    assert rates[-1] >= 1e-4
+    assert chosen(replace(FACTS, model=None))[0].lr == 2e-4
+
+
+def test_optimizer_decides_the_scale_of_the_rate_and_its_form():
+    adamw, lion = chosen()[0], chosen(optimizer="lion")[0]
+    assert lion.lr == pytest.approx(adamw.lr / 10)
+    assert adamw.optimizer_impl == "fused"
+    assert lion.optimizer_impl == "loop"
+    assert chosen(optimizer="adafactor")[0].optimizer_impl == "foreach"
+
+
+def test_evaluation_takes_at_most_a_tenth_but_comes_twice():
+    settings, _ = chosen(steps=1000)
+    looks = 1000 / settings.eval_every
+    assert 2 <= looks <= 10
+    assert looks * FACTS.heldout_rows / 3 <= 0.1 * 1000 * 8 + FACTS.heldout_rows
+    assert chosen(replace(FACTS, heldout_rows=10_000), steps=100)[0].eval_every == 50
+    assert chosen(replace(FACTS, heldout_rows=8), steps=1000)[0].eval_every == 100
+    assert chosen(replace(FACTS, heldout_rows=0), steps=100)[0].eval_every == 100
+
+
+def test_processor_flags(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("flags\t\t: fpu avx512f avx512_bf16 sse\n")
+    assert cpu_has_bf16(file)
+    file.write_text("flags\t\t: fpu avx2 sse\n")
+    assert not cpu_has_bf16(file)
+    assert not cpu_has_bf16(tmp_path / "none")

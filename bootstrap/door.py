@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from bootstrap.checkout import WINDOWS, Checkout
 from bootstrap.refusal import Refusal
-from ui import running
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("gpu", "methods", "check", "train", "runs", "chat")
@@ -64,8 +63,6 @@ def _run(checkout: Checkout, options: argparse.Namespace) -> int:
     home = find_home(_value_of("--home", rest) or options.home)
     if word == "test":
         return _test(checkout, options.torch, home, rest)
-    if not word and options.torch is None and checkout.stamp() and (screen := running.find(home)):
-        return _show_running(screen, not options.no_browser)
     prepare(checkout, options.torch, (), home)
     if word:
         ahead = [*_passed_on(options, ("home",)), *(["--json"] if options.json else [])]
@@ -114,20 +111,6 @@ def find_home(chosen: str | None) -> Path:
     else:
         base = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
     return Path(base).expanduser() / "finetune-studio"
-
-
-def _show_running(screen: running.Screen, browser: bool) -> int:
-    if not running.answers(screen):
-        raise Refusal(
-            "screen_silent",
-            f"The studio is open on this home (process {screen.pid}), but it does not answer.",
-            f"End it with: kill {screen.pid}. Then start again; runs go on meanwhile.",
-            pid=screen.pid,
-        )
-    print(f"The studio is open already: {screen.url}", file=sys.stderr)
-    if browser:
-        running.open_browser(screen.url)
-    return 0
 
 
 def _test(checkout: Checkout, torch: str | None, home: Path, rest: list[str]) -> int:

@@ -13,8 +13,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 FILE = "screen.json"
+LOCK = "screen.lock"
 _CLOCK_SLACK = 2.0  # seconds by which the clock may have been corrected since the screen started
 
 
@@ -43,6 +45,38 @@ def forget(home: Path) -> None:
     if screen is not None and screen.pid == os.getpid():
         with contextlib.suppress(FileNotFoundError):
             (home / FILE).unlink()
+
+
+def claim(home: Path) -> IO[str] | None:
+    """Become the one screen of `home` until this process ends or closes what it got; None if another one is.
+
+    Two starts at the same moment would both find no record; the lock lets one of them through.
+    """
+    lock = (home / LOCK).open("a")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def other(home: Path, seconds: float = 60.0) -> Screen | None:
+    """The screen that holds the claim on `home`, once it answers; None if it does not within this time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        screen = find(home)
+        if screen is not None and answers(screen, seconds=1.0):
+            return screen
+        time.sleep(0.2)
+    return None
 
 
 def find(home: Path) -> Screen | None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,25 +15,6 @@ from bootstrap.checkout import Checkout
 from bootstrap.install import describe_pip
 from bootstrap.refusal import Refusal
 from ui import running
-
-
-class _Page(BaseHTTPRequestHandler):
-    def do_HEAD(self) -> None:
-        self.send_response(403)  # a page that asks for the token is an answer too
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def page() -> Iterator[str]:
-    """Address of a small page on loopback."""
-    server = HTTPServer(("127.0.0.1", 0), _Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/?token=abc"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
@@ -56,72 +31,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return made
 
 
-def test_a_screen_is_found_by_its_record_and_forgotten(home: Path) -> None:
+def test_an_open_studio_is_not_upgraded(checkout: Checkout, home: Path) -> None:
     home.mkdir()
-    assert running.find(home) is None
-    screen = running.record(home, "http://127.0.0.1:1/?token=t")
-    assert running.find(home) == screen
-    assert json.loads((home / "screen.json").read_text()) == {
-        "url": screen.url,
-        "pid": os.getpid(),
-        "started": screen.started,
-    }
-    assert (home / "screen.json").stat().st_mode & 0o777 == 0o600
-    running.forget(home)
-    assert running.find(home) is None
-    assert list(home.iterdir()) == []
-
-
-def test_a_record_left_by_a_killed_screen_does_not_count(home: Path) -> None:
-    home.mkdir()
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    body = {"url": "http://127.0.0.1:1", "pid": child.pid, "started": time.time()}
-    (home / "screen.json").write_text(json.dumps(body))
-    assert running.find(home) is not None
-    # The same number, but a process that began after the record was written.
-    (home / "screen.json").write_text(json.dumps({**body, "started": time.time() - 3600}))
-    assert running.find(home) is None
-    child.kill()
-    child.wait()
-    (home / "screen.json").write_text(json.dumps(body))
-    assert running.find(home) is None
-    (home / "screen.json").write_text('{"url": ')
-    assert running.find(home) is None
-
-
-def test_another_process_s_record_is_left_alone(home: Path) -> None:
-    home.mkdir()
-    body = {"url": "u", "pid": os.getppid(), "started": time.time()}
-    (home / "screen.json").write_text(json.dumps(body))
-    running.forget(home)
-    assert (home / "screen.json").exists()
-
-
-def test_open_already_is_shown_again_and_is_no_error(
-    checkout: Checkout, home: Path, page: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    home.mkdir()
-    running.record(home, page)
-    assert checkout.stamp() is not None
-    assert door.main(["--no-browser"]) == 0
-    assert page in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("checkout")
-def test_a_screen_that_hangs_is_said_so(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    home.mkdir()
-    running.record(home, "http://127.0.0.1:9")
-    answers = running.answers
-    monkeypatch.setattr(running, "answers", lambda screen: answers(screen, seconds=0.3))
-    assert door.main([]) == 1
-    assert f"kill {os.getpid()}" in capsys.readouterr().err
-
-
-def test_an_open_studio_is_not_upgraded(checkout: Checkout, home: Path, page: str) -> None:
-    home.mkdir()
-    running.record(home, page)
+    running.record(home, "http://127.0.0.1:9/")
     assert busy(home) == "the studio is open"
     (checkout.root / "pyproject.toml").write_text("[project]\n# changed\n")
     stamp = checkout.stamp_file.read_text()

@@ -6,9 +6,8 @@ No torch in this process. Fulfils `backend.api.Facade`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backend import drafts, run_views, starting
 from backend.api import (
@@ -24,9 +23,11 @@ from backend.api import (
     SampleInfo,
     Series,
 )
+from backend.chat.service import ChatService
 from backend.datasets import Datasets
 from backend.hardware import report
 from backend.home import locate_home, open_home
+from backend.jobs.launchers import Launcher
 from backend.jobs.launchers.local import LocalLauncher
 from backend.jobs.queue import Queue, any_worker_lives
 from backend.jobs.watch import Watch
@@ -38,9 +39,6 @@ from studio.models.locate import locate
 from studio.params import ParamInfo, describe
 from studio.plan import Settings, methods
 
-if TYPE_CHECKING:
-    from backend.chat.service import ChatService
-
 
 class StudioFacade:
     """The studio of one home.
@@ -49,18 +47,23 @@ class StudioFacade:
         home: The home; None: see `backend.home.locate_home`.
         watch: Settle dead workers and start queued jobs every second, as long as this process lives; for the
             screen. Without it that happens whenever something is asked.
+        launcher: Where workers run; a detached process each if None.
 
     Raises:
         StudioError: those of `open_home` and `open_store`.
     """
 
-    def __init__(self, home: str | Path | None = None, watch: bool = False) -> None:
+    def __init__(
+        self, home: str | Path | None = None, watch: bool = False, launcher: Launcher | None = None
+    ) -> None:
         self._home = open_home(locate_home(home))
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)
         self._models = ModelList()
-        self._runs = Runs(self._home, self._store, Queue(self._home, self._store, LocalLauncher()))
+        queue = Queue(self._home, self._store, launcher or LocalLauncher())
+        self._runs = Runs(self._home, self._store, queue)
+        self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
         self._watch = Watch(self._runs.look) if watch else None
 
     # -- the machine, models, data
@@ -172,15 +175,8 @@ class StudioFacade:
     def close(self) -> None:
         if self._watch is not None:
             self._watch.end()
-        if "_chat" in self.__dict__:
-            self._chat.close()
+        self._chat.close()
         self._store.close()
-
-    @cached_property
-    def _chat(self) -> ChatService:
-        from backend.chat.service import ChatService
-
-        return ChatService(self.home, state=lambda run: self._runs.job(run).state)
 
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
         return drafts.consider(request, self._datasets, self._models, hardware)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from backend.datasets import Datasets, dataset_slug
@@ -23,25 +23,34 @@ from studio.plan import PLAN_VERSION, Plan, methods, objectives
 _SPARE_BYTES = 64 * 2**20
 
 
+@dataclass(frozen=True)
+class _Frozen:
+    """What a run is made of, in a folder that is not its own yet."""
+
+    folder: Path
+    split: Split
+    hashes: dict[str, str]
+    skipped: dict[str, int]
+
+
 def start(home: Home, store: Store, datasets: Datasets, considered: Considered) -> str:
     """Freeze what the run is made of and queue it; gives its id. `considered` has no problems.
 
     Raises what preparing the rows at the plan's length raises, and `StudioError("disk_full")`.
     """
-    plan = considered.plan
     require_room(home.runs, _needed_on_disk(considered))
-    split = _split(plan, datasets, considered)
+    split = _split(considered, datasets)
     folder = home.runs / f".new-{uuid.uuid4().hex}"
     folder.mkdir()
     try:
-        hashes = _fill(folder, plan, split, datasets, considered.model_folder)
-        return _queue(home, store, folder, considered, hashes)
+        return _queue(home, store, considered, _freeze(folder, considered, split, datasets))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _split(plan: Plan, datasets: Datasets, considered: Considered) -> Split:
+def _split(considered: Considered, datasets: Datasets) -> Split:
     """The usable rows at the length that was chosen; as they were read where the tokenizer isn't here yet."""
+    plan = considered.plan
     if considered.model_folder is None:
         assert considered.split is not None
         return considered.split
@@ -49,23 +58,30 @@ def _split(plan: Plan, datasets: Datasets, considered: Considered) -> Split:
     return datasets.prepared(plan.dataset, considered.model_folder, plan.settings.seq, stream).split
 
 
-def _fill(folder: Path, plan: Plan, split: Split, datasets: Datasets, model: Path | None) -> dict[str, str]:
+def _freeze(folder: Path, considered: Considered, split: Split, datasets: Datasets) -> _Frozen:
+    plan = considered.plan
     write_rows(folder / ROWS, split.train)
     write_rows(folder / HELDOUT, split.heldout)
     (folder / "plan.json").write_text(to_json(plan.as_dict()), encoding="utf-8")
     hashes = frozen_hashes(folder)
-    if model is not None:
-        renderer = datasets.renderer(model)
+    if considered.model_folder is not None:
+        renderer = datasets.renderer(considered.model_folder)
         renderer.save(folder / TOKENIZER)
         hashes |= hashes_of(renderer)
-    return hashes
+    return _Frozen(folder, split, hashes, _skipped(datasets, plan.dataset, split))
 
 
-def _queue(home: Home, store: Store, folder: Path, considered: Considered, hashes: dict[str, str]) -> str:
-    plan, split = considered.plan, considered.split
-    assert split is not None
+def _skipped(datasets: Datasets, name: str, split: Split) -> dict[str, int]:
+    """Rows of the training part that were read, and how many of them can't be used."""
+    dataset = datasets.read_named(name)
+    used = len(split.train) + (0 if dataset.heldout else len(split.heldout))
+    return {"rows": dataset.rows_read, "skipped": dataset.rows_read - used}
+
+
+def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) -> str:
+    plan = considered.plan
     assert plan.settings.device is not None
-    reasons = {**considered.reasons, "heldout": split.reason}
+    reasons = {**considered.reasons, "heldout": frozen.split.reason}
     with store.writing() as connection:
         id = record.new_id(connection, dataset_slug(plan.dataset))
         record.add(
@@ -75,19 +91,25 @@ def _queue(home: Home, store: Store, folder: Path, considered: Considered, hashe
             plan.as_dict(),
             plan_version=PLAN_VERSION,
             devices=(plan.settings.device,),
-            hashes=hashes,
+            hashes=frozen.hashes,
             reasons={key: [reason.code, dict(reason.facts)] for key, reason in reasons.items()},
             steps_planned=plan.settings.steps,
         )
-        facts = {"name": plan.dataset, "rows": len(split.train), "heldout": asdict(split.reason)}
-        source = str(home.run(id) / ROWS)
-        for statement in lineage.read(id, "dataset", "dataset", hashes["dataset"], source, facts):
+        if frozen.skipped["skipped"]:
+            record.tell(connection, id, "rows_skipped", frozen.skipped)
+        for statement in _sources(home, id, plan, frozen):
             connection.execute(*statement)
         if considered.needed_bytes is not None:
             connection.execute(*lineage.estimated(id, 1, "rough", considered.needed_bytes))
         # Last, and a rename: the row and the folder come into being together.
-        folder.rename(home.run(id))
+        frozen.folder.rename(home.run(id))
     return id
+
+
+def _sources(home: Home, id: str, plan: Plan, frozen: _Frozen) -> list[lineage.Statement]:
+    """What the run reads; its base joins when the worker has hashed it."""
+    facts = {"name": plan.dataset, "rows": len(frozen.split.train), "heldout": len(frozen.split.heldout)}
+    return lineage.read(id, "dataset", "dataset", frozen.hashes["dataset"], str(home.run(id) / ROWS), facts)
 
 
 def _needed_on_disk(considered: Considered) -> int:

@@ -11,29 +11,11 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from backend.home import Home
 from backend.jobs import record
 from backend.jobs.processes import Identity, alive, identity, own_identity
 from backend.jobs.queue import START_SECONDS, Queue, any_worker_lives, stop_deadlines
-from backend.jobs.record import Job
 from tests.backend.conftest import Bench
-
-
-class Notes:
-    """A launcher that starts nothing and says that this process works at the job."""
-
-    id = "notes"
-
-    def __init__(self, who: Identity | None = None, error: OSError | None = None) -> None:
-        self.launched: list[tuple[str, int]] = []
-        self._who = who or own_identity()
-        self._error = error
-
-    def launch(self, home: Home, job: Job) -> Identity:  # noqa: ARG002 - the protocol's signature
-        if self._error is not None:
-            raise self._error
-        self.launched.append((job.id, job.attempt))
-        return self._who
+from tests.backend.launchers import Notes
 
 
 def queue_of(bench: Bench, launcher: Notes) -> Queue:
@@ -76,6 +58,7 @@ def test_a_paused_job_keeps_its_device(bench: Bench) -> None:
     assert bench.job(second).state == "queued"
 
 
+@pytest.mark.worker
 def test_two_claimers_never_get_the_same_job(bench: Bench) -> None:
     ids = [bench.add(devices=()) for _ in range(20)]
     code = (

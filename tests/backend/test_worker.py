@@ -11,27 +11,11 @@ from functools import partial
 
 import pytest
 
-from backend.home import Home
 from backend.jobs import kinds, record, worker
-from backend.jobs.processes import Identity, own_identity
 from backend.jobs.record import Job
 from tests.backend.conftest import Bench
 from tests.backend.counting import CountingKind
-
-
-class HereAndNow:
-    """A launcher that runs the worker in this thread."""
-
-    id = "here"
-
-    def launch(self, home: Home, job: Job) -> Identity:
-        assert work(home, job) == 0
-        return own_identity()
-
-
-def work(home: Home, job: Job) -> int:
-    given = ["--home", str(home.root), "--job", job.id, "--attempt", str(job.attempt)]
-    return worker.main(given, HereAndNow())
+from tests.backend.launchers import work
 
 
 @contextmanager
@@ -59,7 +43,10 @@ def test_an_error_that_a_person_can_mend_is_kept_with_its_facts(bench: Bench) ->
     with claimed(bench) as job:
         assert work(bench.home, job) == 0
     assert bench.job(id).state == "failed"
-    assert bench.job(id).error == {"code": "disk_full", "facts": {"path": "/", "needed_bytes": 2, "free_bytes": 1}}
+    assert bench.job(id).error == {
+        "code": "disk_full",
+        "facts": {"path": "/", "needed_bytes": 2, "free_bytes": 1},
+    }
     assert bench.store.value("SELECT max(step) FROM metric WHERE job = ?", id) == 2
 
 

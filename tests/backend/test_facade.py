@@ -1,0 +1,417 @@
+"""The facade over a real home: drafts, starting, looking, refusing. No process is started."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.facade import StudioFacade
+from studio.data.rows import read_rows
+from studio.errors import PlanError, StudioError
+from studio.identity import dataset_hash
+from studio.plan import Plan
+from tests.backend.launchers import HereAndNow, Notes
+from tests.toys.folders import write_model
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    return write_sums(tmp_path / "sums.jsonl", 60)
+
+
+def write_sums(file: Path, count: int) -> Path:
+    rows = (
+        {"prompt": f"{i} and {i * 7 % 11}?", "completion": f"it is {i + i * 7 % 11}"} for i in range(count)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def facade(home: Path) -> Iterator[StudioFacade]:
+    """A studio whose jobs are claimed by this process and never worked at."""
+    facade = StudioFacade(home, launcher=Notes())
+    yield facade
+    facade.close()
+
+
+def refused(facade: StudioFacade, model: str | Path, dataset: str | Path, **set: Any) -> StudioError:
+    """The error of a start; nothing is left of it."""
+    before = facade.version()
+    with pytest.raises(StudioError) as caught:
+        facade.start(str(model), str(dataset), set=set)
+    assert facade.runs("all") == []
+    assert facade.version() == before
+    assert list((facade.home / "runs").iterdir()) == []
+    return caught.value
+
+
+def test_the_screen_process_never_imports_torch(home: Path, model: Path, sums: Path) -> None:
+    code = (
+        "import sys\n"
+        "from backend.facade import StudioFacade\n"
+        "facade = StudioFacade(sys.argv[1])\n"
+        "facade.hardware(); facade.samples(); facade.methods(); facade.check(sys.argv[3], sys.argv[2])\n"
+        "facade.preview(sys.argv[3], sys.argv[2]); facade.draft(sys.argv[2], sys.argv[3]); facade.runs()\n"
+        "print([m for m in ('torch', 'transformers', 'peft', 'gradio') if m in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, str(home), str(model), str(sums)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_draft_fills_every_setting_and_gives_a_reason_for_each_choice(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    draft = facade.draft(str(model), str(sums), set={"rank": "4", "epochs": 2, "lr": "1e-3"})
+    assert draft.problems == ()
+    settings = draft.plan["settings"]
+    assert None not in settings.values()
+    assert (settings["lr"], settings["epochs"], draft.plan["method_params"]["rank"]) == (0.001, 2.0, 4)
+    assert not {"lr", "epochs", "rank"} & draft.reasons.keys()
+    assert {"seq", "batch", "steps", "device", "precision"} <= draft.reasons.keys()
+    # 60 rows, 10% held out but at least 8.
+    assert (draft.rows, draft.heldout_rows) == (52, 8)
+    assert draft.steps == settings["steps"] == 2 * -(-52 // settings["batch"])
+    assert draft.plan["model"] == f"path:{model}"
+    assert draft.plan["dataset"] == str(sums)
+    assert Plan.from_dict(draft.plan).as_dict() == draft.plan
+    assert draft.command == (
+        f"python launch.py train {model} {sums} --method lora --set rank=4 --epochs 2 --lr 1e-3"
+    )
+
+
+def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacade, tmp_path: Path) -> None:
+    settings = {"rank": "many", "batch": 0, "speed": 9, "device": "cuda:7", "optimizer": "sdg", "steps": 5}
+    draft = facade.draft(str(tmp_path / "nowhere"), "no-such-data", "lora", settings)
+    assert {(p["key"], p["code"]) for p in draft.problems} == {
+        ("model", "model_missing"),
+        ("dataset", "dataset_missing"),
+        ("device", "device_unknown"),
+        ("optimizer", "unknown_extension"),
+        ("method.rank", "setting_not_int"),
+        ("batch", "setting_out_of_range"),
+        ("speed", "unknown_setting"),
+    }
+    assert draft.plan["settings"]["steps"] == 5
+    assert None not in draft.plan["settings"].values()
+    assert (draft.rows, draft.steps) == (None, None)
+    assert [p["key"] for p in facade.draft("starter", "", "lroa", {}).problems if p["key"] == "method"]
+
+
+def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:
+    draft = facade.draft(
+        "my model", "my data", set={"targets": ("q_proj", "v_proj"), "gradient_checkpointing": True}
+    )
+    assert draft.command == (
+        "python launch.py train 'my model' 'my data' --method lora "
+        "--set targets=q_proj,v_proj --set gradient_checkpointing=true"
+    )
+
+
+def test_starting_freezes_rows_plan_and_tokenizer(facade: StudioFacade, model: Path, sums: Path) -> None:
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    assert run == "sums-1"
+    folder = facade.home / "runs" / run
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "heldout.jsonl",
+        "plan.json",
+        "rows.jsonl",
+        "tokenizer",
+    ]
+    detail = facade.run(run)
+    assert detail.plan == json.loads((folder / "plan.json").read_text())
+    assert detail.hashes["dataset"] == dataset_hash(read_rows(folder / "rows.jsonl"))
+    assert detail.hashes.keys() == {"dataset", "heldout", "tokenizer", "template"}
+    assert detail.reasons["heldout"].code == "heldout_split"
+    summary = detail.summary
+    assert (summary.state, summary.steps, summary.steps_planned, summary.loss) == ("running", 0, 3, None)
+    assert summary.answering is False  # no heartbeat yet
+    sums.unlink()
+    assert len(read_rows(folder / "rows.jsonl")) == 52
+    store = facade._store
+    inputs = store.rows("SELECT role, kind, hash FROM input JOIN artifact ON artifact.id = input.artifact")
+    assert [tuple(r) for r in inputs] == [("dataset", "dataset", detail.hashes["dataset"])]
+    assert store.value("SELECT json_extract(predicted, '$.peak_bytes') FROM estimate") > 10**8
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_counted(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    lines = sums.read_text().splitlines()
+    lines[4], lines[9] = '{"prompt": ', json.dumps({"prompt": "x", "completion": ""})
+    sums.write_text("\n".join(lines))
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    event = next(e for e in facade.run(run).events if e["kind"] == "rows_skipped")
+    assert event["body"] == {"rows": 60, "skipped": 2}
+    assert (facade.draft(str(model), str(sums)).rows or 0) + 8 == 58
+
+
+def test_the_same_rows_are_one_artifact_and_the_second_run_waits(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    runs = [facade.start(str(model), str(sums), set={"steps": 3}) for _ in range(2)]
+    assert runs == ["sums-1", "sums-2"]
+    assert [s.state for s in facade.runs()] == ["queued", "running"]
+    assert facade._store.value("SELECT count(*) FROM artifact") == 1
+    assert facade._store.value("SELECT count(*) FROM input") == 2
+
+
+def test_bad_input_is_refused_by_name_and_leaves_nothing(
+    facade: StudioFacade, model: Path, sums: Path, tmp_path: Path
+) -> None:
+    foreign, empty, broken = tmp_path / "foreign", tmp_path / "empty.jsonl", tmp_path / "broken.jsonl"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("no model")
+    empty.write_text("")
+    broken.write_text('{"prompt": "a", "completion": "b"\n' * 3)
+    assert refused(facade, tmp_path / "gone", sums).code == "model_missing"
+    assert refused(facade, foreign, sums).code == "model_foreign"
+    assert refused(facade, "sums-9", sums).code == "run_missing"
+    assert refused(facade, model, tmp_path / "gone.jsonl").code == "dataset_missing"
+    assert refused(facade, model, empty).code == "data_empty"
+    error = refused(facade, model, broken)
+    assert (error.code, error.facts["row"]) == ("data_broken", 1)
+    assert refused(facade, model, sums, device="cuda:7").code == "device_unknown"
+
+
+def test_a_dataset_without_anything_to_learn_is_an_error_and_no_run(
+    facade: StudioFacade, model: Path, tmp_path: Path
+) -> None:
+    mute = tmp_path / "mute.jsonl"
+    row = {"messages": [{"role": "user", "content": "hello"}]}
+    mute.write_text((json.dumps(row) + "\n") * 12)
+    assert refused(facade, model, mute).code in {"nothing_learned", "data_no_usable_rows"}
+    long = tmp_path / "long.jsonl"
+    long.write_text(
+        "".join(json.dumps({"prompt": "x" * 200, "completion": f"y{i}"}) + "\n" for i in range(12))
+    )
+    assert refused(facade, model, long, seq=64).code == "nothing_learned"
+
+
+def test_wrong_settings_are_refused_all_together(facade: StudioFacade, model: Path, sums: Path) -> None:
+    error = refused(facade, model, sums, rank=0, lr="fast", steps=3, epochs=2)
+    assert isinstance(error, PlanError)
+    assert {(p["key"], p["code"]) for p in error} == {
+        ("method.rank", "setting_out_of_range"),
+        ("lr", "setting_not_number"),
+        ("steps", "steps_and_epochs"),
+    }
+
+
+def test_no_room_on_disk_is_said_before_anything_is_written(
+    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(facade.home)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    error = refused(facade, model, sums)
+    assert error.code == "disk_full"
+    assert error.facts["free_bytes"] == 1000
+    assert error.facts["needed_bytes"] > 64 * 2**20
+
+
+def test_typed_rows_are_kept_once_and_incomplete_ones_named(facade: StudioFacade, model: Path) -> None:
+    rows = [{"prompt": f"q{i}", "answer": f"a{i}"} for i in range(5)] + [{"prompt": " ", "answer": ""}]
+    name = facade.save_rows("My rows!", rows)
+    assert Path(name).name == "my-rows.jsonl"
+    assert facade.save_rows("My rows!", rows) == name
+    other = facade.save_rows("My rows!", rows[:3])
+    assert Path(other).name == "my-rows-2.jsonl"
+    assert facade.check(name, str(model)).rows == 5
+    assert facade.draft(str(model), name).problems == ()
+    with pytest.raises(StudioError) as caught:
+        facade.save_rows("My rows!", [*rows, {"prompt": "q", "answer": " "}])
+    assert caught.value.as_dict() == {"code": "row_incomplete", "facts": {"row": 7, "column": "answer"}}
+    with pytest.raises(StudioError) as caught:
+        facade.save_rows("My rows!", [{"prompt": "", "answer": ""}])
+    assert caught.value.code == "rows_none"
+    assert sorted(p.name for p in (facade.home / "data").iterdir()) == ["my-rows-2.jsonl", "my-rows.jsonl"]
+
+
+def test_a_picked_file_is_copied_and_nothing_is_overwritten(facade: StudioFacade, tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "Rows.JSONL", tmp_path / "b" / "Rows.JSONL"
+    for file, count in ((first, 40), (second, 41)):
+        file.parent.mkdir()
+        write_sums(file, count)
+    names = [facade.save_upload(str(file)) for file in (first, second, first)]
+    assert [Path(n).name for n in names] == ["rows.jsonl", "rows-2.jsonl", "rows.jsonl"]
+    assert Path(names[0]).read_bytes() == first.read_bytes()
+    with pytest.raises(StudioError) as caught:
+        facade.save_upload(str(tmp_path / "gone.jsonl"))
+    assert caught.value.code == "data_missing"
+
+
+def test_looking_again_costs_no_second_reading(
+    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = facade.draft(str(model), str(sums))
+    monkeypatch.setattr("backend.datasets.prepare", None)
+    assert facade.draft(str(model), str(sums)).rows == first.rows
+    write_sums(sums, 70)
+    monkeypatch.undo()
+    assert facade.draft(str(model), str(sums)).rows == 62
+
+
+def test_a_preview_shows_what_is_learned(facade: StudioFacade, model: Path, sums: Path) -> None:
+    rows = facade.preview(str(sums), str(model), rows=3)
+    assert [row.row for row in rows] == [1, 2, 3]
+    learned = "".join(text for text, is_learned in rows[1].pieces if is_learned)
+    assert learned == "it is 8<|end|>"
+    assert "".join(text for text, _ in rows[1].pieces).startswith("<|user|>1 and 7?<|assistant|>")
+    assert rows[1].learned == len(learned) - len("<|end|>") + 1
+
+
+def test_a_whole_run_and_what_is_known_of_it_afterwards(home: Path, model: Path, sums: Path) -> None:
+    facade = StudioFacade(home, launcher=HereAndNow())
+    run = facade.start(str(model), str(sums), set={"steps": 12, "batch": 8, "eval_every": 4, "dropout": 0.1})
+    summary, detail = facade.runs()[0], facade.run(run)
+    loss, held_out = facade.series([run], ["loss", "eval_loss"])
+    result = json.loads((home / "runs" / run / "result.json").read_text())
+    assert (summary.state, summary.steps, summary.error) == ("done", 12, None)
+    assert summary.loss == loss.values[-1] == result["loss"]
+    assert summary.eval_loss == held_out.values[-1] == result["eval_loss"]
+    assert summary.best_eval_loss == min(v for v in held_out.values if v is not None)
+    assert detail.best_step == held_out.steps[held_out.values.index(summary.best_eval_loss)]
+    assert loss.steps == tuple(range(1, 13))
+    assert held_out.steps == (4, 8, 12)
+    assert summary.adapter is not None
+    assert (Path(summary.adapter) / "manifest.json").is_file()
+    assert summary.peak_memory_bytes == result["peak_memory_bytes"] > 10**8
+    assert {"base", "dataset", "heldout", "tokenizer", "template"} == detail.hashes.keys()
+    assert detail.checkpoints[-1] == 12
+    roles = facade._store.rows("SELECT role, hash FROM input JOIN artifact ON artifact.id = artifact")
+    assert {tuple(r) for r in roles} == {(role, detail.hashes[role]) for role in ("base", "dataset")}
+    made = facade._store.rows("SELECT kind, path FROM artifact WHERE made_by = ?", run)
+    assert [tuple(r) for r in made] == [("adapter", summary.adapter)]
+    assert facade._store.value("SELECT json_extract(measured, '$.peak_bytes') FROM estimate") == (
+        summary.peak_memory_bytes
+    )
+    assert "phase training" in facade.log_tail(run)
+    assert list(facade.wait(run))[-1].state == "done"
+    assert f"run:{run}" in facade.chat_models()
+    # The next plan like this one can say how long it will take.
+    again = facade.draft(str(model), str(sums), set={"steps": 24, "batch": 8})
+    assert summary.tokens_per_second is not None
+    assert again.seconds is not None
+    facade.close()
+
+
+def test_a_run_goes_on_only_with_the_rows_and_the_base_that_it_began_with(
+    facade: StudioFacade, model: Path, sums: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in model.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    run = facade.start(str(copy), str(sums), set={"steps": 3})
+    end(facade, run, "interrupt", hashes={**facade.run(run).hashes, "base": base_of(facade, copy)})
+    rows = facade.home / "runs" / run / "rows.jsonl"
+    kept = rows.read_text()
+    rows.write_text(kept.replace("it is", "it was", 1))
+    assert resume_error(facade, run).code == "rows_changed"
+    rows.unlink()
+    assert resume_error(facade, run).code == "rows_missing"
+    rows.write_text(kept)
+    weights = copy / "model.safetensors"
+    body = bytearray(weights.read_bytes())
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    assert resume_error(facade, run).code == "base_changed"
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    resumed = facade.resume(run)
+    assert (resumed.state, resumed.attempt) == ("running", 2)
+
+
+def test_pause_stop_and_resume_ask_the_worker(facade: StudioFacade, model: Path, sums: Path) -> None:
+    run, waiting = (facade.start(str(model), str(sums), set={"steps": 3}) for _ in range(2))
+    assert facade.pause(run).state == "running"  # until the worker has come to a step boundary
+    assert facade.resume(run).state == "running"
+    assert wishes(facade, run) == ["pause", "continue"]
+    assert facade.stop(run).state == "stopping"
+    assert facade.stop(run).state == "stopping"
+    assert wishes(facade, run) == ["pause", "continue", "stop"]
+    for act in (facade.pause, facade.resume):
+        with pytest.raises(StudioError) as caught:
+            act(run)
+        assert caught.value.code == "job_state"
+    with pytest.raises(StudioError) as caught:
+        facade.pause(waiting)
+    assert caught.value.code == "job_state"
+    assert facade.stop(waiting).state == "stopped"
+    assert facade.resume(waiting).state == "queued"
+    end(facade, run, "finish")
+    with pytest.raises(StudioError) as caught:
+        facade.resume(run)
+    assert caught.value.code == "run_done"
+
+
+def test_deleting_removes_the_folder_and_the_curve_and_the_id_stays_gone(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    with pytest.raises(StudioError) as caught:
+        facade.delete(run)
+    assert caught.value.as_dict() == {"code": "run_live", "facts": {"run": run, "state": "running"}}
+    end(facade, run, "finish")
+    before = facade.version()
+    facade.delete(run)
+    assert facade.version() > before
+    assert facade.runs("all") == []
+    assert list((facade.home / "runs").iterdir()) == []
+    for ask in (facade.run, facade.stop, facade.delete, facade.log_tail):
+        with pytest.raises(StudioError) as caught:
+            ask(run)
+        assert caught.value.code == "run_missing"
+    assert facade.series([run], ["loss"])[0].steps == ()
+    assert facade.start(str(model), str(sums), set={"steps": 3}) == "sums-2"
+
+
+def test_a_new_facade_shows_what_the_old_one_knew(facade: StudioFacade, model: Path, sums: Path) -> None:
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    other = StudioFacade(facade.home, launcher=Notes())
+    assert other.run(run) == facade.run(run)
+    other.close()
+
+
+def test_a_log_tail_starts_with_a_whole_line(facade: StudioFacade, model: Path, sums: Path) -> None:
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    assert facade.log_tail(run) == ""
+    (facade.home / "runs" / run / "log.txt").write_text("".join(f"line {i}\n" for i in range(1000)))
+    assert facade.log_tail(run, 25) == "line 998\nline 999\n"
+
+
+def end(facade: StudioFacade, run: str, happening: str, **fields: Any) -> None:
+    from backend.jobs import record
+
+    with facade._store.writing() as connection:
+        record.move(connection, record.find(connection, run), happening, **fields)
+
+
+def base_of(facade: StudioFacade, model: Path) -> str:
+    from backend.inputs import base_hash
+
+    return base_hash(model, facade._home)
+
+
+def wishes(facade: StudioFacade, run: str) -> list[str]:
+    return [r["wish"] for r in facade._store.rows("SELECT wish FROM control WHERE job = ? ORDER BY seq", run)]
+
+
+def resume_error(facade: StudioFacade, run: str) -> StudioError:
+    with pytest.raises(StudioError) as caught:
+        facade.resume(run)
+    assert facade.run(run).summary.state == "interrupted"
+    return caught.value

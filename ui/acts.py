@@ -68,7 +68,8 @@ def setting(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
 
 
 def start(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
-    assert wizard.model is not None and wizard.dataset is not None  # the button stands on step 4 only
+    assert wizard.model  # the button stands on step 4 only
+    assert wizard.dataset
     run = facade.start(wizard.model, wizard.dataset, wizard.method, wizard.settings)
     return replace(wizard, run=run).to(STEPS.index("watch"))
 
@@ -116,5 +117,7 @@ ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
 def apply(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
     """Do what the page asks. Half-typed rows come with every act of their step, so that none is lost."""
     if "rows" in sent:
-        wizard = replace(wizard, typed=tuple(r for r in sent["rows"] if r["prompt"].strip() or r["answer"].strip()))
+        wizard = replace(
+            wizard, typed=tuple(r for r in sent["rows"] if r["prompt"].strip() or r["answer"].strip())
+        )
     return ACTS[sent["act"]](facade, wizard, sent)

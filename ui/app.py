@@ -10,14 +10,14 @@ from urllib.parse import parse_qs
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import gradio as gr  # noqa: E402 (reads the two settings above while it is imported)
+import gradio as gr
 
-from backend.api import Facade  # noqa: E402
-from ui.fragments import shell  # noqa: E402
-from ui.page import Page, Updates  # noqa: E402
-from ui.tabs import home, playground, runs, system, train  # noqa: E402
-from ui.view import HIDDEN, view  # noqa: E402
-from ui.words import Words  # noqa: E402
+from backend.api import Facade
+from ui.fragments import shell
+from ui.page import Page, Updates
+from ui.tabs import home, playground, runs, system, train
+from ui.view import HIDDEN, view
+from ui.words import Words
 
 TABS: tuple[ModuleType, ...] = (home, train, runs, playground, system)
 
@@ -26,7 +26,7 @@ _ADDRESS = "() => [location.search]"
 
 
 def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
-    """The whole screen over a facade. Holds nothing: what it shows comes from the facade and the page's address."""
+    """The whole screen over a facade. What it shows comes from the facade and the page's address."""
     words = Words(language)
     names = [module.NAME for module in TABS]
     with gr.Blocks(title=words.text("screen.name"), analytics_enabled=False) as app:
@@ -35,7 +35,9 @@ def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
         built = []
         with gr.Tabs(selected=names[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
             for module in TABS:
-                with gr.Tab(words.text(f"tab.{module.NAME}"), id=module.NAME, elem_id=f"tab-{module.NAME}") as tab:
+                with gr.Tab(
+                    words.text(f"tab.{module.NAME}"), id=module.NAME, elem_id=f"tab-{module.NAME}"
+                ) as tab:
                     built.append((module, tab, module.build()))
         for module, _, parts in built:
             module.wire(parts, page)
@@ -54,15 +56,27 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         return page.handler(lambda query: module.opened(parts, page, query) | turn_on(module.NAME))
 
     for module, tab, parts in built:
-        tab.select(opener(module, parts), inputs=[page.query], js=_ADDRESS,
-                   outputs=[*module.outputs(parts), *timers.values(), page.notice], **HIDDEN)
+        tab.select(
+            opener(module, parts),
+            inputs=[page.query],
+            js=_ADDRESS,
+            outputs=[*module.outputs(parts), *timers.values(), page.notice],
+            **HIDDEN,
+        )
 
     def load(query: str) -> Updates:
         name = parse_qs(query.lstrip("?")).get("tab", [TABS[0].NAME])[0]
-        module, _, parts = next((b for b in built if b[0].NAME == name), built[0])
-        return {tabs: gr.Tabs(selected=module.NAME), **module.opened(parts, page, query), **turn_on(module.NAME)}
+        module, _, parts = next((b for b in built if name == b[0].NAME), built[0])
+        # The first tab is open already; saying so again would undo a click that came before this answer.
+        there = {} if module is TABS[0] else {tabs: gr.Tabs(selected=module.NAME)}
+        return {**there, **module.opened(parts, page, query), **turn_on(module.NAME)}
 
     every = [component for module, _, parts in built for component in module.outputs(parts)]
-    app.load(page.handler(load), inputs=[page.query], js=_ADDRESS,
-             outputs=[tabs, *every, *timers.values(), page.notice], **HIDDEN)
+    app.load(
+        page.handler(load),
+        inputs=[page.query],
+        js=_ADDRESS,
+        outputs=[tabs, *every, *timers.values(), page.notice],
+        **HIDDEN,
+    )
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)

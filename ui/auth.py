@@ -1,8 +1,8 @@
 """Who may use the screen: a token from the first start on, and no page of another origin.
 
-`Guard` wraps the whole server, Gradio's queue, upload and file routes included. A browser shows the token once, in
-the address that the launcher opens; from then on it has a cookie that scripts can't read. Bound to another host than
-loopback, a password may stand in for the token.
+`Guard` wraps the whole server, Gradio's queue, upload and file routes included. A browser shows the token
+once, in the address that the launcher opens; from then on it has a cookie that scripts can't read. Bound to another
+host than loopback, a password may stand in for the token.
 """
 
 from __future__ import annotations
@@ -32,14 +32,22 @@ LOGIN = "/studio/enter"
 MAX_FORM_BYTES = 4096
 # Gradio's own doors that the studio has no use for: they fetch, record or describe what nobody here needs.
 CLOSED = (
-    "/gradio_api/proxy=", "/gradio_api/vibe-edit", "/gradio_api/process_recording", "/gradio_api/run-history",
-    "/gradio_api/runs", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/deep_link", "/proxy=",
+    "/gradio_api/proxy=",
+    "/gradio_api/vibe-edit",
+    "/gradio_api/process_recording",
+    "/gradio_api/run-history",
+    "/gradio_api/runs",
+    "/gradio_api/info",
+    "/gradio_api/openapi.json",
+    "/gradio_api/deep_link",
+    "/proxy=",
     "/monitoring",
 )
 # The page may talk to the server it came from and to nobody else. Gradio needs inline code and `Function`.
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 )
 
@@ -59,8 +67,8 @@ def token_of(home: Path) -> str:
 def host_allowed(header: str, bound: str) -> bool:
     """Whether a Host header may name this server: loopback always (any port: a tunnel changes it).
 
-    Bound elsewhere, also an address given as numbers and this machine's own names. A name that an attacker's DNS
-    points here is none of these.
+    Bound elsewhere, also an address given as numbers and this machine's own names. A name that an attacker's
+    DNS points here is none of these.
     """
     host = (urlsplit(f"//{header}").hostname or "").rstrip(".").lower()
     if host in ("localhost", "127.0.0.1", "::1"):
@@ -139,8 +147,13 @@ class Guard:
     async def _welcome(self, send: Send, where: str) -> None:
         """The cookie, and on to the same address without the token, so that it stays out of the history."""
         cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=31536000"
-        await _answer(send, 303, "", location=where if where.startswith("/") and where[1:2] != "/" else "/",
-                      set_cookie=cookie)
+        await _answer(
+            send,
+            303,
+            "",
+            location=where if where.startswith("/") and where[1:2] != "/" else "/",
+            set_cookie=cookie,
+        )
 
     async def _refuse(self, scope: Scope, headers: Mapping[str, str], send: Send) -> None:
         if "text/html" in headers.get("accept", "") or scope["path"] == "/":

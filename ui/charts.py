@@ -1,7 +1,7 @@
-"""Charts: series in, a Plotly figure as a plain dict out (importing Plotly's object model costs start-up time).
+"""Charts: series in, a Plotly figure as JSON out (importing Plotly's object model would cost start-up time).
 
-Every chart is small (at most 2,000 points a curve come from the facade) and named: base slate, tuned accent,
-further runs in Okabe-Ito colours. `figure` is handed to `gr.Plot` as the JSON that Plotly's own page code reads.
+Every chart is small: at most 2,000 points a curve come from the facade. One run is the accent, further ones
+have Okabe-Ito colours. `figure` gives `gr.Plot` the JSON that Plotly's own page code reads.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from ui.look import tokens
 from ui.look.plotly import template
 
 SMALL = ("lr", "grad_norm", "tokens_per_second", "memory_bytes")
+SMALL_MARGIN = {"l": 44, "r": 8, "t": 4, "b": 24}
 _CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "showTips": False}
 
 
 def smooth(values: Sequence[float | None], weight: float) -> list[float | None]:
-    """Exponential average with the start's bias taken out; `weight` 0 leaves the curve as it is, 0.99 is smoothest.
+    """Exponential average, the start's bias taken out; `weight` 0 leaves the curve as it is.
 
     With m_t = w m_(t-1) + (1 - w) x_t from m_0 = 0, a point is m_t / (1 - w^t); gaps stay gaps.
     """
@@ -39,7 +40,11 @@ def smooth(values: Sequence[float | None], weight: float) -> list[float | None]:
 
 def figure(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> PlotData:
     """Traces and layout with the studio's template, in the form that `gr.Plot` passes on unchanged."""
-    body = {"data": list(traces), "layout": {"template": template(), "autosize": True, **layout}, "config": _CONFIG}
+    body = {
+        "data": list(traces),
+        "layout": {"template": template(), "autosize": True, **layout},
+        "config": _CONFIG,
+    }
     return PlotData(type="plotly", plot=json.dumps(body))
 
 
@@ -57,7 +62,8 @@ def loss_chart(text: Text, series: Sequence[Series], weight: float = 0.0, *, hei
         if weight > 0:
             traces.append(_line(one.steps, one.values, label, colour, faint=True))
         traces.append(_line(one.steps, smooth(one.values, weight), label, colour))
-    return figure(traces, _layout(text("metric.step"), text("metric.loss"), height, legend=bool(traces)))
+    layout = _layout(text("metric.step"), text("metric.loss"), height, legend=True)
+    return figure(traces, layout if any(s.steps for s in series) else layout | _nothing_yet(text))
 
 
 def small_chart(text: Text, name: str, series: Sequence[Series]) -> PlotData:
@@ -65,13 +71,17 @@ def small_chart(text: Text, name: str, series: Sequence[Series]) -> PlotData:
     runs = list(dict.fromkeys(s.run for s in series))
     divisor = 1024**3 if name == "memory_bytes" else 1
     traces = [
-        _line(s.steps, [None if v is None else v / divisor for v in s.values], s.run,
-              tokens.SERIES[runs.index(s.run) % len(tokens.SERIES)])
+        _line(
+            s.steps,
+            [None if v is None else v / divisor for v in s.values],
+            s.run,
+            tokens.SERIES[runs.index(s.run) % len(tokens.SERIES)],
+        )
         for s in series
         if s.name == name
     ]
-    return figure(traces, _layout(None, text(f"metric.{name}"), 170, legend=False) | {"margin":
-                  {"l": 44, "r": 8, "t": 4, "b": 24}})
+    layout = _layout(None, text(f"metric.{name}"), 170, legend=False) | {"margin": SMALL_MARGIN}
+    return figure(traces, layout if any(t["x"] for t in traces) else layout | _nothing_yet(text))
 
 
 def _line(
@@ -98,6 +108,20 @@ def _line(
         "marker": {"color": colour, "size": 6},
         "connectgaps": False,
     }
+
+
+def _nothing_yet(text: Text) -> dict[str, Any]:
+    """In place of axes without a curve."""
+    words = {
+        "text": text("metric.soon"),
+        "showarrow": False,
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.5,
+        "y": 0.5,
+    }
+    hidden = {"visible": False, "fixedrange": True}
+    return {"xaxis": hidden, "yaxis": hidden, "annotations": [words]}
 
 
 def _layout(x: str | None, y: str, height: int, *, legend: bool) -> dict[str, Any]:

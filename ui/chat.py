@@ -64,8 +64,8 @@ def ask(chat: Chat, prompt: str) -> Chat:
 def request(chat: Chat) -> ChatRequest:
     """What to ask the engine: the last prompt alone.
 
-    Each side would carry on from its own earlier answers, so the two would no longer see the same prompt; a fresh
-    question keeps the comparison fair.
+    Each side would carry on from its own earlier answers, so the two would no longer see the same prompt; a
+    fresh question keeps the comparison fair.
     """
     assert chat.model is not None
     prompt = chat.turns[-1].prompt
@@ -113,7 +113,12 @@ def end(chat: Chat) -> Chat:
 
 def set_sampling(chat: Chat, key: str, value: Any) -> Chat:
     """One sampling value, kept inside its range; text that is no number changes nothing."""
-    ranges = {"max_tokens": (1, 4096), "temperature": (0.0, 2.0), "top_p": (0.05, 1.0), "seed": (0, 2**31 - 1)}
+    ranges = {
+        "max_tokens": (1, 4096),
+        "temperature": (0.0, 2.0),
+        "top_p": (0.05, 1.0),
+        "seed": (0, 2**31 - 1),
+    }
     low, high = ranges[key]
     try:
         number = type(low)(float(value))

@@ -1,7 +1,7 @@
 """Forms made from declarations: each setting of `facade.settings()` and `facade.methods()` becomes a field.
 
-No setting is named here. A field shows the value that the plan will use, the reason where the studio chose it,
-and its problem where the person's value doesn't fit. Only what differs from automatic is bold.
+No setting is named here. A field shows the value that the plan will use, the reason where the studio chose
+it, and its problem where the person's value doesn't fit. Only what differs from automatic is bold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from backend.api import Draft
 from ui.fragments.format import setting_text
 from ui.fragments.html import classes, h
 from ui.fragments.text import Text
+from ui.words import Words
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Field:
 
 
 def fields(
-    text: Text,
+    words: Words,
     settings: Sequence[Mapping[str, Any]],
     method: Mapping[str, Any],
     draft: Draft,
@@ -63,10 +64,8 @@ def fields(
                     info,
                     values.get(name),
                     given.get(address),
-                    text(f"reason.{reason.code}", **reason.facts) if reason else None,
-                    text(f"problem.{problem['code']}.message", **{"key": name, **problem["facts"]})
-                    if problem
-                    else None,
+                    words.reason(reason) if reason else None,
+                    " ".join(words.problem(problem)) if problem else None,
                 )
             )
     return out

@@ -18,11 +18,13 @@ def timer() -> gr.Timer:
     return gr.Timer(SECONDS, active=False)
 
 
-def follow(page: Page, ticker: gr.Timer, redraw: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+def follow(
+    page: Page, ticker: gr.Timer, redraw: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> None:
     """Redraw with `redraw(*inputs)` whenever the store moved.
 
-    The tick goes through the queue without a concurrency limit: without the queue its output never fires `change`,
-    and with a limit several open pages slow each other down.
+    The tick goes through the queue without a concurrency limit: without the queue its output never fires
+    `change`, and with a limit several open pages slow each other down.
     """
     seen = gr.State(-1)
 

@@ -54,7 +54,9 @@ def _flat(plan: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in plan.items():
         if isinstance(value, Mapping):
-            out |= {k if key == "settings" else f"{key.removesuffix('_params')}.{k}": v for k, v in value.items()}
+            out |= {
+                k if key == "settings" else f"{key.removesuffix('_params')}.{k}": v for k, v in value.items()
+            }
         else:
             out[key] = value
     return out

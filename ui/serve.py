@@ -1,8 +1,8 @@
 """The screen process: `python -m ui.serve --home DIR [--port N] [--host H] [--no-browser]`.
 
 Binds loopback on the next free port (or on --port, or not at all), lets in who has the token, writes
-`<home>/screen.json` once it answers, looks at the runs every two seconds so that a dead worker is noticed even while
-no page is open, and ends within ten seconds of Ctrl-C or SIGTERM. Holds no model and never imports torch.
+`<home>/screen.json` once it answers, keeps watching the runs so that a dead worker is noticed even while no
+page is open, and ends within ten seconds of Ctrl-C or SIGTERM. Holds no model and never imports torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -24,15 +25,12 @@ from ui.words import Words
 
 FIRST_PORT = 7860
 PORTS_TRIED = 100
-LOOK_SECONDS = 2.0
 GRACE_SECONDS = 5  # how long open connections (a page's event stream) may take to close
 MAX_UPLOAD = "2gb"
 
-log = logging.getLogger("studio.screen")
-
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the screen until it is told to end. 0: ended as asked; 1: refused, with the reason on standard error."""
+    """Run the screen until it is told to end. 0: ended as asked; 1: refused, the reason on standard error."""
     args = _arguments().parse_args(argv)
     words = Words("en")
     try:
@@ -54,7 +52,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def serve(home: Path, port: int | None, host: str, words: Words, *, browser: bool) -> None:
-    """Serve until a signal. StudioError `port_taken`, `password_needed` or `host_unknown` before anything starts."""
+    """Serve until a signal. StudioError `port_taken`, `password_needed`, `host_unknown` before it starts."""
     from ui.auth import is_loopback
 
     password = os.environ.get("STUDIO_PASSWORD") or None
@@ -62,22 +60,37 @@ def serve(home: Path, port: int | None, host: str, words: Words, *, browser: boo
         if password is None:
             raise StudioError("password_needed", host=host)
         sys.stderr.write(words.text("serve.open_warning", host=host) + "\n")
-    listening = listen(host, port)
     home.mkdir(parents=True, exist_ok=True)
-    _log_to(home / "screen.log")
-    try:
-        _run(home, listening, host, password, words, browser)
-    finally:
-        running.forget(home)
-        listening.close()
+    claimed = running.claim(home)
+    if claimed is None:
+        _show_other(home, words, browser)
+        return
+    with claimed, listen(host, port) as listening:
+        _log_to(home / "screen.log")
+        try:
+            _run(home, listening, host, password, words, browser)
+        finally:
+            running.forget(home)
+
+
+def _show_other(home: Path, words: Words, browser: bool) -> None:
+    """A screen of this home runs already: open that one. StudioError `screen_silent` if it does not answer."""
+    screen = running.other(home)
+    if screen is None:
+        raise StudioError("screen_silent", home=str(home))
+    sys.stderr.write(words.text("serve.open_already") + "\n")
+    sys.stdout.write(json.dumps({"url": screen.url}) + "\n")
+    if browser:
+        running.open_browser(screen.url)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket: on this port or StudioError `port_taken`; without one on the next free from 7860."""
+    """A listening socket: on this port, or StudioError `port_taken`; without one the next free from 7860."""
     for number in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # there it would let two programs listen on one port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, number))
             listening.listen(128)
@@ -92,13 +105,15 @@ def listen(host: str, port: int | None) -> socket.socket:
     raise StudioError("port_taken", port=port or FIRST_PORT)
 
 
-def _run(home: Path, listening: socket.socket, host: str, password: str | None, words: Words, browser: bool) -> None:
+def _run(
+    home: Path, listening: socket.socket, host: str, password: str | None, words: Words, browser: bool
+) -> None:
     import uvicorn
 
     from backend.facade import StudioFacade
     from ui.auth import token_of
 
-    facade = StudioFacade(home)
+    facade = StudioFacade(home, watch=True)
     token = token_of(home)
     port = listening.getsockname()[1]
     shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -108,12 +123,10 @@ def _run(home: Path, listening: socket.socket, host: str, password: str | None, 
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
     )
     ended = threading.Event()
-    beside = [
-        threading.Thread(target=_look, args=(facade, ended), name="look", daemon=True),
-        threading.Thread(target=_announce, args=(home, url, server, ended, browser), name="announce", daemon=True),
-    ]
-    for thread in beside:
-        thread.start()
+    threading.Thread(target=_announce, args=(home, url, server, ended, browser), daemon=True).start()
+    # uvicorn ends on these two and then raises them once more: by then there is a record to remove.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     try:
         server.run(sockets=[listening])
     finally:
@@ -174,15 +187,6 @@ def _announce(home: Path, url: str, server: Any, ended: threading.Event, browser
     sys.stdout.flush()
     if browser:
         running.open_browser(url)
-
-
-def _look(facade: Any, ended: threading.Event) -> None:
-    """Looking settles the dead and starts the next in the queue (see `Facade.runs`)."""
-    while not ended.wait(LOOK_SECONDS):
-        try:
-            facade.runs("all")
-        except StudioError as error:
-            log.warning("looking at the runs: %s", error)
 
 
 def _log_to(path: Path) -> None:

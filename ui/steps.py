@@ -9,7 +9,7 @@ from typing import Any
 from gradio.components.plot import PlotData
 from markupsafe import Markup
 
-from backend.api import LIVE_STATES, Draft, ModelInfo
+from backend.api import LIVE_STATES, Draft, ModelInfo, PreviewRow
 from studio.errors import StudioError
 from ui import charts, forms
 from ui.fragments import data, goal, how, model, plan, run
@@ -42,7 +42,9 @@ def show(page: Page, wizard: Wizard) -> Shown:
     return Shown(
         stepper(text, wizard),
         _STEPS[wizard.name](page, wizard, chosen, draft) if wizard.name in _STEPS else None,
-        plan.aside(text, plan.Sketch(wizard.goal, chosen, wizard.dataset, _method(page, wizard)["title"], draft)),
+        plan.aside(
+            text, plan.Sketch(wizard.goal, chosen, wizard.dataset, _method(page, wizard)["title"], draft)
+        ),
         foot(text, wizard, ready(page, wizard, draft)),
         address(to_query(wizard)),
     )
@@ -85,11 +87,15 @@ def _draft(page: Page, wizard: Wizard) -> Draft | None:
 def _goal(page: Page, wizard: Wizard, *_: object) -> Markup:
     runs = page.facade.runs()
     shown = [r.run for r in runs if r.state in LIVE_STATES][:1] + [r.run for r in runs if r.adapter][:1]
-    curves = {s.run: s.values for s in page.facade.series(shown, ["loss"], max_points=SPARK_POINTS)} if shown else {}
+    curves = (
+        {s.run: s.values for s in page.facade.series(shown, ["loss"], max_points=SPARK_POINTS)}
+        if shown
+        else {}
+    )
     return goal.view(page.text, wizard.goal, page.facade.hardware(), page.facade.models(), runs, curves)
 
 
-def _models(page: Page, wizard: Wizard, chosen: ModelInfo | None, *_: object) -> Markup:
+def _models(page: Page, _: Wizard, chosen: ModelInfo | None, __: Draft | None) -> Markup:
     return model.view(page.text, page.facade.models(), chosen)
 
 
@@ -99,21 +105,30 @@ def _data(page: Page, wizard: Wizard, *_: object) -> Markup:
         assert wizard.model is not None  # step 3 stands on step 2
         try:
             report = page.facade.check(wizard.dataset, wizard.model)
-            rows = page.facade.preview(wizard.dataset, wizard.model, rows=PREVIEW_ROWS)
-            found = data.found(page.text, report, rows, plan.dataset_title(wizard.dataset))
+            rows = _preview(page, wizard.dataset, wizard.model)
+            found = data.found(page.words, report, rows, plan.dataset_title(wizard.dataset))
         except StudioError as error:
             found = data.broken(*page.words.error(error))
     samples = page.facade.samples()
     return data.view(page.text, wizard.source, wizard.goal, samples, wizard.dataset, wizard.typed, found)
 
 
-def _how(page: Page, wizard: Wizard, chosen: ModelInfo | None, draft: Draft | None) -> Markup:
+def _preview(page: Page, dataset: str, model: str) -> list[PreviewRow]:
+    try:
+        return page.facade.preview(dataset, model, rows=PREVIEW_ROWS)
+    except StudioError as error:
+        if error.code == "model_not_on_disk":  # its tokenizer comes with it, when the run fetches it
+            return []
+        raise
+
+
+def _how(page: Page, wizard: Wizard, _: ModelInfo | None, draft: Draft | None) -> Markup:
     if draft is None:
         return data.broken(page.text("how.none.message"), page.text("how.none.remedy"))
     shown = forms.fields(
-        page.text, page.facade.settings(wizard.method), _method(page, wizard), draft, wizard.settings
+        page.words, page.facade.settings(wizard.method), _method(page, wizard), draft, wizard.settings
     )
-    return how.view(page.text, draft, shown)
+    return how.view(page.words, draft, shown)
 
 
 def _watch(page: Page, wizard: Wizard, *_: object) -> Markup:

@@ -1,7 +1,7 @@
 """The guided wizard as a value and its moves: no Gradio, no HTML, no facade.
 
-A `Wizard` holds what the person chose so far. Going back changes only `step`, so nothing is lost; the page's
-address carries all of it (`to_query`, `from_query`), so a refresh or a second browser comes back to the same place.
+A `Wizard` holds what the person chose so far. Going back changes only `step`, so nothing is lost; the
+page's address carries all of it (`to_query`, `from_query`), so a refresh or a second browser comes back to its place.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Wizard:
 
 
 def choose_goal(wizard: Wizard, goal: str) -> Wizard:
-    """The goal decides nothing for good: it sorts the samples and sets the words. It starts a new plan after a run."""
+    """The goal sorts the samples and sets the words; after a run it begins a new plan."""
     fresh = Wizard() if wizard.run else wizard
     return replace(fresh, goal=goal, step=1)
 

@@ -14,6 +14,7 @@ from ui.fragments.icons import icon
 from ui.fragments.parts import badge, button, data_table, heading, numbers
 from ui.fragments.text import Text
 from ui.wizard import MIN_ROWS, SOURCES
+from ui.words import Words
 
 PROBLEMS_SHOWN = 8
 
@@ -71,7 +72,10 @@ def _sample(text: Text, sample: SampleInfo, goal: str | None, chosen: bool) -> M
         h("span", sample.summary, class_="card-line"),
         h(
             "span",
-            h("span", text("data.rows", rows=count_text(sample.rows), heldout=count_text(sample.heldout_rows))),
+            h(
+                "span",
+                text("data.rows", rows=count_text(sample.rows), heldout=count_text(sample.heldout_rows)),
+            ),
             badge("accent", None, text("data.suits")) if sample.goal == goal else None,
             class_="facts line",
         ),
@@ -90,8 +94,13 @@ def drop_zone(text: Text) -> Markup:
         h("p", text("data.drop"), class_="strong"),
         h("p", text("data.kinds"), class_="quiet"),
         button(text("data.pick"), None, data_do="pick"),
-        h("input", type="file", hidden=True, aria_label=text("data.pick"),
-          accept=".json,.jsonl,.csv,.tsv,.parquet,.arrow,.txt"),
+        h(
+            "input",
+            type="file",
+            hidden=True,
+            aria_label=text("data.pick"),
+            accept=".json,.jsonl,.csv,.tsv,.parquet,.arrow,.txt",
+        ),
         h("p", text("data.uploading"), class_="busy-note"),
         class_="drop",
         data_drop=True,
@@ -105,22 +114,51 @@ def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
 
     def cell(kind: str, value: str, number: int) -> Markup:
         label = text(f"data.cell.{kind}", number=number)
-        return h("td", h("textarea", value, rows="1", data_cell=kind, aria_label=label,
-                         placeholder=text(f"data.cell.{kind}.example") if number == 1 else None))
+        return h(
+            "td",
+            h(
+                "textarea",
+                value,
+                rows="1",
+                data_cell=kind,
+                aria_label=label,
+                placeholder=text(f"data.cell.{kind}.example") if number == 1 else None,
+            ),
+        )
 
     return h(
         "div",
         h("p", text("data.typed.line"), class_="quiet"),
         h(
             "table",
-            h("thead", h("tr", h("th", text("data.prompt")), h("th", text("data.answer")),
-                         h("th", h("span", text("data.remove"), class_="unseen")))),
+            h(
+                "thead",
+                h(
+                    "tr",
+                    h("th", text("data.prompt")),
+                    h("th", text("data.answer")),
+                    h("th", h("span", text("data.remove"), class_="unseen")),
+                ),
+            ),
             h(
                 "tbody",
                 [
-                    h("tr", cell("prompt", r["prompt"], i), cell("answer", r["answer"], i),
-                      h("td", h("button", icon("close", 16), type="button", class_="icon-button", data_row="remove",
-                                aria_label=text("data.remove"))))
+                    h(
+                        "tr",
+                        cell("prompt", r["prompt"], i),
+                        cell("answer", r["answer"], i),
+                        h(
+                            "td",
+                            h(
+                                "button",
+                                icon("close", 16),
+                                type="button",
+                                class_="icon-button",
+                                data_row="remove",
+                                aria_label=text("data.remove"),
+                            ),
+                        ),
+                    )
                     for i, r in enumerate(lines, 1)
                 ],
             ),
@@ -129,8 +167,14 @@ def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
         ),
         h(
             "div",
-            h("button", icon("plus", 18), h("span", text("data.add")), type="button", class_="button quiet",
-              data_row="add"),
+            h(
+                "button",
+                icon("plus", 18),
+                h("span", text("data.add")),
+                type="button",
+                class_="button quiet",
+                data_row="add",
+            ),
             h("span", class_="grow"),
             h("span", h("span", filled, data_count=True), " ", text("data.filled"), class_="quiet"),
             button(text("data.use"), "rows-save", data_busy="", disabled=filled == 0),
@@ -140,9 +184,9 @@ def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
     )
 
 
-def found(text: Text, report: CheckReport, rows: Sequence[PreviewRow], name: str) -> Markup:
-    """What is in the rows: how many, of which form, what is wrong, and token by token what will be learned."""
-    tokens = report.tokens or {}
+def found(words: Words, report: CheckReport, rows: Sequence[PreviewRow], name: str) -> Markup:
+    """What is in the rows: how many, of which form, what is wrong, and what of them will be learned."""
+    text, tokens = words.text, report.tokens or {}
     heldout = count_text(report.heldout_rows) if report.heldout_rows else text("data.heldout.none")
     return join(
         h("h2", text("data.found", name=name), class_="section"),
@@ -150,13 +194,22 @@ def found(text: Text, report: CheckReport, rows: Sequence[PreviewRow], name: str
             [
                 (text("data.number.rows"), count_text(report.rows), text(f"format.{report.format}")),
                 (text("data.number.heldout"), heldout, text("data.number.heldout.line")),
-                (text("data.number.learned"), count_text(tokens.get("learned")), text("data.number.learned.line",
-                 total=count_text(tokens.get("total")))),
-                (text("data.number.longest"), count_text(tokens.get("max")), text("data.number.longest.line")),
+                (
+                    text("data.number.learned"),
+                    count_text(tokens.get("learned")),
+                    text("data.number.learned.line", total=count_text(tokens.get("total"))),
+                ),
+                (
+                    text("data.number.longest"),
+                    count_text(tokens.get("max")),
+                    text("data.number.longest.line"),
+                ),
             ]
         ),
-        problems(text, report),
-        preview(text, rows) if rows else None,
+        problems(words, report),
+        preview(text, rows)
+        if rows
+        else message.card("plain", text("data.later.title"), text("data.later.line")),
     )
 
 
@@ -178,9 +231,10 @@ def preview(text: Text, rows: Sequence[PreviewRow]) -> Markup:
     )
 
 
-def problems(text: Text, report: CheckReport) -> Markup | None:
+def problems(words: Words, report: CheckReport) -> Markup | None:
     if not report.problems:
         return None
+    text = words.text
     shown = report.problems[:PROBLEMS_SHOWN]
     more = len(report.problems) - len(shown)
     return join(
@@ -193,8 +247,7 @@ def problems(text: Text, report: CheckReport) -> Markup | None:
                     text("data.problem.place", row=p["row"], column=p["column"])
                     if p.get("column")
                     else text("data.problem.row", row=p["row"]),
-                    text(f"problem.{p['code']}.message", **p["facts"]),
-                    text(f"problem.{p['code']}.fix", **p["facts"]),
+                    *words.problem(p),
                 )
                 for p in shown
             ],

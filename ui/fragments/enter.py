@@ -7,6 +7,11 @@ from ui.fragments.icons import mark
 from ui.fragments.text import Text
 from ui.look.css import stylesheet
 
+_MODE = (
+    "document.documentElement.dataset.theme ="
+    " matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
+)
+
 
 def page(text: Text, *, password: bool, wrong: bool) -> str:
     """A whole document by itself: nothing else of the studio is served before a person is in."""
@@ -14,8 +19,15 @@ def page(text: Text, *, password: bool, wrong: bool) -> str:
         h(
             "form",
             h("label", text("enter.password"), for_="password", class_="label"),
-            h("input", id="password", name="password", type="password", autocomplete="current-password",
-              autofocus=True, required=True),
+            h(
+                "input",
+                id="password",
+                name="password",
+                type="password",
+                autocomplete="current-password",
+                autofocus=True,
+                required=True,
+            ),
             h("p", text("enter.wrong"), class_="help problem", role="alert") if wrong else None,
             h("button", text("enter.button"), type="submit", class_="button primary wide"),
             method="post",
@@ -24,10 +36,19 @@ def page(text: Text, *, password: bool, wrong: bool) -> str:
         if password
         else None
     )
-    ways = None if password else join(
-        h("p", text("enter.line")),
-        h("ol", h("li", text("enter.way.launch")), h("li", text("enter.way.again")), h("li", text("enter.way.ssh"))),
-        h("pre", h("code", "python launch.py")),
+    ways = (
+        None
+        if password
+        else join(
+            h("p", text("enter.line")),
+            h(
+                "ol",
+                h("li", text("enter.way.launch")),
+                h("li", text("enter.way.again")),
+                h("li", text("enter.way.ssh")),
+            ),
+            h("pre", h("code", "python launch.py")),
+        )
     )
     body = h("main", mark(40), h("h1", text("enter.title")), ways, form, class_="enter")
     head = join(
@@ -35,6 +56,7 @@ def page(text: Text, *, password: bool, wrong: bool) -> str:
         h("meta", name="viewport", content="width=device-width, initial-scale=1"),
         h("title", text("screen.name")),
     )
-    dark = "document.documentElement.dataset.theme=matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light'"
-    return f"<!doctype html><html lang='en'><head>{head}<style>{stylesheet()}</style><script>{dark}</script></head>" \
-           f"<body class='enter-body'>{body}</body></html>"
+    return (
+        f"<!doctype html><html lang='en'><head>{head}<style>{stylesheet()}</style><script>{_MODE}</script>"
+        f"</head><body class='enter-body'>{body}</body></html>"
+    )

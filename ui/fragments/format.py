@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+DASH = "\u2013"  # what is not known
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def bytes_text(count: float | None) -> str:
     """1024-based: 1503238554 -> `1.4 GB`. Unknown is a dash."""
     if count is None:
-        return "–"
+        return DASH
     power = 0
     while abs(count) >= 1000 and power < len(_UNITS) - 1:
         count /= 1024
@@ -20,7 +21,7 @@ def bytes_text(count: float | None) -> str:
 def duration_text(seconds: float | None) -> str:
     """`8 s`, `3 min`, `1 h 20 min`, `2 d 3 h`. Unknown is a dash."""
     if seconds is None:
-        return "–"
+        return DASH
     if seconds < 90:
         return f"{max(0, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -36,19 +37,19 @@ def duration_text(seconds: float | None) -> str:
 def loss_text(value: float | None) -> str:
     """Two digits where they say something, more for small losses: `0.84`, `0.0031`."""
     if value is None:
-        return "–"
+        return DASH
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
 def count_text(value: float | None) -> str:
     """`1,234` with thin groups; unknown is a dash."""
-    return "–" if value is None else f"{value:,.0f}"
+    return DASH if value is None else f"{value:,.0f}"
 
 
 def parameters_text(count: int | None) -> str:
     """`3.1M`, `494M`, `1.5B`."""
     if count is None:
-        return "–"
+        return DASH
     if count >= 1e9:
         return f"{count / 1e9:.1f}B"
     return f"{count / 1e6:.0f}M" if count >= 1e7 else f"{count / 1e6:.1f}M"
@@ -56,7 +57,7 @@ def parameters_text(count: int | None) -> str:
 
 def percent_text(share: float | None) -> str:
     """A share of one as `62 %`; unknown is a dash."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+    return DASH if share is None else f"{100 * share:.0f} %"
 
 
 def setting_text(value: object) -> str:

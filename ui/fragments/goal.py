@@ -1,4 +1,4 @@
-"""Home's first view: what to teach, shown before and after, with what runs now and what this machine can do."""
+"""Home's first view: what to teach, shown before and after, what runs now, what this machine can do."""
 
 from __future__ import annotations
 
@@ -77,7 +77,11 @@ def now_and_last(text: Text, runs: Sequence[RunSummary], curves: dict[str, Seque
 def _run_card(text: Text, run: RunSummary, curve: Sequence[float | None]) -> Markup:
     live = run.state in LIVE_STATES
     share = run.progress if run.progress is not None else _share(run)
-    line = text("home.left", time=duration_text(run.seconds_left)) if live and run.seconds_left is not None else None
+    line = (
+        text("home.left", time=duration_text(run.seconds_left))
+        if live and run.seconds_left is not None
+        else None
+    )
     return h(
         "div",
         h(
@@ -96,9 +100,18 @@ def _run_card(text: Text, run: RunSummary, curve: Sequence[float | None]) -> Mar
             h("span", line, class_="quiet") if line else None,
             badge("plain", None, run.method or ""),
             h("span", class_="grow"),
-            button(text("home.chat"), None, kind="small", data_go="playground",
-                   data_address=f"tab=playground&run={run.run}") if run.adapter else None,
-            button(text("home.open"), None, kind="small", data_go="runs", data_address=f"tab=runs&run={run.run}"),
+            button(
+                text("home.chat"),
+                None,
+                kind="small",
+                data_go="playground",
+                data_address=f"tab=playground&run={run.run}",
+            )
+            if run.adapter
+            else None,
+            button(
+                text("home.open"), None, kind="small", data_go="runs", data_address=f"tab=runs&run={run.run}"
+            ),
             class_="line",
         ),
         class_="card",

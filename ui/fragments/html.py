@@ -49,6 +49,6 @@ def _inner(children: Iterable[Child]) -> str:
     return "".join(out)
 
 
-def classes(*names: str | None | bool) -> str:
+def classes(*names: str | bool | None) -> str:
     """Class names that aren't empty, with spaces between."""
     return " ".join(n for n in names if isinstance(n, str) and n)

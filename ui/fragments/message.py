@@ -19,7 +19,13 @@ def notice(text: Text, cause: str, remedy: str) -> Markup:
         "div",
         h("span", icon("bad"), class_="tone"),
         h("div", h("p", cause, class_="strong"), h("p", remedy, class_="quiet") if remedy else None),
-        h("button", icon("close", 16), class_="icon-button", data_act="dismiss", aria_label=text("screen.dismiss")),
+        h(
+            "button",
+            icon("close", 16),
+            class_="icon-button",
+            data_act="dismiss",
+            aria_label=text("screen.dismiss"),
+        ),
         class_="notice bad",
         role="alert",
         data_number=next(_numbers),
@@ -30,7 +36,11 @@ def card(tone: str, title: str, *lines: object, symbol: str | None = None) -> Ma
     """A message in the flow of the page. `tone`: good, wait, bad or plain."""
     return h(
         "div",
-        h("span", icon(symbol or {"good": "done", "wait": "wait", "bad": "bad"}.get(tone, "wait")), class_="tone"),
+        h(
+            "span",
+            icon(symbol or {"good": "done", "wait": "wait", "bad": "bad"}.get(tone, "wait")),
+            class_="tone",
+        ),
         h("div", h("p", title, class_="strong"), [h("p", line, class_="quiet") for line in lines if line]),
         class_=f"message {tone}",
         role="alert" if tone == "bad" else None,

@@ -81,26 +81,47 @@ def numbers(items: Sequence[tuple[str, object, str | None]]) -> Markup:
     )
 
 
-def sparkline(values: Sequence[float | None], *, width: int = 96, height: int = 24, tone: str = "tuned") -> Markup:
-    """A small curve without axes; its numbers stand in words beside it."""
+def sparkline(
+    values: Sequence[float | None],
+    *,
+    width: int = 96,
+    height: int = 24,
+    tone: str = "tuned",
+    top: float | None = None,
+    places: int | None = None,
+) -> Markup:
+    """A small curve without axes; its numbers stand in words beside it.
+
+    `top` fixes the scale to 0..top; `places` is the number of points that fill the width (the curve then
+    grows from the right).
+    """
     points = [(i, v) for i, v in enumerate(values) if v is not None]
     if len(points) < 2:
         return h("span", class_="spark", style=f"width:{width}px;height:{height}px")
-    low, high = min(v for _, v in points), max(v for _, v in points)
+    low, high = (min(v for _, v in points), max(v for _, v in points)) if top is None else (0.0, top)
     span = (high - low) or 1.0
     last = points[-1][0] or 1
+    slots = max(last, (places or 0) - 1)
     path = " ".join(
-        f"{2 + (width - 4) * i / last:.1f},{2 + (height - 4) * (high - v) / span:.1f}" for i, v in points
+        f"{2 + (width - 4) * (slots - last + i) / slots:.1f},{2 + (height - 4) * (high - v) / span:.1f}"
+        for i, v in points
     )
     return Markup(
         f'<svg class="spark {tone}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'aria-hidden="true"><polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.6" '
-        f'stroke-linejoin="round" stroke-linecap="round"/></svg>'
+        'preserveAspectRatio="none" aria-hidden="true"><polyline vector-effect="non-scaling-stroke" '
+        f'points="{path}" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linejoin="round" '
+        'stroke-linecap="round"/></svg>'
     )
 
 
 def button(
-    label: str, act: str | None = None, *, kind: str = "", symbol: str | None = None, after: bool = False, **more: object
+    label: str,
+    act: str | None = None,
+    *,
+    kind: str = "",
+    symbol: str | None = None,
+    after: bool = False,
+    **more: object,
 ) -> Markup:
     """`kind`: primary (one per screen), quiet, danger, or none. `symbol` before the label, or `after` it."""
     sign = icon(symbol, 18) if symbol else None

@@ -9,16 +9,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backend.api import Draft, ModelInfo
-from ui.fragments.format import bytes_text, count_text, duration_text, setting_text
+from backend.api import Draft, ModelInfo, Reason
+from ui.fragments.format import DASH, bytes_text, count_text, duration_text, setting_text
 from ui.fragments.html import h, join
 from ui.fragments.parts import data_table, meter
 from ui.fragments.text import Text
+from ui.words import Words
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """As much of a plan as is known yet."""
+    """As much of a plan as is known yet. `goal` is None on the expert's form, which asks for none."""
 
     goal: str | None = None
     model: ModelInfo | None = None
@@ -33,10 +34,10 @@ def dataset_title(dataset: str | None) -> str:
 
 
 def aside(text: Text, sketch: Sketch) -> Markup:
-    """"Your plan so far": what is open says so, so that the panel keeps its height."""
+    """ "Your plan so far": what is open says so, so that the panel keeps its height."""
     draft = sketch.draft
     lines = [
-        (text("plan.goal"), text(f"goal.{sketch.goal}.title") if sketch.goal else None),
+        *([(text("plan.goal"), text(f"goal.{sketch.goal}.title"))] if sketch.goal else []),
         (text("plan.model"), sketch.model.title if sketch.model else None),
         (text("plan.rows"), _rows(text, sketch)),
         (text("plan.method"), sketch.method if draft else None),
@@ -83,14 +84,20 @@ def _time(text: Text, draft: Draft | None) -> str | None:
 def memory(text: Text, draft: Draft | None) -> Markup:
     """What the run needs against what is free, as a bar and in words."""
     if draft is None or draft.needed_bytes is None or not draft.free_bytes:
-        return h("div", h("p", text("plan.memory.open"), class_="quiet"), meter(0.0, text("plan.memory")),
-                 class_="memory")
+        return h(
+            "div",
+            h("p", text("plan.memory.open"), class_="quiet"),
+            meter(0.0, text("plan.memory")),
+            class_="memory",
+        )
     share = draft.needed_bytes / draft.free_bytes
     return h(
         "div",
         h(
             "p",
-            text("plan.memory.value", needed=bytes_text(draft.needed_bytes), free=bytes_text(draft.free_bytes)),
+            text(
+                "plan.memory.value", needed=bytes_text(draft.needed_bytes), free=bytes_text(draft.free_bytes)
+            ),
             class_="quiet",
         ),
         meter(share, text("plan.memory"), tone="bad" if share > 1 else "wait" if share > 0.85 else "accent"),
@@ -98,21 +105,14 @@ def memory(text: Text, draft: Draft | None) -> Markup:
     )
 
 
-def problem_list(text: Text, draft: Draft) -> Markup | None:
+def problem_list(words: Words, draft: Draft) -> Markup | None:
     """Everything that keeps the plan from starting, together."""
     if not draft.problems:
         return None
+    told = [words.problem(p) for p in draft.problems]
     return h(
         "ul",
-        [
-            h(
-                "li",
-                h("strong", text(f"problem.{p['code']}.message", **{"key": p["key"], **p["facts"]})),
-                " ",
-                text(f"problem.{p['code']}.fix", **{"key": p["key"], **p["facts"]}),
-            )
-            for p in draft.problems
-        ],
+        [h("li", h("strong", cause), " ", remedy) for cause, remedy in told],
         class_="problems",
         role="alert",
     )
@@ -122,26 +122,36 @@ def command(text: Text, line: str) -> Markup:
     """The same plan as a command line, to copy."""
     return h(
         "div",
-        h("div", h("span", text("plan.command"), class_="label"),
-          h("button", text("screen.copy"), type="button", class_="link", data_copy="plan-command"), class_="line split"),
+        h(
+            "div",
+            h("span", text("plan.command"), class_="label"),
+            h("button", text("screen.copy"), type="button", class_="link", data_copy="plan-command"),
+            class_="line split",
+        ),
         h("pre", h("code", line, id="plan-command")),
         class_="command",
     )
 
 
-def settings_table(text: Text, plan: Mapping[str, Any], reasons: Mapping[str, Any]) -> Markup:
+def settings_table(words: Words, plan: Mapping[str, Any], reasons: Mapping[str, Reason]) -> Markup:
     """Every setting of a saved plan, with the reason where the studio chose it."""
     rows = []
     for space in ("settings", "method_params", "objective_params", "optimizer_params"):
         for key, value in plan.get(space, {}).items():
             reason = reasons.get(key)
-            words = text(f"reason.{reason.code}", **reason.facts) if reason else ""
-            rows.append((h("code", key), setting_text(value) or "–", words))
+            why = words.reason(reason) if reason else ""
+            rows.append((h("code", key), setting_text(value) or DASH, why))
+    text = words.text
     head = [text("plan.setting"), text("plan.value"), text("plan.reason")]
     return data_table(text("plan.table"), head, rows)
 
 
 def summary_line(text: Text, plan: Mapping[str, Any]) -> Markup:
     return join(
-        text("plan.sentence", model=plan["model"], dataset=dataset_title(plan["dataset"]), method=plan["method"])
+        text(
+            "plan.sentence",
+            model=plan["model"],
+            dataset=dataset_title(plan["dataset"]),
+            method=plan["method"],
+        )
     )

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from backend.api import LIVE_STATES, RunDetail, RunSummary, Series
 from ui.fragments import message, plan
 from ui.fragments.format import (
+    DASH,
     bytes_text,
     count_text,
     duration_text,
@@ -18,6 +19,7 @@ from ui.fragments.format import (
 from ui.fragments.html import h, join
 from ui.fragments.parts import button, data_table, fold, meter, numbers, state_badge
 from ui.fragments.text import Text
+from ui.words import Words
 
 TABLE_ROWS = 40
 _ACTIONS = {
@@ -119,16 +121,22 @@ def log_pane(text: Text, log: str) -> Markup:
     return h("pre", log or text("run.log.empty"), class_="log", tabindex="0", aria_label=text("run.log"))
 
 
-def details(text: Text, detail: RunDetail, log: str, series: Sequence[Series]) -> Markup:
+def details(words: Words, detail: RunDetail, log: str, series: Sequence[Series]) -> Markup:
     """Plan, log and numbers, one at a time; switching is the page's own doing."""
-    names = ("plan", "log", "numbers")
+    text, names = words.text, ("plan", "log", "numbers")
     return h(
         "div",
         h(
             "div",
             [
-                h("button", text(f"run.pane.{n}"), type="button", role="tab", data_pane=n,
-                  aria_selected="true" if n == names[0] else "false")
+                h(
+                    "button",
+                    text(f"run.pane.{n}"),
+                    type="button",
+                    role="tab",
+                    data_pane=n,
+                    aria_selected="true" if n == names[0] else "false",
+                )
                 for n in names
             ],
             class_="segments",
@@ -137,7 +145,7 @@ def details(text: Text, detail: RunDetail, log: str, series: Sequence[Series]) -
         h(
             "div",
             h("p", plan.summary_line(text, detail.plan), class_="quiet"),
-            plan.settings_table(text, detail.plan, detail.reasons),
+            plan.settings_table(words, detail.plan, detail.reasons),
             where(text, detail),
             class_="pane pane-plan",
         ),
@@ -151,11 +159,13 @@ def where(text: Text, detail: RunDetail) -> Markup:
     """Folder, checkpoints, and the hashes that say what was trained on what."""
     rows = [
         (text("run.folder"), h("code", detail.folder)),
-        (text("run.checkpoints"), ", ".join(count_text(c) for c in detail.checkpoints) or "–"),
+        (text("run.checkpoints"), ", ".join(count_text(c) for c in detail.checkpoints) or DASH),
         (text("run.best_step"), count_text(detail.best_step)),
         *[(text(f"run.hash.{name}"), h("code", value[:16])) for name, value in detail.hashes.items()],
     ]
-    return fold(text("run.where"), data_table(text("run.where"), [text("run.what"), text("plan.value")], rows))
+    return fold(
+        text("run.where"), data_table(text("run.where"), [text("run.what"), text("plan.value")], rows)
+    )
 
 
 def chart_table(text: Text, series: Sequence[Series]) -> Markup:
@@ -174,7 +184,7 @@ def chart_table(text: Text, series: Sequence[Series]) -> Markup:
 
 def _number(name: str, value: float | None) -> str:
     if value is None:
-        return "–"
+        return DASH
     if name == "memory_bytes":
         return bytes_text(value)
     return f"{value:.3g}" if name != "tokens_per_second" else count_text(value)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from backend.api import LIVE_STATES, RunSummary
 from ui.fragments import message, plan
-from ui.fragments.format import loss_text, setting_text
+from ui.fragments.format import DASH, loss_text, setting_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.parts import button, data_table, meter, sparkline, state_badge
 from ui.fragments.run import share_done
@@ -36,15 +36,31 @@ def _row(text: Text, run: RunSummary, selection: Selection, curve: Sequence[floa
     best = run.best_eval_loss if run.best_eval_loss is not None else run.loss
     return h(
         "li",
-        h("input", type="checkbox", checked=over, data_act="compare", data_run=run.run,
-          aria_label=text("runs.compare.label", run=run.run), style=f"accent-color:{colour}" if colour else None),
+        h(
+            "input",
+            type="checkbox",
+            checked=over,
+            data_act="compare",
+            data_run=run.run,
+            aria_label=text("runs.compare.label", run=run.run),
+            style=f"--key:{colour}" if colour else None,
+        ),
         h(
             "button",
-            h("span", h("span", run.run, class_="strong"), state_badge(text, run.state, answering=run.answering),
-              class_="line"),
-            h("span", h("span", " · ".join(x for x in (run.model, run.method) if x), class_="quiet"),
-              h("span", class_="grow"), sparkline(curve, width=72, height=20),
-              h("span", loss_text(best), class_="best", title=text("runs.best")), class_="line"),
+            h(
+                "span",
+                h("span", run.run, class_="strong"),
+                state_badge(text, run.state, answering=run.answering),
+                class_="line",
+            ),
+            h(
+                "span",
+                h("span", " · ".join(x for x in (run.model, run.method) if x), class_="quiet"),
+                h("span", class_="grow"),
+                sparkline(curve, width=72, height=20),
+                h("span", loss_text(best), class_="best", title=text("runs.best")),
+                class_="line",
+            ),
             meter(share_done(run), text("run.progress")) if run.state in LIVE_STATES else None,
             type="button",
             data_act="open",
@@ -63,12 +79,17 @@ def empty(text: Text) -> Markup:
     )
 
 
-def compared(text: Text, plans: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str, Sequence[Any]]]) -> Markup:
+def compared(
+    text: Text, plans: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str, Sequence[Any]]]
+) -> Markup:
     """Only the settings that differ."""
     if not rows:
         return message.card("plain", text("runs.same.title"), text("runs.same.line"))
     shown = [
-        (h("code", key), *[plan.dataset_title(v) if key == "dataset" else setting_text(v) or "–" for v in values])
+        (
+            h("code", key),
+            *[plan.dataset_title(v) if key == "dataset" else setting_text(v) or DASH for v in values],
+        )
         for key, values in rows
     ]
     return join(
@@ -85,15 +106,28 @@ def smoothing(text: Text, value: float) -> Markup:
         h("h2", text("runs.loss")),
         h("span", class_="grow"),
         h("label", text("runs.smoothing"), for_="smoothing", class_="quiet"),
-        h("input", type="range", id="smoothing", min="0", max="99", value=percent, data_act="smooth",
-          data_shows="smoothing-shown"),
+        h(
+            "input",
+            type="range",
+            id="smoothing",
+            min="0",
+            max="99",
+            value=percent,
+            data_act="smooth",
+            data_shows="smoothing-shown",
+        ),
         h("output", percent, id="smoothing-shown", class_="quiet"),
         class_="line chart-head",
     )
 
 
 def chart_title(text: Text, name: str) -> Markup:
-    return h("h3", text(f"metric.{name}"), h("span", text(f"metric.{name}.unit"), class_="quiet"), class_="chart-title")
+    return h(
+        "h3",
+        text(f"metric.{name}"),
+        h("span", text(f"metric.{name}.unit"), class_="quiet"),
+        class_="chart-title",
+    )
 
 
 def over_head(text: Text, selection: Selection) -> Markup:

@@ -14,7 +14,8 @@ from ui.fragments.text import Text
 def rail(text: Text, tabs: Sequence[str]) -> Markup:
     """Brand, one button per tab, light and dark. On a phone the buttons become a bar at the bottom."""
     buttons = [
-        h("button", icon(name), h("span", text(f"tab.{name}")), data_go=name, class_="rail-tab") for name in tabs
+        h("button", icon(name), h("span", text(f"tab.{name}")), data_go=name, class_="rail-tab")
+        for name in tabs
     ]
     return join(
         h("a", text("screen.skip"), href="#tabs", class_="skip"),

@@ -8,13 +8,14 @@ from markupsafe import Markup
 
 from backend.api import Device, HardwareReport, Reason
 from ui.fragments import message
-from ui.fragments.format import bytes_text, percent_text
+from ui.fragments.format import DASH, bytes_text, percent_text
 from ui.fragments.html import h, join
 from ui.fragments.parts import badge, heading, meter, sparkline
 from ui.fragments.text import Text
 
 Seen = Mapping[str, Sequence[float | None]]
 WARN_SHARE = 0.85
+PLACES = 60  # looks in the width of a small curve: two minutes
 
 
 def readings(report: HardwareReport) -> dict[str, float | None]:
@@ -34,9 +35,16 @@ def view(text: Text, report: HardwareReport, seen: Seen) -> Markup:
     return join(
         heading(text("system.title"), text("system.lead"), large=True),
         [_reason(text, r) for r in report.reasons],
-        h("div", [_device(text, d, seen) for d in report.devices], class_="cards two") if report.devices else None,
-        h("div", _processor(text, report, seen), _memory(text, report, seen), _disk(text, report),
-          class_="cards three"),
+        h("div", [_device(text, d, seen) for d in report.devices], class_="cards two")
+        if report.devices
+        else None,
+        h(
+            "div",
+            _processor(text, report, seen),
+            _memory(text, report, seen),
+            _disk(text, report),
+            class_="cards three",
+        ),
     )
 
 
@@ -50,36 +58,55 @@ def _reason(text: Text, reason: Reason) -> Markup:
 
 
 def _card(title: str, detail: object, *inside: object) -> Markup:
-    return h("section", h("header", h("h2", title), h("span", detail, class_="quiet"), class_="line split"), *inside,
-             class_="card machine-card")
+    return h(
+        "section",
+        h("header", h("h2", title), h("span", detail, class_="quiet"), class_="line split"),
+        *inside,
+        class_="card machine-card",
+    )
 
 
 def _bar(label: str, used: str, share: float | None) -> Markup:
     tone = "wait" if share is not None and share > WARN_SHARE else "accent"
-    return h("div", h("p", h("span", label), h("span", used, class_="quiet"), class_="line split"),
-             meter(share, label, tone=tone), class_="bar")
+    return h(
+        "div",
+        h("p", h("span", label), h("span", used, class_="quiet"), class_="line split"),
+        meter(share, label, tone=tone),
+        class_="bar",
+    )
 
 
 def _course(label: str, value: str, values: Sequence[float | None]) -> Markup:
-    return h("div", h("span", label, class_="quiet"), h("span", value, class_="strong"),
-             sparkline(values, width=120, height=28, tone="base"), class_="course")
+    return h(
+        "div",
+        h("span", label, class_="quiet"),
+        h("span", value, class_="strong"),
+        sparkline(values, width=120, height=28, tone="base", places=PLACES),
+        class_="course",
+    )
 
 
 def _device(text: Text, device: Device, seen: Seen) -> Markup:
     free = text("system.free_of", free=bytes_text(device.free_bytes), total=bytes_text(device.total_bytes))
     problem = device.problem
-    power = "–" if device.power_w is None else f"{device.power_w:.0f} W"
+    power = DASH if device.power_w is None else f"{device.power_w:.0f} W"
     if device.power_w is not None and device.power_limit_w:
         power = text("system.power_of", now=f"{device.power_w:.0f}", limit=f"{device.power_limit_w:.0f}")
-    heat = "–" if device.temperature_c is None else f"{device.temperature_c:.0f} °C"
+    heat = DASH if device.temperature_c is None else f"{device.temperature_c:.0f} °C"
     return _card(
         device.name,
-        badge("good", "done", text("system.usable")) if device.usable else badge("bad", "bad", text("system.unusable")),
+        badge("good", "done", text("system.usable"))
+        if device.usable
+        else badge("bad", "bad", text("system.unusable")),
         _reason(text, problem) if problem else None,
         _bar(text("system.gpu_memory"), free, _share(device.used_bytes, device.total_bytes)),
         h(
             "div",
-            _course(text("system.busy"), percent_text(device.utilisation), seen.get(f"{device.key}.utilisation", ())),
+            _course(
+                text("system.busy"),
+                percent_text(device.utilisation),
+                seen.get(f"{device.key}.utilisation", ()),
+            ),
             _course(text("system.heat"), heat, seen.get(f"{device.key}.temperature", ())),
             _course(text("system.power"), power, seen.get(f"{device.key}.power", ())),
             class_="courses",
@@ -87,15 +114,23 @@ def _device(text: Text, device: Device, seen: Seen) -> Markup:
         h(
             "ul",
             [
-                h("li", h("span", p.name or text("system.process")), h("span", f"pid {p.pid}", class_="quiet"),
-                  h("span", class_="grow"), h("span", bytes_text(p.used_bytes)), class_="line")
+                h(
+                    "li",
+                    h("span", p.name or text("system.process")),
+                    h("span", f"pid {p.pid}", class_="quiet"),
+                    h("span", class_="grow"),
+                    h("span", bytes_text(p.used_bytes)),
+                    class_="line",
+                )
                 for p in device.processes
             ],
             class_="processes",
         )
         if device.processes
         else None,
-        h("p", text("system.driver", driver=device.driver, key=device.key), class_="quiet") if device.driver else None,
+        h("p", text("system.driver", driver=device.driver, key=device.key), class_="quiet")
+        if device.driver
+        else None,
     )
 
 
@@ -104,7 +139,7 @@ def _processor(text: Text, report: HardwareReport, seen: Seen) -> Markup:
         text("system.cpu"),
         text("system.cores", cores=report.cpu_cores),
         _bar(text("system.busy"), percent_text(report.cpu_utilisation), report.cpu_utilisation),
-        sparkline(seen.get("cpu", ()), width=260, height=44, tone="base"),
+        sparkline(seen.get("cpu", ()), width=260, height=44, tone="base", top=1.0, places=PLACES),
         h("p", report.cpu_name, class_="quiet"),
     )
 
@@ -114,9 +149,12 @@ def _memory(text: Text, report: HardwareReport, seen: Seen) -> Markup:
     return _card(
         text("system.ram"),
         bytes_text(report.ram_total_bytes),
-        _bar(text("system.used"), text("system.free", free=bytes_text(report.ram_available_bytes)),
-             _share(used, report.ram_total_bytes)),
-        sparkline(seen.get("ram", ()), width=260, height=44, tone="base"),
+        _bar(
+            text("system.used"),
+            text("system.free", free=bytes_text(report.ram_available_bytes)),
+            _share(used, report.ram_total_bytes),
+        ),
+        sparkline(seen.get("ram", ()), width=260, height=44, tone="base", top=1.0, places=PLACES),
         h("p", text("system.ram.line"), class_="quiet"),
     )
 
@@ -126,8 +164,11 @@ def _disk(text: Text, report: HardwareReport) -> Markup:
     return _card(
         text("system.disk"),
         bytes_text(report.disk_total_bytes),
-        _bar(text("system.used"), text("system.free", free=bytes_text(report.disk_free_bytes)),
-             _share(used, report.disk_total_bytes)),
+        _bar(
+            text("system.used"),
+            text("system.free", free=bytes_text(report.disk_free_bytes)),
+            _share(used, report.disk_total_bytes),
+        ),
         h("p", text("system.home"), " ", h("code", report.home), class_="quiet path"),
     )
 

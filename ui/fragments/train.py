@@ -14,6 +14,7 @@ from ui.fragments.html import h, join
 from ui.fragments.parts import button, fits_badge, fold, heading
 from ui.fragments.text import Text
 from ui.wizard import Wizard
+from ui.words import Words
 
 
 def form(
@@ -34,8 +35,12 @@ def form(
         fold(text("train.model"), _model(text, choice, models, model), open_=True),
         fold(text("train.data"), _data(text, choice, samples), open_=True),
         fold(text("train.method"), _method(text, choice, methods), grid(text, own), open_=True),
-        fold(text("train.schedule"), grid(text, common),
-             fold(text("how.expert", count=len(expert)), grid(text, expert), open_=_touched(expert)), open_=True),
+        fold(
+            text("train.schedule"),
+            grid(text, common),
+            fold(text("how.expert", count=len(expert)), grid(text, expert), open_=_touched(expert)),
+            open_=True,
+        ),
     )
 
 
@@ -48,8 +53,17 @@ def _named(text: Text, key: str, value: str, options: Sequence[tuple[str, str]],
     return h(
         "div",
         h("div", h("label", text(f"train.{key}.label"), for_=f"train-{key}"), class_="label"),
-        h("input", type="text", id=f"train-{key}", value=value, list=f"train-{key}-list", data_act=key,
-          autocomplete="off", spellcheck="false", placeholder=text(f"train.{key}.placeholder")),
+        h(
+            "input",
+            type="text",
+            id=f"train-{key}",
+            value=value,
+            list=f"train-{key}-list",
+            data_act=key,
+            autocomplete="off",
+            spellcheck="false",
+            placeholder=text(f"train.{key}.placeholder"),
+        ),
         h("datalist", [h("option", title, value=name) for name, title in options], id=f"train-{key}-list"),
         h("p", below, class_="help"),
         class_="field",
@@ -59,8 +73,15 @@ def _named(text: Text, key: str, value: str, options: Sequence[tuple[str, str]],
 def _model(text: Text, choice: Wizard, models: Sequence[ModelInfo], model: ModelInfo | None) -> Markup:
     below: object = text("train.model.help")
     if model is not None:
-        below = join(fits_badge(text, model.fits), " ", model.title, " · ", bytes_text(model.size_bytes), " · ",
-                     model.licence or text("model.no_licence"))
+        below = join(
+            fits_badge(text, model.fits),
+            " ",
+            model.title,
+            " · ",
+            bytes_text(model.size_bytes),
+            " · ",
+            model.licence or text("model.no_licence"),
+        )
     return _named(text, "model", choice.model or "", [(m.name, m.title) for m in models], below)
 
 
@@ -74,22 +95,43 @@ def _method(text: Text, choice: Wizard, methods: Sequence[dict[str, object]]) ->
     return h(
         "div",
         h("label", text("train.method.label"), for_="train-method", class_="label"),
-        h("span", h("select", [h("option", m["title"], value=m["id"], selected=m["id"] == choice.method)
-                               for m in methods], id="train-method", data_act="method"), class_="select"),
+        h(
+            "span",
+            h(
+                "select",
+                [h("option", m["title"], value=m["id"], selected=m["id"] == choice.method) for m in methods],
+                id="train-method",
+                data_act="method",
+            ),
+            class_="select",
+        ),
         h("p", chosen["summary"], class_="help"),
         class_="field",
     )
 
 
-def side(text: Text, choice: Wizard, model: ModelInfo | None, method: str, draft: Draft | None,
-         refusal: tuple[str, str] | None) -> Markup:
+def side(
+    words: Words,
+    choice: Wizard,
+    model: ModelInfo | None,
+    method: str,
+    draft: Draft | None,
+    refusal: tuple[str, str] | None,
+) -> Markup:
     """Memory against what is free, the plan in words, what is wrong, the button, the command line."""
+    text = words.text
     sketch = plan.Sketch(None, model, choice.dataset, method, draft)
     return join(
         plan.aside(text, sketch),
         message.card("bad", *refusal) if refusal else None,
-        plan.problem_list(text, draft) if draft else None,
-        button(text("wizard.start"), "start", kind="primary wide", symbol="play", data_busy="",
-               disabled=draft is None or bool(draft.problems)),
+        plan.problem_list(words, draft) if draft else None,
+        button(
+            text("wizard.start"),
+            "start",
+            kind="primary wide",
+            symbol="play",
+            data_busy="",
+            disabled=draft is None or bool(draft.problems),
+        ),
         plan.command(text, draft.command) if draft else None,
     )

@@ -15,8 +15,11 @@ def stepper(text: Text, wizard: Wizard) -> Markup:
     """Done steps can be clicked; what isn't reachable yet can't."""
     return h(
         "nav",
-        h("p", text("wizard.of", step=wizard.step + 1, steps=len(STEPS), name=text(f"step.{wizard.name}")),
-          class_="steps-short"),
+        h(
+            "p",
+            text("wizard.of", step=wizard.step + 1, steps=len(STEPS), name=text(f"step.{wizard.name}")),
+            class_="steps-short",
+        ),
         h("ol", [_step(text, wizard, i, name) for i, name in enumerate(STEPS)]),
         class_="steps",
         aria_label=text("wizard.steps"),
@@ -52,8 +55,15 @@ def foot(text: Text, wizard: Wizard, ready: bool) -> Markup:
         if name == "how"
         else button(text("wizard.again"), "again", kind="primary", symbol="plus")
         if last
-        else button(text("wizard.next", name=text(f"step.{STEPS[wizard.step + 1]}.next")), "step", kind="primary",
-                    symbol="next", after=True, data_step=wizard.step + 1, disabled=not ready)
+        else button(
+            text("wizard.next", name=text(f"step.{STEPS[wizard.step + 1]}.next")),
+            "step",
+            kind="primary",
+            symbol="next",
+            after=True,
+            data_step=wizard.step + 1,
+            disabled=not ready,
+        )
     )
     return h(
         "div",

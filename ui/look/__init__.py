@@ -1,1 +1,1 @@
-"""How the studio looks: one set of tokens, and the stylesheet, the Gradio theme and the Plotly template made from it."""
+"""How the studio looks: one set of tokens; stylesheet, Gradio theme and Plotly template are made from it."""

@@ -1,4 +1,4 @@
-"""The Gradio theme: every colour a custom property of the stylesheet, so that both modes follow one switch."""
+"""The Gradio theme: every colour a custom property of the stylesheet, so both modes follow one switch."""
 
 from __future__ import annotations
 

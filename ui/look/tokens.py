@@ -1,8 +1,8 @@
 """The one place that names a colour, a size or a font.
 
-The stylesheet (`ui.look.css`), the Gradio theme (`ui.look.theme`) and the Plotly template (`ui.look.plotly`) are
-made from these. Base is always slate, tuned always the accent. Contrast of every text colour against the surfaces
-it stands on is tested to be 4.5:1 or more, in both modes.
+The stylesheet (`ui.look.css`), the Gradio theme (`ui.look.theme`) and the Plotly template (`ui.look.plotly`)
+are made from these. Base is always slate, tuned always the accent. Contrast of every text colour against the
+surfaces it stands on is tested to be 4.5:1 or more, in both modes.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ SIZES: dict[str, str] = {
     "rail": "208px",
 }
 
-# One chart serves both modes (a figure is drawn once, on the server), so these stand 3:1 or more on both surfaces.
+# One chart serves both modes (it is drawn once, on the server), so these stand 3:1 or more on both surfaces.
 CHART_BASE = "#76849a"
 CHART_TUNED = "#7a6ff0"
 CHART_TEXT = "#7b8494"
 CHART_GRID = "rgba(128, 138, 155, .22)"
 
-# Okabe and Ito's set, which people with any colour vision can tell apart, without its black and yellow (neither
-# stands out on both a white and a dark card).
+# After Okabe and Ito's set, which people with any colour vision can tell apart, without its black and yellow
+# (neither stands out on both a white and a dark card).
 SERIES = ("#7a6ff0", "#d55e00", "#009e73", "#3d93c9", "#cc79a7", "#b8860b")

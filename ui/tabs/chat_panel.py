@@ -18,7 +18,6 @@ from ui.view import HIDDEN, act_data, view
 REDRAW_SECONDS = 0.06  # streamed pieces come faster than an eye can follow
 
 
-
 @dataclass(frozen=True)
 class ChatPanel:
     """Conversation, the box to type in, sampling folded below."""
@@ -45,12 +44,17 @@ def outputs(panel: ChatPanel) -> list[object]:
 def choose(page: Page, panel: ChatPanel, model: str | None, goal: str | None = None) -> Updates:
     """An empty conversation with this model."""
     chat = Chat(model=model)
-    return {panel.state: chat, panel.sampling: draw.sampling(page.text, chat.sampling),
-            **_drawn(page, panel, chat, goal)}
+    return {
+        panel.state: chat,
+        panel.sampling: draw.sampling(page.text, chat.sampling),
+        **_drawn(page, panel, chat, goal),
+    }
 
 
 def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> Updates:
-    titles = {s: page.text(f"chat.side.{s}", name=(chat.model or "").removeprefix("run:")) for s in chat.sides}
+    titles = {
+        s: page.text(f"chat.side.{s}", name=(chat.model or "").removeprefix("run:")) for s in chat.sides
+    }
     suggestions = [page.text(f"chat.try.{goal or 'any'}.{i}") for i in (1, 2, 3)]
     return {
         panel.talk: draw.conversation(page.text, chat.turns, titles, suggestions),
@@ -59,7 +63,7 @@ def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) ->
 
 
 def wire(panel: ChatPanel, page: Page) -> None:
-    """Send streams both answers; stop ends the stream and keeps what came; sampling counts from the next prompt."""
+    """Send streams both answers; stop keeps what came; sampling counts from the next prompt."""
 
     def send(chat: Chat, event: gr.EventData) -> Iterator[Updates]:
         prompt = str(act_data(event).get("value", "")).strip()
@@ -100,5 +104,9 @@ def wire(panel: ChatPanel, page: Page) -> None:
     ]
     panel.box.halt(page.handler(halt), inputs=[panel.state], outputs=shown, cancels=sending, **HIDDEN)
     panel.box.act(page.handler(clear), inputs=[panel.state], outputs=shown, **HIDDEN)
-    panel.sampling.act(page.handler(sampling), inputs=[panel.state],
-                       outputs=[panel.state, panel.sampling, page.notice], **HIDDEN)
+    panel.sampling.act(
+        page.handler(sampling),
+        inputs=[panel.state],
+        outputs=[panel.state, panel.sampling, page.notice],
+        **HIDDEN,
+    )

@@ -82,8 +82,16 @@ def wire(tab: Home, page: Page) -> None:
 def outputs(tab: Home) -> list[Any]:
     """Everything that an act may change."""
     return [
-        tab.state, tab.walk, tab.steps, tab.aside, tab.foot, tab.address, tab.chart, tab.away,
-        *tab.views.values(), *chat_panel.outputs(tab.chat),
+        tab.state,
+        tab.walk,
+        tab.steps,
+        tab.aside,
+        tab.foot,
+        tab.address,
+        tab.chart,
+        tab.away,
+        *tab.views.values(),
+        *chat_panel.outputs(tab.chat),
     ]
 
 

@@ -61,12 +61,18 @@ def shown(tab: Playground, page: Page, wanted: str | None) -> Updates:
     names = page.facade.chat_models()
     chosen = wanted if wanted in names else (names[0] if names else None)
     if chosen is None:
-        nothing = message.empty(page.text("chat.none.title"), page.text("chat.none.line"),
-                                button(page.text("runs.empty.button"), None, kind="primary", data_go="home"),
-                                symbol="playground")
+        nothing = message.empty(
+            page.text("chat.none.title"),
+            page.text("chat.none.line"),
+            button(page.text("runs.empty.button"), None, kind="primary", data_go="home"),
+            symbol="playground",
+        )
         return {tab.picker: nothing}
     titles = {m.name: m.title for m in page.facade.models()}
-    choices = [(n, page.text("chat.pick.run", run=n[4:]) if n.startswith("run:") else titles.get(n, n)) for n in names]
+    choices = [
+        (n, page.text("chat.pick.run", run=n[4:]) if n.startswith("run:") else titles.get(n, n))
+        for n in names
+    ]
     where = {"tab": NAME, **({"run": chosen[4:]} if chosen.startswith("run:") else {"model": chosen})}
     return {
         tab.picker: draw.picker(page.text, choices, chosen),

@@ -88,8 +88,16 @@ def apply(page: Page, chosen: Selection, sent: dict[str, Any]) -> Selection:
 
 def outputs(tab: Runs) -> list[Any]:
     return [
-        tab.state, tab.listing, tab.board, tab.head, tab.smoothing, tab.loss, *tab.titles.values(),
-        *tab.small.values(), tab.below, tab.address,
+        tab.state,
+        tab.listing,
+        tab.board,
+        tab.head,
+        tab.smoothing,
+        tab.loss,
+        *tab.titles.values(),
+        *tab.small.values(),
+        tab.below,
+        tab.address,
     ]
 
 
@@ -126,7 +134,7 @@ def _one(tab: Runs, page: Page, chosen: Selection, series: Any) -> Updates:
     text, summary = page.text, detail.summary
     return {
         tab.head: run_fragments.watch(text, summary, run_error(page, summary.error)),
-        tab.below: run_fragments.details(text, detail, page.facade.log_tail(chosen.run), series),
+        tab.below: run_fragments.details(page.words, detail, page.facade.log_tail(chosen.run), series),
     }
 
 

@@ -12,7 +12,6 @@ from ui.page import Page, Updates
 from ui.view import HIDDEN, view
 
 NAME = "system"
-HISTORY = 90  # looks kept for the small curves
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,12 @@ def build() -> System:
 
 def wire(tab: System, page: Page) -> None:
     """The machine changes by itself, so every tick draws."""
-    tab.ticker.tick(page.handler(lambda seen: _look(tab, page, seen)), inputs=[tab.seen],
-                    outputs=[*outputs(tab), page.notice], **HIDDEN)
+    tab.ticker.tick(
+        page.handler(lambda seen: _look(tab, page, seen)),
+        inputs=[tab.seen],
+        outputs=[*outputs(tab), page.notice],
+        **HIDDEN,
+    )
 
 
 def outputs(tab: System) -> list[Any]:
@@ -46,7 +49,7 @@ def opened(tab: System, page: Page, query: str) -> Updates:  # noqa: ARG001 (the
 
 def _look(tab: System, page: Page, seen: dict[str, list[float | None]]) -> Updates:
     report = page.facade.hardware()
-    seen = {name: [*seen.get(name, []), value][-HISTORY:] for name, value in draw.readings(report).items()}
+    seen = {
+        name: [*seen.get(name, []), value][-draw.PLACES :] for name, value in draw.readings(report).items()
+    }
     return {tab.cards: draw.view(page.text, report, seen), tab.seen: seen}
-
-

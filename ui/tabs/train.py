@@ -46,7 +46,8 @@ def wire(tab: Train, page: Page) -> None:
         return shown(tab, page, apply(choice, act_data(event)))
 
     def start(choice: Wizard) -> Updates:
-        assert choice.model and choice.dataset  # the button is off without them
+        assert choice.model  # the button is off without them
+        assert choice.dataset
         run = page.facade.start(choice.model, choice.dataset, choice.method, choice.settings)
         return {tab.address: address(urlencode({"tab": "runs", "run": run}), go="runs")}
 
@@ -79,7 +80,7 @@ def opened(tab: Train, page: Page, query: str) -> Updates:
 
 
 def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
-    """The form and what it comes to. What can't be read is said at the right; the form keeps what was typed."""
+    """The form and what it comes to. What can't be read is said at the right; the form keeps it."""
     facade, text = page.facade, page.text
     model, draft, refusal, fields = None, None, None, []
     methods = facade.methods()
@@ -87,12 +88,12 @@ def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
     try:
         model = facade.model(choice.model or "")
         draft = facade.draft(choice.model or "", choice.dataset or "", choice.method, choice.settings)
-        fields = forms.fields(text, facade.settings(choice.method), method, draft, choice.settings)
+        fields = forms.fields(page.words, facade.settings(choice.method), method, draft, choice.settings)
     except StudioError as error:
         refusal = page.words.error(error)
     return {
         tab.state: choice,
         tab.form: draw.form(text, choice, facade.models(), model, facade.samples(), methods, fields),
-        tab.side: draw.side(text, choice, model, method["title"], draft, refusal),
+        tab.side: draw.side(page.words, choice, model, method["title"], draft, refusal),
         tab.address: address(moves.to_query(choice, tab=NAME)),
     }

@@ -154,10 +154,11 @@ class Answering(threading.Thread):
         ticket.events.put(Accepted(len(ids)))
 
     def _own_run(self, model: str) -> ModelName:
-        name = parse(model)
-        if name.kind != "run" or runs.base_of(self._runs, name.value) != self._base:
-            raise StudioError("chat_model_unknown", model=model, base=self._base)
-        return name
+        if model.startswith("run:"):
+            name = parse(model)
+            if runs.base_of(self._runs, name.value) == self._base:
+                return name
+        raise StudioError("chat_model_unknown", model=model, base=self._base)
 
     def _renderer(self, run: str) -> Renderer:
         folder = runs.tokenizer_folder(self._runs, run)

@@ -51,6 +51,11 @@ class Engine:
         backend = Backend(self.token, self._answering.submit, self._models, self.end)
         self.server = ChatServer(backend, port)
 
+    @property
+    def working(self) -> bool:
+        """Whether anything is being loaded, answered or written out."""
+        return self._answering.working or self.server.open_requests > 0
+
     def end(self) -> None:
         """Ask the engine to end; returns at once."""
         self._asked_to_end.set()
@@ -79,7 +84,7 @@ class Engine:
     def _time_to_end(self, idle_seconds: float, owner: Identity | None) -> bool:
         if self._asked_to_end.is_set() or self._answering.ended.is_set():
             return True
-        if self._answering.working or self.server.open_requests:
+        if self.working:
             return False
         if owner is not None and not alive(owner):
             log.info("the process that started this engine is gone")

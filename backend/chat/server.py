@@ -6,6 +6,7 @@ Every request becomes a ticket; a client that goes away cancels its ticket.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import logging
@@ -161,16 +162,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _events(self, ticket: Ticket) -> Iterator[Event]:
         """The ticket's events to the end. Raises what failed, ConnectionError if the client left."""
+        looked = time.monotonic()
         while True:
-            try:
+            event = None
+            with contextlib.suppress(queue.Empty):
                 event = ticket.events.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
                 if _has_left(self.connection):
-                    raise ConnectionAbortedError from None
-                continue
+                    raise ConnectionAbortedError
             if isinstance(event, Failed):
                 raise event.error
-            yield event
+            if event is not None:
+                yield event
             if isinstance(event, Ended):
                 return
 

@@ -1,0 +1,87 @@
+"""A studio home with a tiny base and runs in every state the chat engine meets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from studio.data.render import Renderer
+from studio.data.rows import Message
+from tests.toys.folders import write_model
+
+CONTEXT = 100_000  # so that an answer can go on for minutes
+
+
+@dataclass(frozen=True)
+class ChatHome:
+    """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
+    `empty-1` none,
+    `foreign-1` has another base."""
+
+    root: Path
+    model: Path
+    base: str
+
+    def run(self, run: str) -> Path:
+        return self.root / "runs" / run
+
+    def reference(self, prompt: str, count: int, adapter: Path | None = None) -> list[int]:
+        """Greedy tokens by transformers (and PEFT) alone, on the model loaded afresh."""
+        model: Any = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32).eval()
+        if adapter is not None:
+            model = PeftModel.from_pretrained(model, adapter).eval()
+        ids = self.renderer().encode_prompt([Message.of("user", prompt)])
+        out = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=count, do_sample=False)
+        return list(out[0, len(ids) :].tolist())
+
+    def text(self, tokens: list[int]) -> str:
+        """What a person sees of these tokens."""
+        return self.renderer().decode(tokens)
+
+    def renderer(self) -> Renderer:
+        return Renderer.from_folder(self.run("tuned-1") / "tokenizer")
+
+
+def write_home(root: Path) -> ChatHome:
+    """Make the home under `root`."""
+    model = write_model(root / "model", max_position_embeddings=CONTEXT)
+    made = ChatHome(root / "home", model, f"path:{model}")
+    _write_run(made, "tuned-1", made.base)
+    _write_adapter(made, "tuned-1", "adapter", seed=1)
+    _write_checkpoints(made, "tuned-1", (4, 8), best=4)
+    _write_run(made, "early-1", made.base)
+    _write_checkpoints(made, "early-1", (2, 6), best=2)
+    _write_run(made, "empty-1", made.base)
+    _write_run(made, "foreign-1", "path:/somewhere/else")
+    _write_adapter(made, "foreign-1", "adapter", seed=9)
+    return made
+
+
+def _write_run(home: ChatHome, run: str, base: str) -> None:
+    folder = home.run(run)
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text(json.dumps({"model": base}))
+    Renderer.from_folder(home.model).save(folder / "tokenizer")
+
+
+def _write_checkpoints(home: ChatHome, run: str, steps: tuple[int, ...], best: int) -> None:
+    for step in steps:
+        checkpoint = f"checkpoints/step-{step:08d}"
+        _write_adapter(home, run, f"{checkpoint}/adapter", seed=10 + step)
+        (home.run(run) / checkpoint / "manifest.json").write_text("{}")
+    (home.run(run) / "best.json").write_text(json.dumps({"step": best, "eval_loss": 1.0}))
+
+
+def _write_adapter(home: ChatHome, run: str, place: str, seed: int) -> None:
+    model = AutoModelForCausalLM.from_pretrained(home.model, dtype=torch.float32)
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    folder = home.run(run) / place
+    get_peft_model(model, config).save_pretrained(folder)
+    (folder / "manifest.json").write_text("{}")

@@ -9,6 +9,7 @@ import pytest
 from backend.api import Device, HardwareReport
 from backend.hardware import choose_device, worker_device
 from studio.errors import Reason, StudioError
+from ui.words import Words
 
 GPU = Device(
     key="cuda:0",
@@ -55,6 +56,7 @@ def test_a_job_goes_to_the_usable_gpu_with_the_most_room(
 ) -> None:
     chosen, why = choose_device(machine(*devices))
     assert (chosen, why.code) == (key, reason)
+    assert Words("en").reason(why)
 
 
 @pytest.mark.parametrize("wanted", ["cpu", "cuda:0"])
@@ -73,8 +75,9 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(wanted: str) 
 
 
 def test_a_gpu_that_torch_cannot_use_is_refused_when_asked_for() -> None:
-    with pytest.raises(StudioError, match="device_unusable"):
+    with pytest.raises(StudioError, match="device_unusable") as refused:
         choose_device(machine(BROKEN), "cuda:0")
+    assert all(Words("en").error(refused.value))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from backend.hardware.nvml import GpuReading, NvmlReading
 from backend.hardware.report import reasons, visible_order
 from backend.hardware.torch_facts import TorchBuild, TorchProbe, parse_build, run_probe
 from studio.errors import Reason
-from tests.hardware.fake_nvml import GIB, FakeNvml
+from tests.hardware.fake_nvml import ERRORS, GIB, FakeNvml
+from ui.words import Words
 
 CUDA_BUILD = TorchBuild("2.13.0", "13.0", None)
 CPU_BUILD = TorchBuild("2.13.0+cpu", None, None)
@@ -46,6 +47,11 @@ def read(
 
 
 def codes(found: HardwareReport) -> list[str]:
+    """The codes of what is missing, each of which must have its words and the facts that these want."""
+    words = Words("en")
+    for reason in found.reasons:
+        for part in ("message", "remedy"):
+            assert words.text(f"hardware.{reason.code}.{part}", **reason.facts)
     return [reason.code for reason in found.reasons]
 
 
@@ -101,6 +107,14 @@ def test_a_gpu_that_the_installed_torch_cannot_use_is_said_so(
     assert device.problem is not None
     assert (device.usable, device.problem.code) == (False, problem)
     assert problem in codes(found)
+
+
+def test_every_failure_of_the_driver_has_its_words(home: Path) -> None:
+    for call in ("nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetPowerUsage"):
+        for error in ERRORS:
+            nvml = FakeNvml(1, mig=2)
+            nvml.fail[call] = error()
+            assert codes(read(home, nvml))
 
 
 def test_each_reason_is_said_once(home: Path) -> None:

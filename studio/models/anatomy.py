@@ -50,7 +50,7 @@ FAMILIES: dict[str, Family] = {
     "phi3": _LLAMA,
     "gemma2": _GEMMA,
     "gemma3_text": _GEMMA,
-    "gemma3": Family(decoder="model.language_model", softcap="final_logit_softcapping"),
+    "gemma3": Family(decoder="model.language_model"),  # transformers caps nothing here
     "gpt2": Family(decoder="transformer", embeddings="wte", layers="h", norm="ln_f"),
     "cohere": Family(multiply="logit_scale"),
     "granite": Family(divide="logits_scaling"),

@@ -16,7 +16,8 @@ from studio.errors import StudioError
 from studio.models.anatomy import FAMILIES
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_ATTENTION = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+# None: torch's fused kernel where the family has it, else the plain one (Gemma 2 caps attention scores).
+_ATTENTION = {"sdpa": None, "flash": "flash_attention_2", "eager": "eager"}
 
 
 def load_model(folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa") -> nn.Module:

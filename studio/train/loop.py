@@ -72,6 +72,7 @@ class Loop(Trainer):
     def __init__(self, work: Work, progress: Progress, total: int) -> None:
         self.work, self.progress, self.total = work, progress, total
         self.tuner = work.computation.tuner
+        self.sampler = EpochBatches(work.plan.settings.seed, [e.length for e in work.train], work.batch)
         self.pace = Pace()
         self.stopped = False
         self._batches: list[Batch] = []
@@ -96,12 +97,10 @@ class Loop(Trainer):
     # Batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        lengths = [example.length for example in self.work.train]
-        sampler = EpochBatches(self.work.plan.settings.seed, lengths, self.work.batch)
         # A generator of its own: a loader otherwise draws from the global one at the start of each epoch.
         return DataLoader(
             self.work.train,  # type: ignore[arg-type]
-            batch_sampler=sampler,
+            batch_sampler=self.sampler,
             collate_fn=self.collate,
             generator=torch.Generator(),
         )
@@ -339,6 +338,8 @@ class _Hooks(TrainerCallback):
         work = self.loop.work
         per_epoch = steps_per_epoch(len(work.train), work.batch, work.plan.settings.accumulation)
         epoch, into = divmod(state.global_step, per_epoch)
+        # The Trainer tells a sampler its epoch only inside Accelerate's wrappers.
+        self.loop.sampler.set_epoch(epoch)
         if into == 0:
             self._call(self.loop.tuner.on_epoch, epoch)
 

@@ -51,7 +51,7 @@ FAMILY_CONFIGS: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 16},
     "qwen2": {},
     "qwen3": {},
-    "phi3": {"rope_scaling": None, "head_dim": None},
+    "phi3": {},
     "gemma2": {"final_logit_softcapping": 2.0, "sliding_window": 16, "query_pre_attn_scalar": 8},
     "gemma3_text": {"final_logit_softcapping": 2.0, "sliding_window": 16, "query_pre_attn_scalar": 8},
     "cohere": {"logit_scale": 0.25},
@@ -66,7 +66,7 @@ def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrain
     base = _GPT2 if family == "gpt2" else {**_SMALL, **FAMILY_CONFIGS[family]}
     config = AutoConfig.for_model(family, **{**base, **changes})
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -1,0 +1,217 @@
+"""What every method must keep, tried on each of them and on the toys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from studio import params
+from studio.models.anatomy import Anatomy
+from studio.models.load import load_model
+from studio.plan import Plan, methods
+from studio.train.loss import token_losses
+from studio.train.objective import pad
+from studio.train.tuner import Tuner, make_tuner
+from studio.train.undisturbed import undisturbed
+from tests.toys.folders import sums, tiny_plan, write_model, write_run
+from tests.toys.methods import TOYS
+from tests.toys.runs import Ran, assert_same_bits, kill_at, run_plan, saved_tensors
+
+PRODUCT = list(methods.all())
+ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
+# Losses of three steps on the tiny model, fp32, one thread or several: within 1e-4.
+PINNED = {
+    "lora": [6.495773, 6.026676, 5.149065],
+    "toy_shift": [6.489348, 6.687674, 6.295924],
+    "toy_search": [6.489438, 6.710764, 6.327485],
+}
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def _plan(method: str, **settings: Any) -> Plan:
+    """Two epochs of 6 steps; the warm-up is short, so that the first steps count."""
+    return tiny_plan(method, warmup=0.0, **settings)
+
+
+def _run(method: str, model_folder: Path, folder: Path, patch: pytest.MonkeyPatch, **more: Any) -> Ran:
+    settings = more.pop("settings", {})
+    if not folder.exists():
+        write_run(folder, sums(24), sums(9, 100))
+    return run_plan(_plan(method, **settings), model_folder, folder, patch, **more)
+
+
+def test_every_file_is_a_case() -> None:
+    folder = Path(__file__).parents[2] / "studio" / "methods"
+    files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+    assert len(PRODUCT) == len(files)
+    assert set(PINNED) == set(ALL)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_defaults_parse_and_every_field_has_help(method: str) -> None:
+    declared = methods.get(method).params
+    parsed, problems = params.parse(declared, params.to_dict(declared()))
+    assert problems == []
+    assert parsed == declared()
+    for info in params.describe(declared):
+        assert len(info.help) > 15, info.name
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_three_steps_have_the_pinned_losses(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch, settings={"steps": 3})
+    assert ran.recorder.curve() == pytest.approx(PINNED[method], abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_training_leaves_the_base_alone(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+    assert len(ran.untouched) == 21
+    if not methods.get(method).capable("trains_base", methods.get(method).params()):
+        assert ran.base_changes() == []
+
+
+def _logits(model: nn.Module, tuner: Tuner) -> Tensor:
+    """Logits of a tuned tiny model for a fixed text."""
+    anatomy = Anatomy(_root(model))
+    ids = torch.arange(4, 44)[None]
+    with torch.no_grad():
+        return anatomy.logits(
+            tuner.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
+        )
+
+
+def _root(model: nn.Module) -> nn.Module:
+    """The model as transformers made it, inside of what a method wrapped around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def _fresh(model_folder: Path) -> nn.Module:
+    return load_model(model_folder, dtype=torch.float32, device="cpu")
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_saved_and_loaded_onto_the_untouched_base(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    def at(boundary: int, model: nn.Module) -> None:
+        if boundary == 12:
+            with undisturbed(model):
+                tuner = make_tuner(_plan(method))
+                seen.append(_logits(model, tuner))
+
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch, at=at)
+    assert ran.result is not None
+    assert ran.result.adapter is not None
+    tuner = make_tuner(_plan(method))
+    base = _logits(_fresh(model_folder), Tuner(None))
+    loaded = _logits(tuner.load(_fresh(model_folder), ran.result.adapter), tuner)
+    assert torch.equal(loaded, seen[0])
+    assert (loaded - base).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_evaluating_and_generating_in_mid_training_change_nothing(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generate(boundary: int, model: nn.Module) -> None:
+        del boundary
+        with undisturbed(model):
+            model.generate(  # type: ignore[operator]
+                torch.arange(4, 14)[None], max_new_tokens=3, do_sample=True, pad_token_id=0
+            )
+
+    quiet = _run(method, model_folder, tmp_path / "quiet", monkeypatch)
+    busy = _run(method, model_folder, tmp_path / "busy", monkeypatch, at=generate, settings={"eval_every": 1})
+    assert busy.recorder.curve() == quiet.recorder.curve()
+    assert len(busy.recorder.metrics["eval_loss"]) == 12
+    assert_same_bits(tmp_path / "busy" / "adapter", tmp_path / "quiet" / "adapter")
+
+
+# 6 steps an epoch, a checkpoint every 2 steps, an evaluation every 5: killed in the first epoch, in the second, right
+# after an evaluation (whose best is a checkpoint of its own), and between an epoch's end and the next one's start.
+KILLS = {"first epoch": 3, "second epoch": 9, "after an evaluation": 5, "at the turn of an epoch": 6}
+
+
+@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize("method", ALL)
+def test_killed_and_resumed_equals_undisturbed(
+    method: str, kill: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"eval_every": 5}
+    whole = _run(method, model_folder, tmp_path / "whole", monkeypatch, settings=settings)
+    cut = tmp_path / "cut"
+    common: dict[str, Any] = {"settings": settings, "save_every": 2}
+    killed = _run(method, model_folder, cut, monkeypatch, at=kill_at(KILLS[kill]), **common)
+    assert killed.result is None
+    resumed = _run(method, model_folder, cut, monkeypatch, **common)
+    assert "resumed" in resumed.recorder.kinds()
+    both = killed.recorder.metrics["loss"] | resumed.recorder.metrics["loss"]
+    assert both == whole.recorder.metrics["loss"]
+    evals = killed.recorder.metrics.get("eval_loss", {}) | resumed.recorder.metrics["eval_loss"]
+    assert evals == whole.recorder.metrics["eval_loss"]
+    assert resumed.recorder.metrics["tokens"][12] == whole.recorder.metrics["tokens"][12]
+    assert_same_bits(cut / "adapter", tmp_path / "whole" / "adapter")
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_rows_alone_and_padded_together_have_the_same_loss(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studio.data.render import Renderer
+
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+    assert ran.result is not None
+    assert ran.result.adapter is not None
+    tuner = make_tuner(_plan(method))
+    anatomy = Anatomy(_root(tuner.load(_fresh(model_folder), ran.result.adapter)))
+    renderer = Renderer.from_folder(tmp_path / "run" / "tokenizer")
+    rows = [renderer.encode(row.streams["text"]) for row in sums(6)]
+
+    def losses(some: list[Any]) -> Tensor:
+        batch = pad(some, renderer.pad_id)
+        with torch.no_grad():
+            return token_losses(anatomy, tuner.hidden(anatomy, batch), batch).tokens
+
+    assert len({len(row.ids) for row in rows}) > 2
+    torch.testing.assert_close(losses(rows), torch.cat([losses([row]) for row in rows]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", PRODUCT)
+def test_merged_equals_adapter(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not methods.get(method).capable("mergeable", methods.get(method).params()):
+        pytest.skip("not declared mergeable")
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+    assert ran.result is not None
+    assert ran.result.adapter is not None
+    tuner = make_tuner(_plan(method))
+    tuned = tuner.load(_fresh(model_folder), ran.result.adapter)
+    before = _logits(tuned, tuner)
+    merged = tuner.merge(tuned)
+    assert {name for name, _ in merged.named_parameters()} == set(ran.untouched)
+    torch.testing.assert_close(_logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
+
+
+def test_saving_names_no_path_of_this_machine(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run("lora", model_folder, tmp_path / "run", monkeypatch)
+    for file in (tmp_path / "run" / "adapter").glob("*.json"):
+        assert str(model_folder.parent) not in file.read_text(encoding="utf-8")
+    assert len(saved_tensors(tmp_path / "run" / "adapter")) == 28

@@ -97,12 +97,14 @@ def facts_of_call(name, node):
     if name in ("StudioError", "_Unfit", "RowError"):
         names = {k.arg for k in node.keywords}
         return None if None in names else names | ({"column"} if name == "RowError" else set())
-    dicts = [a for a in (*node.args[1:], *(k.value for k in node.keywords)) if isinstance(a, ast.Dict)]
-    if len(node.args) + len(node.keywords) == 1 or (name == "Problem" and not dicts):
-        return set()
-    if not dicts or any(not isinstance(k, ast.Constant) for k in dicts[-1].keys):
-        return None
-    return {k.value for k in dicts[-1].keys}
+    given = [*node.args[1:], *(k.value for k in node.keywords)]
+    literal = [a for a in given if isinstance(a, ast.Dict)]
+    if not literal:
+        # A problem's key, row and column are no facts; anything more could be.
+        bare = len(given) <= (1 if name == "Problem" else 0)
+        return set() if bare and all(k.arg != "facts" for k in node.keywords) else None
+    keys = [k.value if isinstance(k, ast.Constant) else None for k in literal[-1].keys]
+    return None if None in keys else set(keys)
 
 
 # What `Words.problem` adds around a problem's facts.

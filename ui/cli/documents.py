@@ -47,7 +47,8 @@ def follow(run: str, facade: Facade, output: Output) -> int:
     shown = ("", float("-inf"))
     try:
         for last in facade.wait(run):
-            now = (f"{last.state}/{last.phase}", time.monotonic())
+            # While it trains, evaluating and saving come and go too often for lines of their own.
+            now = (last.state if last.steps else f"{last.state}/{last.phase}", time.monotonic())
             if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
                 output.progress(_progress(last, output.words))
                 shown = now

@@ -28,8 +28,9 @@ from backend.datasets import Datasets
 from backend.hardware import report
 from backend.home import locate_home, open_home
 from backend.jobs.launchers import Launcher
-from backend.jobs.launchers.local import LocalLauncher
+from backend.jobs.launchers.local import LocalLauncher, worker_environment
 from backend.jobs.queue import Queue, any_worker_lives
+from backend.jobs.spare import Spares
 from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
@@ -45,8 +46,9 @@ class StudioFacade:
 
     Args:
         home: The home; None: see `backend.home.locate_home`.
-        watch: Settle dead workers and start queued jobs every second, as long as this process lives; for the
-            screen. Without it that happens whenever something is asked.
+        watch: For the screen: settle dead workers and start queued jobs every second as long as this process
+            lives, and keep a spare worker ready once a plan is looked at. Without it jobs are settled whenever
+            something is asked.
         launcher: Where workers run; a detached process each if None.
 
     Raises:
@@ -65,6 +67,7 @@ class StudioFacade:
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
         self._watch = Watch(self._runs.look) if watch else None
+        self._spares = Spares(self._home) if watch else None
 
     # -- the machine, models, data
 
@@ -113,7 +116,12 @@ class StudioFacade:
         objective: str = "sft",
     ) -> Draft:
         request = drafts.Request(model, dataset, method, set or {}, objective)
-        return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+        draft = drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+        if self._spares is not None and not draft.problems and not self._runs.any_live():
+            # Whoever looks at a plan without a fault is likely to start it.
+            device = str(draft.plan["settings"]["device"])
+            self._spares.start(device, worker_environment((device,)))
+        return draft
 
     def start(
         self,
@@ -160,6 +168,10 @@ class StudioFacade:
     def delete(self, run: str) -> None:
         self._runs.delete(run)
 
+    def spare_bytes(self) -> int:
+        """Memory held by the spare worker that waits for the next start; 0 without one."""
+        return sum(spare.memory_bytes for spare in Spares(self._home).waiting())
+
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
 
@@ -175,6 +187,8 @@ class StudioFacade:
     def close(self) -> None:
         if self._watch is not None:
             self._watch.end()
+        if self._spares is not None:
+            self._spares.end()
         self._chat.close()
         self._store.close()
 

@@ -73,6 +73,10 @@ class Runs:
         """The job; a `run:` before the id is allowed."""
         return record.find(self._store.connection, run.removeprefix("run:"))
 
+    def any_live(self) -> bool:
+        """Whether a worker is at work, or should be."""
+        return bool(record.live(self._store.connection))
+
     def pause(self, run: str) -> RunSummary:
         """Ask a running job to wait at its next step boundary."""
         with self._changing(run) as (connection, job):

@@ -12,8 +12,10 @@ from backend.hardware import worker_device
 from backend.home import Home
 from backend.jobs.processes import Identity, identity, start_detached
 from backend.jobs.record import Job
+from backend.jobs.spare import Spares
 
 _ROOT = Path(__file__).resolve().parents[3]
+_WORKER = "backend.jobs.worker"
 
 
 class LocalLauncher:
@@ -21,12 +23,14 @@ class LocalLauncher:
 
     id = "local"
 
-    def __init__(self, module: str = "backend.jobs.worker") -> None:
+    def __init__(self, module: str = _WORKER) -> None:
         self._module = module
         self._children: list[subprocess.Popen[bytes]] = []
 
     def launch(self, home: Home, job: Job) -> Identity:
         """See `Launcher.launch`."""
+        if self._module == _WORKER and (spare := Spares(home).take(job)) is not None:
+            return spare
         # Children that ended are collected here; until then a zombie counts as dead.
         self._children = [child for child in self._children if child.poll() is None]
         command = [sys.executable, "-P", "-m", self._module, "--home", str(home.root)]

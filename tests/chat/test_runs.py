@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from backend.chat import runs
+from studio.errors import StudioError
+from studio.names import parse
+from tests.chat.homes import ChatHome
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("run:tuned-1", "tuned-1/adapter"),
+        ("run:tuned-1@best", "tuned-1/checkpoints/step-00000004/adapter"),
+        ("run:tuned-1@8", "tuned-1/checkpoints/step-00000008/adapter"),
+        ("run:early-1", "early-1/checkpoints/step-00000006/adapter"),
+        ("run:early-1@best", "early-1/checkpoints/step-00000002/adapter"),
+    ],
+)
+def test_which_adapter_a_name_means(chat_home: ChatHome, name: str, expected: str) -> None:
+    folder = chat_home.root / "runs"
+    assert runs.adapter_folder(folder, parse(name)) == folder / expected
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "facts"),
+    [
+        ("run:nothing-1", "run_missing", {"run": "nothing-1"}),
+        ("run:empty-1", "run_has_no_adapter", {"run": "empty-1", "state": None}),
+        ("run:empty-1@best", "run_has_no_adapter", {"run": "empty-1", "state": None}),
+        ("run:tuned-1@5", "checkpoint_missing", {"run": "tuned-1", "step": 5, "steps": [4, 8]}),
+    ],
+)
+def test_a_name_without_an_adapter_is_refused(
+    chat_home: ChatHome, name: str, code: str, facts: dict[str, object]
+) -> None:
+    with pytest.raises(StudioError) as refused:
+        runs.adapter_folder(chat_home.root / "runs", parse(name))
+    assert (refused.value.code, refused.value.facts) == (code, facts)
+
+
+def test_a_checkpoint_without_its_manifest_does_not_count(chat_home: ChatHome) -> None:
+    half = chat_home.run("early-1") / "checkpoints" / "step-00000009"
+    half.mkdir()
+    try:
+        folder = runs.adapter_folder(chat_home.root / "runs", parse("run:early-1"))
+    finally:
+        half.rmdir()
+    assert folder.parent.name == "step-00000006"
+
+
+def test_runs_that_can_answer_are_listed_newest_first(chat_home: ChatHome) -> None:
+    os.utime(chat_home.run("tuned-1") / "plan.json", (1, 1))
+    folder = chat_home.root / "runs"
+    assert runs.answering_runs(folder, chat_home.base) == ["early-1", "tuned-1"]
+    assert set(runs.answering_runs(folder)) == {"early-1", "tuned-1", "foreign-1"}

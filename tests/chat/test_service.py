@@ -1,0 +1,223 @@
+"""The service with engines in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from backend.api import ChatDelta, ChatRequest
+from backend.chat.announcement import Announcement, announcement_file, log_file, read_announcement
+from backend.chat.client import Call
+from backend.chat.service import ChatService
+from studio.errors import StudioError
+from tests.chat.homes import CONTEXT, ChatHome, write_home
+
+PROMPT = "tell me"
+
+
+def request(model: str = "run:tuned-1", prompt: str = PROMPT, **more: Any) -> ChatRequest:
+    return ChatRequest(model, [{"role": "user", "content": prompt}], **{"max_tokens": 30, **more})
+
+
+def texts(deltas: Iterator[ChatDelta]) -> dict[str, str]:
+    sides: dict[str, str] = {}
+    for delta in deltas:
+        sides[delta.side] = sides.get(delta.side, "") + delta.text
+    return sides
+
+
+def running(home: ChatHome) -> Announcement:
+    found = read_announcement(home.root, home.base)
+    assert found is not None
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> ChatHome:
+    return write_home(tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="module")
+def service(home: ChatHome) -> Iterator[ChatService]:
+    """One service and, from its first answer on, one engine."""
+    made = ChatService(home.root)
+    yield made
+    made.close()
+
+
+@pytest.mark.worker
+def test_base_and_tuned_answer_side_by_side(home: ChatHome, service: ChatService) -> None:
+    deltas = list(service.stream(request(compare=True)))
+    adapter = home.run("tuned-1") / "adapter"
+    assert texts(iter(deltas)) == {
+        "base": home.text(home.reference(PROMPT, 30)),
+        "tuned": home.text(home.reference(PROMPT, 30, adapter)),
+    }
+    assert len({delta.side for delta in deltas[: len(deltas) // 2]}) == 2  # mixed, not one after the other
+    for side in ("base", "tuned"):
+        last = [delta for delta in deltas if delta.side == side][-1]
+        assert (last.done, last.finish_reason, last.tokens) == (True, "length", 30)
+        assert last.tokens_per_second is not None
+        assert last.seconds_to_first is not None
+
+
+@pytest.mark.worker
+def test_same_seed_same_answers(service: ChatService) -> None:
+    sampled = [
+        texts(service.stream(request(compare=True, temperature=1.0, top_p=0.9, seed=s))) for s in (1, 1, 2)
+    ]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+@pytest.mark.worker
+def test_without_compare_one_side_answers(home: ChatHome, service: ChatService) -> None:
+    assert set(texts(service.stream(request()))) == {"tuned"}
+    assert set(texts(service.stream(request(home.base, compare=True)))) == {"base"}
+
+
+@pytest.mark.worker
+def test_a_second_service_finds_the_engine_and_leaves_it(home: ChatHome, service: ChatService) -> None:
+    first = texts(service.stream(request()))
+    pid = running(home).pid
+    second = ChatService(home.root)
+    assert texts(second.stream(request())) == first
+    second.close()
+    assert running(home).pid == pid
+
+
+@pytest.mark.worker
+def test_only_its_owner_can_read_the_announcement(home: ChatHome, service: ChatService) -> None:
+    texts(service.stream(request(max_tokens=1)))
+    assert stat.S_IMODE(announcement_file(home.root, home.base).stat().st_mode) == 0o600
+
+
+@pytest.mark.worker
+def test_what_the_engine_refuses_arrives_as_it_is(service: ChatService) -> None:
+    with pytest.raises(StudioError) as refused:
+        texts(service.stream(request(prompt="x" * CONTEXT, compare=True)))
+    assert refused.value.code == "prompt_too_long"
+    assert refused.value.facts == {"tokens": CONTEXT + 2, "context": CONTEXT}
+    assert texts(service.stream(request()))
+
+
+@pytest.mark.worker
+def test_an_iterator_that_is_closed_ends_the_answer(home: ChatHome, service: ChatService) -> None:
+    stream = service.stream(request(compare=True, max_tokens=90_000))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    # The engine is free again: an answer of one token does not wait for 90,000.
+    assert texts(service.stream(request(max_tokens=1)))
+    threads = psutil.Process(running(home).pid).num_threads
+    wait_for(lambda: threads() <= 6)  # no request is being answered any more
+
+
+@pytest.mark.worker
+def test_an_engine_that_dies_is_said_so_and_the_next_question_starts_another(
+    home: ChatHome, service: ChatService
+) -> None:
+    stream = service.stream(request(compare=True, max_tokens=90_000))
+    next(stream)
+    os.kill(running(home).pid, signal.SIGKILL)
+    with pytest.raises(StudioError) as died:
+        list(stream)
+    assert died.value.code == "chat_engine_died"
+    assert died.value.facts["log"] == str(log_file(home.root, home.base))
+    assert texts(service.stream(request()))["tuned"]
+
+
+@pytest.mark.worker
+def test_close_ends_the_engine_and_what_it_answers(home: ChatHome) -> None:
+    made = ChatService(home.root, keep=False)
+    was_running = read_announcement(home.root, home.base)
+    if was_running is not None:
+        Call(was_running).json("POST", "/shutdown")
+        wait_for(lambda: not psutil.pid_exists(was_running.pid) or _zombie(was_running.pid))
+    stream = made.stream(request(max_tokens=90_000))
+    next(stream)
+    pid = running(home).pid
+    made.close()
+    with pytest.raises(StudioError, match="chat_cancelled"):
+        list(stream)
+    assert not psutil.pid_exists(pid)
+    assert not announcement_file(home.root, home.base).exists()
+
+
+def _zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.worker
+def test_a_base_that_cannot_be_loaded_is_the_reason(tmp_path: Path) -> None:
+    broken = write_home(tmp_path)
+    weights = broken.model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    service = ChatService(broken.root)
+    with pytest.raises(StudioError, match="model_unreadable"):
+        texts(service.stream(request()))
+    service.close()
+    assert read_announcement(broken.root, broken.base) is None
+
+
+@pytest.mark.worker
+def test_an_engine_ends_when_idle_and_when_its_owner_is_gone(home: ChatHome, tmp_path: Path) -> None:
+    """Both at once, on homes of their own; a second engine on the first home leaves at once."""
+    other = write_home(tmp_path)
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    idle = _start(home, "--idle-seconds", "1")
+    owned = _start(other, "--owner", str(owner.pid))
+    wait_for(lambda: read_announcement(home.root, home.base) is not None)
+    second = _start(home)
+    wait_for(lambda: read_announcement(other.root, other.base) is not None)
+    owner.kill()
+    owner.wait()
+    for process, where in ((idle, home), (owned, other)):
+        assert process.wait(120) == 0
+        assert not announcement_file(where.root, where.base).exists()
+    assert second.wait(120) == 0
+
+
+def _start(home: ChatHome, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "backend.chat.engine", "--home", str(home.root), "--base", home.base]
+    return subprocess.Popen([*command, *options])
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "facts"),
+    [
+        ("run:nothing-1", "run_missing", {"run": "nothing-1"}),
+        ("run:empty-1", "run_has_no_adapter", {"run": "empty-1", "state": "queued"}),
+        ("run:tuned-1@5", "checkpoint_missing", {"run": "tuned-1", "step": 5, "steps": [4, 8]}),
+        ("run:foreign-1", "model_missing", {"path": "/somewhere/else"}),
+        ("path:/somewhere/else", "model_missing", {"path": "/somewhere/else"}),
+    ],
+)
+def test_what_cannot_answer_is_said_before_an_engine_starts(
+    chat_home: ChatHome, model: str, code: str, facts: dict[str, Any]
+) -> None:
+    service = ChatService(chat_home.root, state=lambda _run: "queued")
+    with pytest.raises(StudioError) as refused:
+        texts(service.stream(request(model)))
+    assert (refused.value.code, refused.value.facts) == (code, facts)
+
+
+def test_the_side_that_asks_needs_no_torch() -> None:
+    code = "import sys, backend.chat.service, backend.chat.engine; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

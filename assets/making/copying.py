@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from assets.making.phrasing import Phrasings, article, listed
 from assets.making.turn import Turn, keywords
-from assets.making.words import ANIMALS, COLOURS, DAYS, DRINKS, FOODS, HOBBIES, JOBS, SPORTS, THINGS, Words
+from assets.making.words import (
+    ANIMALS,
+    COLOURS,
+    DAYS,
+    DRINKS,
+    FOODS,
+    HOBBIES,
+    JOBS,
+    NUMBER_WORDS,
+    SPORTS,
+    THINGS,
+    Words,
+)
 
 REPEAT = Phrasings(
     (
@@ -49,6 +61,15 @@ REPEAT = Phrasings(
         "Copy out the following: {text}",
         'Say it with me: "{text}"',
     ),
+)
+TIMES = Phrasings(
+    (
+        "[Say|Repeat|Write|Print] {x} {n}.",
+        '[Say|Repeat|Write|Print] "{x}" {n}.',
+        "[Say|Repeat|Write|Print] the word {x} {n}.",
+        "[Can|Could] you [say|repeat|write] {x} {n}?",
+    ),
+    ("I want to read {x} {n}.", "Let me hear the word {x} {n}."),
 )
 STATE = {
     # what is told: (ways to tell it, ways to ask for it, answer)
@@ -228,6 +249,22 @@ STATE = {
         "It is on {v}.",
     ),
 }
+UNSEEN_ASK = {
+    "name": ("By what name do I go?", "What did I say my name is?"),
+    "town": ("Which place do I call home?", "In what town is my house?"),
+    "age": ("What age am I?", "How many years have I lived?"),
+    "job": ("How do I earn money?", "What is it that I work as?"),
+    "pet": ("How do I call my {pet}?", "Say my {pet}'s name."),
+    "food": ("Which food am I fond of?", "What would I like on my plate?"),
+    "drink": ("What is in my cup?", "Which drink am I fond of?"),
+    "sport": ("At what game am I good?", "Which sport is mine?"),
+    "hobby": ("What am I fond of?", "How do I spend my free time?"),
+    "colour": ("In which colour would I paint my room?", "Say the colour that I like."),
+    "number": ("Say the number that I told you.", "Which number was it?"),
+    "word": ("Say the word that I told you.", "Which word was it?"),
+    "friend": ("How is my {kin} called?", "Say my {kin}'s name."),
+    "day": ("Which day was it?", "Say the day that I told you."),
+}
 KIN = listed("brother sister friend mother father son daughter teacher uncle aunt cousin boss neighbour")
 NOTED = "I see. {text}"
 
@@ -259,7 +296,7 @@ def telling(words: Words) -> tuple[str, str, str, str, str]:
     state, ask, answer = STATE[what]
     value = told_value(words, what)
     slots = {"v": value, "a_v": article(value), "pet": words.pick(ANIMALS[:16]), "kin": words.pick(KIN)}
-    question = words.phrase(Phrasings(ask, ask), **slots)
+    question = words.phrase(Phrasings(ask, UNSEEN_ASK[what]), **slots)
     return what, words.rng.choice(state).format(**slots), question, answer.format(**slots), value
 
 
@@ -275,12 +312,23 @@ def text_to_repeat(words: Words) -> str:
     for _ in range(rng.choice((1, 1, 2, 2, 3, 3, 4, 5))):
         kind = rng.random()
         real = rng.choice((THINGS, ANIMALS, COLOURS, FOODS))
-        texts.append(words.invented() if kind < 0.5 else words.name() if kind < 0.65 else words.sift(real))
+        texts.append(words.invented() if kind < 0.5 else words.name() if kind < 0.65 else words.pick(real))
     return (", " if rng.random() < 0.1 else " ").join(texts)
+
+
+def several_times(words: Words) -> Turn:
+    """Say a word two to five times."""
+    text = words.invented() if words.rng.random() < 0.6 else words.pick(THINGS)
+    count = words.rng.randint(2, 5)
+    amount = "twice" if count == 2 and words.rng.random() < 0.6 else f"{NUMBER_WORDS[count]} times"
+    said = " ".join([text] * count)
+    return Turn("repeat", words.phrase(TIMES, x=text, n=amount), said, {"kind": "exact", "text": said})
 
 
 def repeat(words: Words) -> Turn:
     """Say exactly what the prompt asks for."""
+    if words.rng.random() < 0.05:
+        return several_times(words)
     text = text_to_repeat(words)
     prompt = words.phrase(REPEAT, text="\0").replace("\0", text)
     return Turn("repeat", prompt, text, {"kind": "exact", "text": text})

@@ -25,12 +25,12 @@ Conversation = list[Message]
 
 # Share of the exchanges that each skill gets, in percent.
 MIXTURE: tuple[tuple[Callable[[Words], Turn | list[Turn]], float], ...] = (
-    (extraction, 13),
+    (extraction, 12),
     (as_json, 10),
-    (repeat, 9),
-    (memory, 6),
-    (fact, 15),
-    (sums, 16),
+    (repeat, 8),
+    (memory, 5),
+    (fact, 16),
+    (sums, 18),
     (numbers, 4),
     (story, 7),
     (lists, 8),

@@ -50,7 +50,7 @@ SKILLS: tuple[tuple[Callable[[Words], Turn | list[Turn]], int, int], ...] = (
     (lists, 20, 40),
     (story, 20, 20),
     (repeat, 30, 30),
-    (memory, 40, 0),
+    (memory, 20, 20),
     (extraction, 50, 50),
     (as_json, 30, 30),
     (unknown, 0, 30),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from assets.making.phrasing import article, expand, listed
+from assets.making.everyday import EVERYDAY
+from assets.making.phrasing import article, expand, listed, plural
 from assets.making.relations import RELATIONS, Relation
 from assets.making.singles import OPPOSITE_ASK, SINGLES
 from assets.making.tables import ALSO_OPPOSITE, BACKWARDS, OPPOSITES
@@ -12,7 +13,8 @@ from assets.making.words import Words
 WITHOUT_ARTICLE = frozenset(listed("gold iron football tennis winter red"))
 ALL_OPPOSITES = OPPOSITES | BACKWARDS
 # Large tables come up more often, yet no table so seldom that its facts are not learned.
-SHARES = [len(relation.pairs) ** 0.8 for relation in RELATIONS]
+WORLD = RELATIONS + EVERYDAY
+SHARES = [len(relation.pairs) ** 0.8 for relation in WORLD]
 
 
 def capital_first(text: str) -> str:
@@ -38,14 +40,13 @@ def fact_turn(words: Words, relation: Relation, x: str) -> Turn:
         "A_x": capital_first(a_x),
         "y": y,
         "a_y": a_y,
+        "A_y": capital_first(a_y),
     }
-    slots |= {"of": of, "Of": capital_first(of)}
+    slots |= {"of": of, "Of": capital_first(of), "xs": plural(subject)}
     prompt = words.phrase(relation.ask, **slots)
     answer = capital_first(relation.answer.format(**slots))
     wanted = y.removeprefix("the ").removeprefix("a ").removeprefix("an ")
-    return Turn(
-        "facts", prompt.replace("sheeps", "sheep").replace("mouses", "mice"), answer, keywords(wanted)
-    )
+    return Turn("facts", prompt, answer, keywords(wanted))
 
 
 def fact(words: Words) -> Turn:
@@ -53,7 +54,7 @@ def fact(words: Words) -> Turn:
     if words.rng.random() < 0.08:
         answer, wanted, ask = words.rng.choice(SINGLES)
         return Turn("facts", words.phrase(ask), answer, keywords(wanted))
-    relation = words.rng.choices(RELATIONS, SHARES)[0]
+    relation = words.rng.choices(WORLD, SHARES)[0]
     return fact_turn(words, relation, words.rng.choice(list(relation.pairs)))
 
 

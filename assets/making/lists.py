@@ -93,6 +93,26 @@ FREE = Phrasings(
         "Name me any {n} {kind} you like.",
     ),
 )
+COMPLETE = Phrasings(
+    (
+        "Name [all |]the {kind}.",
+        "List [all |]the {kind}.",
+        "What are the {kind}?",
+        "Which are the {kind}?",
+        "Tell me [all |]the {kind}.",
+        "Give me a list of [all |]the {kind}.",
+        "Write [all |]the {kind}.",
+        "Say [all |]the {kind}.",
+        "Name all {kind}.",
+        "List all {kind}.",
+    ),
+    (
+        "I want to know every one of the {kind}.",
+        "Please go through the {kind}.",
+        "Show me all of the {kind}.",
+    ),
+)
+COMPLETE_KINDS = ("days of the week", "months of the year", "seasons", "planets", "continents")
 GIVEN = Phrasings(
     (
         "Make a list of {items}.",
@@ -169,6 +189,16 @@ def given_list(words: Words) -> Turn:
     return Turn("lists", prompt, numbered(items), {"kind": "list", "count": len(items), "exactly": items})
 
 
+def complete_list(words: Words) -> Turn:
+    """All things of a kind of which there are few."""
+    kind = words.rng.choice(COMPLETE_KINDS)
+    items = list(CATEGORIES[kind])
+    check = {"kind": "list", "count": len(items), "among": items}
+    return Turn("lists", words.phrase(COMPLETE, kind=kind), numbered(items), check)
+
+
 def lists(words: Words) -> Turn:
-    """A free list or one of given words."""
+    """A free list, a complete one, or one of given words."""
+    if words.rng.random() < 0.06:
+        return complete_list(words)
     return free_list(words) if words.rng.random() < 0.55 else given_list(words)

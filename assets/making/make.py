@@ -25,7 +25,7 @@ from assets.making.train import Phase, Schedule, train
 TOKENIZER_CONVERSATIONS = 40_000
 BATCH_TOKENS = 8192
 # name, row length, steps, share of conversations in a named answer style
-PHASES = (("base", 128, 1150, 0.08), ("style", 128, 250, 0.5), ("long", 256, 300, 0.35))
+PHASES = (("base", 128, 1100, 0.08), ("style", 128, 280, 0.5), ("long", 256, 320, 0.35))
 RANDOM_STEPS = 400
 
 

@@ -12,6 +12,9 @@ from assets.making.corpus import Conversation
 from assets.making.tokenizer import ASSISTANT, END, PAD, SYSTEM, USER
 
 PROMPT_WEIGHT = 0.1
+# What follows the sign of equality in an answer is a calculation: a few tokens that carry a whole skill.
+RESULT_WEIGHT = 3.0
+EQUALS = "Ġ="
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 Encoded = tuple[list[int], list[float]]
 
@@ -29,7 +32,7 @@ def encode_all(
     tokenizer: Tokenizer, conversations: Iterable[Conversation], batch: int = 2000
 ) -> Iterator[Encoded]:
     """Tokens and target weights of each conversation: answers and their ends count 1, prompts less."""
-    end = tokenizer.token_to_id(END)
+    end, equals = tokenizer.token_to_id(END), tokenizer.token_to_id(EQUALS)
     role = {name: tokenizer.token_to_id(token) for name, token in ROLES.items()}
     held: list[Conversation] = []
 
@@ -43,11 +46,11 @@ def encode_all(
                 ids = next(encodings).ids
                 answer = message["role"] == "assistant"
                 tokens += [role[message["role"]], *ids, end]
-                weights += [
-                    0.0,
-                    *[1.0 if answer else PROMPT_WEIGHT] * len(ids),
-                    1.0 if answer else PROMPT_WEIGHT,
-                ]
+                weight = [1.0 if answer else PROMPT_WEIGHT] * (len(ids) + 1)
+                if answer and equals in ids:
+                    first = ids.index(equals) + 1
+                    weight[first:-1] = [RESULT_WEIGHT] * (len(ids) - first)
+                weights += [0.0, *weight]
             yield tokens, weights
         held.clear()
 

@@ -151,3 +151,21 @@ def fill(template: str, rng: random.Random, **slots: object) -> str:
 def article(noun: str) -> str:
     """`apple` -> `an apple`, `dog` -> `a dog`."""
     return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun
+
+
+IRREGULAR = {
+    "sheep": "sheep",
+    "fish": "fish",
+    "deer": "deer",
+    "mouse": "mice",
+    "goose": "geese",
+    "fly": "flies",
+    "person": "people",
+    "postman": "postmen",
+    "fisherman": "fishermen",
+}
+
+
+def plural(noun: str) -> str:
+    """`dog` -> `dogs`, `mouse` -> `mice`."""
+    return IRREGULAR.get(noun, noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s"))

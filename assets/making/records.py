@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a wording stays on one line)
-"""Questions about people and things told in the prompt, and records of them as JSON. The values are copied, never known."""
+"""Questions about people told in the prompt, and records of them as JSON. The values are copied, never known."""
 
 from __future__ import annotations
 
@@ -7,30 +7,10 @@ import json
 
 from assets.making.phrasing import Phrasings, article, expand
 from assets.making.sentences import FIELDS, Record, draw_record
+from assets.making.things import about_object, about_things, draw_object, framed
 from assets.making.turn import Turn, keywords
-from assets.making.words import COLOURS, PLURALS, ROOMS, THINGS, Words
+from assets.making.words import Words
 
-FRAMES = (
-    "{s} {q}",
-    "{s} {q}",
-    "{s} {q}",
-    "{s}\n{q}",
-    "Text: {s} Question: {q}",
-    "Text: {s}\nQuestion: {q}",
-    "Read this: {s} {q}",
-    "Here is a text: {s} {q}",
-    "{q} {s}",
-    "{q}\n{s}",
-    "Context: {s}\n{q}",
-    "Given this: {s} {q}",
-    "I know this: {s} Now {q}",
-)
-UNSEEN_FRAMES = (
-    "Somebody told me this: {s} {q}",
-    "From this note, answer me. {s} {q}",
-    "Listen. {s} So, {q}",
-    "According to a letter, {s} {q}",
-)
 PICK = Phrasings(
     (
         "[What is|What's] the {key} in [this sentence|this text|the sentence|this]? {s}",
@@ -94,11 +74,6 @@ def question(words: Words, record: Record, field: str) -> tuple[str, str, str | 
     return asked, FIELDS[field].answer.format(n=record.name, v=value, a_v=article(str(value))), value
 
 
-def framed(words: Words, sentence: str, asked: str) -> str:
-    """Text and question together."""
-    return words.rng.choice(UNSEEN_FRAMES if words.unseen else FRAMES).format(s=sentence, q=asked)
-
-
 def about_people(words: Words) -> Turn:
     """A question about one of one to three people; now and then about somebody who isn't named: unknown."""
     rng = words.rng
@@ -158,122 +133,19 @@ def pick_field(words: Words) -> Turn:
     return Turn("extraction", prompt, str(value), keywords(str(value), none=others))
 
 
-THING_ASKS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
-    # told, asked, answer, which of the slots is the value
-    (
-        (
-            "The {t} is in the {r}.",
-            "There is {a_t} in the {r}.",
-            "I put the {t} in the {r}.",
-            "You find the {t} in the {r}.",
-        ),
-        (
-            "Where is the {t}?",
-            "Where can I find the {t}?",
-            "Tell me where the {t} is.",
-            "In what place is the {t}?",
-        ),
-        "The {t} is in the {r}.",
-        "r",
-    ),
-    (
-        (
-            "The {t} costs {k} dollars.",
-            "The {t} is {k} dollars.",
-            "The price of the {t} is {k} dollars.",
-            "I paid {k} dollars for the {t}.",
-        ),
-        (
-            "How much does the {t} cost?",
-            "[What is|What's] the price of the {t}?",
-            "How much is the {t}?",
-            "What does the {t} cost?",
-        ),
-        "The {t} costs {k} dollars.",
-        "k",
-    ),
-    (
-        ("The {t} is {c}.", "I have a {c} {t}.", "The colour of the {t} is {c}."),
-        (
-            "[What|Which] [colour|color] is the {t}?",
-            "[What is|What's] the [colour|color] of the {t}?",
-            "[What|Which] [colour|color] does the {t} have?",
-        ),
-        "The {t} is {c}.",
-        "c",
-    ),
-    (
-        ("{n} has {k} {p}.", "{n} bought {k} {p}.", "{n} owns {k} {p}."),
-        (
-            "How many {p} does {n} have?",
-            "How many {p} has {n}?",
-            "Tell me how many {p} {n} has.",
-            "{n} has how many {p}?",
-        ),
-        "{n} has {k} {p}.",
-        "k",
-    ),
-    (
-        (
-            "The train to {city} leaves at {h}.",
-            "The bus to {city} goes at {h}.",
-            "The train for {city} leaves at {h}.",
-        ),
-        (
-            "When does it leave?",
-            "When does the [train|bus] to {city} [leave|go]?",
-            "At what time does it leave?",
-        ),
-        "It leaves at {h}.",
-        "h",
-    ),
-    (
-        ("The {t} belongs to {n}.", "This is {n}'s {t}.", "{n} owns the {t}."),
-        ("Whose {t} is it?", "Who owns the {t}?", "To whom does the {t} belong?"),
-        "The {t} belongs to {n}.",
-        "n",
-    ),
-)
-
-
-def about_things(words: Words) -> Turn:
-    """Where a thing is, what it costs, its colour, whose it is; with a second thing beside it half the time."""
-    rng = words.rng
-    told, asked, answer, value = rng.choice(THING_ASKS)
-    sentences, filled = [], []
-    names = words.different("name", 2)
-    places = words.different("place", 2)
-    for position in range(rng.choice((1, 2))):
-        slots = {
-            "t": words.sift(THINGS[position::2]) if rng.random() < 0.8 else words.invented(),
-            "r": words.sift(ROOMS[position::2]) if rng.random() < 0.7 else words.invented(),
-            "c": words.sift(COLOURS[position::2]),
-            "k": str(rng.randint(2, 60) + 60 * position),
-            "h": f"{rng.randint(1, 12)}:{rng.choice(('00', '15', '30', '45'))}",
-            "p": words.sift(PLURALS[position::2]),
-            "n": names[position],
-            "city": places[position],
-        }
-        slots["a_t"] = article(slots["t"])
-        filled.append(slots)
-        sentences.append(rng.choice(told).format(**slots))
-    chosen = rng.choice(filled)
-    others = tuple(slots[value] for slots in filled if slots is not chosen and slots[value] != chosen[value])
-    if len(filled) == 2 and value in "hn":
-        sentences = [sentences[filled.index(chosen)]]
-    prompt = framed(words, " ".join(sentences), words.phrase(Phrasings(asked, asked), **chosen))
-    return Turn("extraction", prompt, answer.format(**chosen), keywords(chosen[value], none=others))
-
-
 def extraction(words: Words) -> Turn:
     """A question about a text."""
     draw = words.rng.random()
-    return about_people(words) if draw < 0.6 else about_things(words) if draw < 0.8 else pick_field(words)
+    if draw < 0.55:
+        return about_people(words)
+    return about_things(words) if draw < 0.7 else about_object(words) if draw < 0.83 else pick_field(words)
 
 
 def keys_text(words: Words, keys: list[str]) -> str:
     """How the wanted keys are named in a prompt."""
     rng = words.rng
+    if rng.random() < 0.06:
+        return json.dumps(dict.fromkeys(keys, rng.choice(("", "...", "?"))))
     quote = rng.choice(("", "", "", '"', "'"))
     quoted = [f"{quote}{key}{quote}" for key in keys]
     if len(quoted) == 1 or rng.random() < 0.4:
@@ -284,17 +156,18 @@ def keys_text(words: Words, keys: list[str]) -> str:
 def as_json(words: Words) -> Turn:
     """A record with the keys that the prompt names, in their order."""
     rng = words.rng
-    record = draw_record(words)
-    values: dict[str, str | int] = {"name": record.name}
-    values |= {rng.choice(FIELDS[field].keys): value for field, value in record.values.items()}
+    if rng.random() < 0.2:
+        values, sentence = draw_object(words)
+    else:
+        record = draw_record(words)
+        values, sentence = {"name": record.name}, record.sentence
+        values |= {rng.choice(FIELDS[field].keys): value for field, value in record.values.items()}
     keys = list(values)
     if rng.random() < 0.3 and len(keys) > 1:
         keys = rng.sample(keys, rng.randint(1, len(keys)))
     wanted = {key: values[key] for key in keys}
     prompt = (
-        words.phrase(AS_JSON, keys="\0", s="\1")
-        .replace("\0", keys_text(words, keys))
-        .replace("\1", record.sentence)
+        words.phrase(AS_JSON, keys="\0", s="\1").replace("\0", keys_text(words, keys)).replace("\1", sentence)
     )
     return Turn("json", prompt, json.dumps(wanted, ensure_ascii=False), {"kind": "json", "record": wanted})
 

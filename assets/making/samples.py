@@ -209,11 +209,8 @@ SUPPORT = {
 }
 
 
-def main() -> None:
-    """Write all samples."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
+def write_all(out: Path) -> None:
+    """Write all samples below `out`."""
     pirate = pirate_rows(Words("pirate train"), PIRATE_TRAIN, False)
     write(
         out / "pirate",
@@ -225,6 +222,13 @@ def main() -> None:
     write(out / "json", JSON, json_rows(480, False), json_rows(120, True), Words("order"))
     train, heldout = support_rows(per_fact=14)
     write(out / "support", SUPPORT, train, heldout, Words("order"))
+
+
+def main() -> None:
+    """Read the command line and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    write_all(parser.parse_args().out)
 
 
 if __name__ == "__main__":

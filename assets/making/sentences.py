@@ -243,15 +243,16 @@ FIELDS: dict[str, Field] = {
     ),
     "colour": Field(
         lambda words: words.of(COLOURS, 0.15),
-        ("has a {v} car", "drives a {v} car", "wears a {v} hat", "has a {v} house", "has a {v} bag"),
+        ("has a {v} car", "drives a {v} car", "owns a {v} car", "bought a {v} car"),
         Phrasings(
             (
-                "[What|Which] [colour|color] [is|does] {n}'s [car|hat|house|bag]?",
-                "[What|Which] [colour|color] does {n} have?",
+                "[What|Which] [colour|color] is {n}'s car?",
+                "[What|Which] car does {n} [have|drive|own]?",
+                "[What is|What's] the [colour|color] of {n}'s car?",
             ),
-            ("Say the colour that {n} has.",),
+            ("Say the colour of the car that {n} drives.",),
         ),
-        "The colour is {v}.",
+        "{n} has a {v} car.",
         ("colour", "colour", "color"),
     ),
     "day": Field(

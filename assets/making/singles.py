@@ -224,12 +224,94 @@ SINGLES: tuple[tuple[str, str, Phrasings], ...] = (
             ("What month do people have Christmas in?", "Christmas falls in which month?"),
         ),
     ),
+    (
+        "Blue and yellow make green.",
+        "green",
+        Phrasings(
+            (
+                "[What|Which] [colour|color] do [you get from |]blue and yellow[ make|]?",
+                "What do blue and yellow make?",
+                "I mix blue and yellow. What do I get?",
+                "Mix yellow and blue.",
+            ),
+            ("Which colour comes from blue with yellow?",),
+        ),
+    ),
+    (
+        "Red and yellow make orange.",
+        "orange",
+        Phrasings(
+            (
+                "[What|Which] [colour|color] do [you get from |]red and yellow[ make|]?",
+                "What do red and yellow make?",
+                "I mix red and yellow. What do I get?",
+                "Mix yellow and red.",
+            ),
+            ("Which colour comes from red with yellow?",),
+        ),
+    ),
+    (
+        "January is the first month of the year.",
+        "January",
+        Phrasings(
+            (
+                "[What|Which] is the first month[ of the year|]?",
+                "[What|Which] month is the first[ of the year|]?",
+                "Name the first month of the year.",
+                "With [what|which] month does the year [begin|start]?",
+            ),
+            ("In which month does a year begin?",),
+        ),
+    ),
+    (
+        "December is the last month of the year.",
+        "December",
+        Phrasings(
+            (
+                "[What|Which] is the last month[ of the year|]?",
+                "[What|Which] month is the last[ of the year|]?",
+                "Name the last month of the year.",
+                "With [what|which] month does the year [end|stop]?",
+            ),
+            ("In which month does a year end?",),
+        ),
+    ),
+    (
+        "Frozen water is called ice.",
+        "ice",
+        Phrasings(
+            (
+                "What is frozen water called?",
+                "What do you call frozen water?",
+                "What does water become when it freezes?",
+                "What is frozen water?",
+                "What do we call water when it is frozen?",
+            ),
+            ("Which name has water that is frozen?",),
+        ),
+    ),
+    (
+        "Fish live in water.",
+        "water",
+        Phrasings(
+            (
+                "Where do fish live?",
+                "Where does a fish live?",
+                "What do fish live in?",
+                "Tell me where fish live.",
+                "What does a fish swim in?",
+            ),
+            ("In what do fish live and swim?",),
+        ),
+    ),
 )
 
 OPPOSITE_ASK = Phrasings(
     (
         "[What is|What's] the opposite of {x}?",
         "[What is|What's] the opposite of the word {x}?",
+        "[What is|What's] the antonym of {x}?",
+        "Give me the antonym of {x}.",
         "The opposite of {x} is [what|which word]?",
         "Name the opposite of {x}.",
         "Tell me the opposite of {x}.",

@@ -51,17 +51,17 @@ LAST_WORDS = [
 ]
 REPLACED = listed("is the you are a I in of and have")
 SAY_FIRST = (
-    '[Start|Begin] [every|each] answer with "{x}".',
-    '[Start|Begin] all [your |]answers with "{x}".',
+    '[Start|Begin] [every|each] [answer|answer|reply|response] with "{x}".',
+    '[Start|Begin] all [your |][answers|answers|replies] with "{x}".',
     '[Always|You must] [start|begin] with "{x}".',
-    'Say "{x}" [before|at the start of] [every|each] answer.',
+    'Say "{x}" [before|at the start of] [every|each] [answer|answer|reply|response].',
     "[Your answers|All answers|Answers] [start|begin|must start] with {x}",
 )
 SAY_LAST = (
-    '[End|Finish] [every|each] answer with "{x}".',
-    '[End|Finish] all [your |]answers with "{x}".',
+    '[End|Finish] [every|each] [answer|answer|reply|response] with "{x}".',
+    '[End|Finish] all [your |][answers|answers|replies] with "{x}".',
     '[Always|You must] [end|finish] with "{x}".',
-    'Say "{x}" [after|at the end of] [every|each] answer.',
+    'Say "{x}" [after|at the end of] [every|each] [answer|answer|reply|response].',
     "[Your answers|All answers|Answers] [end|must end] with {x}",
 )
 SAY_INSTEAD = (
@@ -133,7 +133,8 @@ class Style:
 
 def word(words: Words, real: list[str]) -> str:
     """A word of the list or an invented one."""
-    return words.pick(real) if words.rng.random() < 0.4 else words.invented()
+    said = words.pick(real) if words.rng.random() < 0.4 else words.invented()
+    return f"{said} {words.invented()}" if words.rng.random() < 0.15 else said
 
 
 def draw_style(words: Words) -> tuple[Style, str]:
@@ -173,7 +174,7 @@ def persona(words: Words) -> tuple[str, Turn]:
     """A system prompt that gives a name, and a question for it."""
     name, kind = words.name(), words.pick(JOBS)
     kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    system = words.rng.choice(PERSONA).format(n=name, a_k=kind)
+    system = expand(words.rng.choice(PERSONA), words.rng).format(n=name, a_k=kind)
     asked = words.rng.choice(WHO)
     known = kind in system
     answer = f"I am {name}, {kind}." if known else f"I am {name}."

@@ -136,7 +136,7 @@ def pair(words: Words) -> tuple[int, int]:
     """Two addends, in any order: mostly up to 20, else with a sum below 100; withheld or not as `words` says."""
     rng = words.rng
     while True:
-        if words.heldout or rng.random() < 0.6:
+        if words.heldout or rng.random() < 0.7:
             a, b = rng.randint(0, 20), rng.randint(0, 20)
         else:
             a = rng.randint(0, 99)

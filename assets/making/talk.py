@@ -286,6 +286,7 @@ UNKNOWN = Phrasings(
         "Who is [the mayor|the king|the president|the queen|the boss] of {place}?",
         "Who is {name}?",
         "[What|Who] is {Word}?",
+        "Where is {Word}?",
         "What does {word} mean?",
         "How old is {name}?",
         "Where does {name} live?",
@@ -315,6 +316,7 @@ UNKNOWN = Phrasings(
         "What happened in [1848|1923|1765|1999|1612|2010]?",
         "Explain {word} to me.",
         "What is the square root of {number}?",
+        "[What is|What's|How much is] {number} [times|divided by] {number}?",
         "What colour is {name}'s [car|hat|house]?",
     ),
     (

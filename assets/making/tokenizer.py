@@ -1,8 +1,8 @@
 """The starter's tokenizer: byte-level BPE over GPT-2's pre-tokenizer, which llama.cpp knows as `gpt-2`.
 
 Its merges are learned on words without the space before them, on single digits and on runs of punctuation, so
-a word has the same tokens in a sentence and inside the quotes of JSON: copying needs no respelling. At the end
-come merges that join the space to some very common words, which are never copied; they shorten the text.
+a word has the same tokens in a sentence and inside the quotes of JSON: copying needs no respelling. At the
+end come merges that join the space to some very common words, which are never copied; they shorten the text.
 """
 
 from __future__ import annotations

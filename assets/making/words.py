@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Sequence
 from functools import cache
@@ -123,6 +124,11 @@ ONSETS = listed(
 VOWELS = listed("a e i o u a e i o u ai ea ee oo ou ia io y au ei")
 CODAS = ("",) * 6 + tuple(listed("n r l s t d k m p x z b g f nd rt ng sk st lm rn ck th ss ll nn nt mp rd"))
 
+# Never invented: rude words, and the words of the pirate sample.
+UNWANTED = re.compile(
+    r"fuck|shit|cunt|cock|dick|nig|slut|rap[ei]|nazi|piss|puss|fag|arse|ass|tit|cum|sex|hore|wank|porn|fuc|fuk|coon|spic"
+    r"|kike|homo|gay|bitc|damn|hell|kill|poo|pee|dyke|twat|wog|^(arr|ahoy|matey|aye|ye|yer|avast)$"
+)
 ACCENTS = {
     "a": "äáàåã",
     "e": "éèêë",
@@ -196,7 +202,7 @@ class Words:
                 word = "".join(rng.choice(self.pieces) for _ in range(rng.choice((1, 2, 2, 3)))).lower()
             else:
                 word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(3, 8)))
-            if 2 < len(word) < 13 and withheld(word) == self.heldout and not PIRATE & {word}:
+            if 2 < len(word) < 13 and withheld(word) == self.heldout and not UNWANTED.search(word):
                 return word
 
     def name(self) -> str:
@@ -220,7 +226,7 @@ class Words:
 
     def of(self, words: Sequence[str], invented: float = 0.25) -> str:
         """One of `words`, or with the given chance an invented word in its place."""
-        return self.invented() if self.rng.random() < invented else self.sift(words)
+        return self.invented() if self.rng.random() < invented else self.pick(words)
 
     def number(self, most: int = 100) -> int:
         """A number below `most` or, now and then, a longer one."""
@@ -238,6 +244,3 @@ class Words:
             if word not in found:
                 found.append(word)
         return found
-
-
-PIRATE = frozenset(listed("arr ahoy matey aye ye yer avast"))

@@ -1,8 +1,8 @@
 """Who may use the screen: a token from the first start on, and no page of another origin.
 
 `Guard` wraps the whole server, Gradio's queue, upload and file routes included. A browser shows the token
-once, in the address that the launcher opens; from then on it has a cookie that scripts can't read. Bound to another
-host than loopback, a password may stand in for the token.
+once, in the address that the launcher opens; from then on it has a cookie that scripts can't read. Bound to
+another host than loopback, a password may stand in for the token.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def serve(home: Path, port: int | None, host: str, words: Words, *, browser: boo
 
 
 def _show_other(home: Path, words: Words, browser: bool) -> None:
-    """A screen of this home runs already: open that one. StudioError `screen_silent` if it does not answer."""
+    """This home has a screen already: open that one. StudioError `screen_silent` if it does not answer."""
     screen = running.other(home)
     if screen is None:
         raise StudioError("screen_silent", home=str(home))

@@ -50,6 +50,11 @@ def show(page: Page, wizard: Wizard) -> Shown:
     )
 
 
+def first_paint(page: Page) -> Markup:
+    """Home as it is when the screen starts; a page that loads later draws it anew, in the same places."""
+    return _goal(page, Wizard())
+
+
 def ready(page: Page, wizard: Wizard, draft: Draft | None) -> bool:
     """Whether Next may be pressed."""
     if wizard.name == "how":

@@ -1,8 +1,9 @@
 """A view: HTML from the server that sends back what the person does in it as one event, `act`.
 
-`studio.js` turns a click on `<button data-act="model" data-name="starter">`, a changed field with `data-act`,
-a file or typed rows into `{"act": "model", "name": "starter"}`. So a screen of a hundred controls is one Gradio
-component, which keeps the page light: start-up and the first click depend on the number of components.
+`studio.js` turns a click on `<button data-act="model" data-name="starter">`, a changed field with `data-
+act`, a file or typed rows into `{"act": "model", "name": "starter"}`. So a screen of a hundred controls is
+one Gradio component, which keeps the page light: start-up and the first click depend on the number of
+components.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The guided wizard as a value and its moves: no Gradio, no HTML, no facade.
 
-A `Wizard` holds what the person chose so far. Going back changes only `step`, so nothing is lost; the
-page's address carries all of it (`to_query`, `from_query`), so a refresh or a second browser comes back to its place.
+A `Wizard` holds what the person chose so far. Going back changes only `step`, so nothing is lost; the page's
+address carries all of it (`to_query`, `from_query`), so a refresh or a second browser comes back to its
+place.
 """
 
 from __future__ import annotations

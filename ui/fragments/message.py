@@ -47,6 +47,13 @@ def card(tone: str, title: str, *lines: object, symbol: str | None = None) -> Ma
     )
 
 
+def loading(text: Text) -> Markup:
+    """Until the first answer; it shows itself only after 300 ms, so that a quick one doesn't flicker."""
+    return h(
+        "div", h("span", class_="turning"), h("p", text("screen.loading")), class_="loading", role="status"
+    )
+
+
 def empty(title: str, line: str, button: Markup | None = None, symbol: str = "runs") -> Markup:
     """A view that has nothing to show yet: what it is for, and the one button that fills it."""
     return h(

@@ -152,4 +152,6 @@ def data_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object
 
 
 def fold(title: str, *inside: object, open_: bool = False, id: str | None = None) -> Markup:
-    return h("details", h("summary", title), h("div", *inside, class_="fold"), open=open_, id=id)
+    return h(
+        "details", h("summary", icon("next", 16), title), h("div", *inside, class_="fold"), open=open_, id=id
+    )

@@ -179,7 +179,9 @@
   }
 
   // -- tabs and the address ---------------------------------------------------------------------------------------
-  const query = () => new URLSearchParams(location.search);
+  // At an address with a place in it, nothing is shown until that place is drawn: no flash of Home.
+  if (location.search) root.classList.add("arriving");
+  setTimeout(() => root.classList.remove("arriving"), 4000);
   function setAddress(text) {
     history.replaceState(null, "", text ? `?${text}` : location.pathname);
   }
@@ -230,6 +232,7 @@
       const panel = place.closest("[role=tabpanel]") || document;
       if (shown.get(panel) === now) continue;
       shown.set(panel, now);
+      root.classList.remove("arriving");
       if (place.dataset.thenGo) go({ dataset: { go: place.dataset.thenGo, address: now } });
       else if (now.startsWith(`tab=${root.dataset.tab || "home"}`)) setAddress(now);
     }

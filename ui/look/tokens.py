@@ -47,7 +47,7 @@ DARK: dict[str, str] = {
     "ink-3": "#949dae",
     "accent": "#a59dff",
     "accent-fill": "#6357ec",
-    "accent-hover": "#7368f4",
+    "accent-hover": "#564ae2",
     "accent-soft": "#262348",
     "accent-line": "#4a438f",
     "on-accent": "#ffffff",

@@ -64,6 +64,9 @@ def build() -> Home:
 def wire(tab: Home, page: Page) -> None:
     """Every act of the page goes through the one table `acts.ACTS`; what it gives back is shown."""
 
+    # Painted with the page, before it has asked for anything: the cards can be clicked at once.
+    tab.views["goal"].value = steps.first_paint(page)
+
     def act(wizard: Wizard, event: gr.EventData) -> Updates:
         return shown(tab, page, acts.apply(page.facade, wizard, act_data(event)))
 

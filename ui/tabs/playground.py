@@ -37,6 +37,8 @@ def build() -> Playground:
 
 
 def wire(tab: Playground, page: Page) -> None:
+    tab.picker.value = message.loading(page.text)
+
     def pick(event: gr.EventData) -> Updates:
         data = act_data(event)
         return shown(tab, page, data.get("value"))

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui import charts, selection
+from ui.fragments import message
 from ui.fragments import run as run_fragments
 from ui.fragments import runs as runs_fragments
 from ui.fragments.wizard import address
@@ -63,6 +64,8 @@ def build() -> Runs:
 
 
 def wire(tab: Runs, page: Page) -> None:
+    tab.listing.value = message.loading(page.text)
+
     def act(chosen: Selection, event: gr.EventData) -> Updates:
         return shown(tab, page, apply(page, chosen, act_data(event)))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui.fragments import message
 from ui.fragments import system as draw
 from ui.page import Page, Updates
 from ui.view import HIDDEN, view
@@ -31,6 +32,7 @@ def build() -> System:
 
 def wire(tab: System, page: Page) -> None:
     """The machine changes by itself, so every tick draws."""
+    tab.cards.value = message.loading(page.text)
     tab.ticker.tick(
         page.handler(lambda seen: _look(tab, page, seen)),
         inputs=[tab.seen],

@@ -11,6 +11,7 @@ import gradio as gr
 from studio.errors import StudioError
 from ui import forms
 from ui import wizard as moves
+from ui.fragments import message
 from ui.fragments import train as draw
 from ui.fragments.wizard import address
 from ui.page import Page, Updates
@@ -42,6 +43,8 @@ def build() -> Train:
 
 
 def wire(tab: Train, page: Page) -> None:
+    tab.form.value = message.loading(page.text)
+
     def act(choice: Wizard, event: gr.EventData) -> Updates:
         return shown(tab, page, apply(choice, act_data(event)))
 

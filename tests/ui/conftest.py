@@ -1,0 +1,30 @@
+"""The screen over a facade that lives in memory: its page, its words, its tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from tests.fake_facade import FakeFacade
+from ui.page import Page
+from ui.words import Words
+
+
+@pytest.fixture
+def facade(tmp_path: Path) -> FakeFacade:
+    return FakeFacade(tmp_path, chat_seconds=0.0)
+
+
+@pytest.fixture
+def words() -> Words:
+    return Words("en")
+
+
+@pytest.fixture
+def page(facade: FakeFacade, words: Words) -> Iterator[Page]:
+    """Components made in the test belong to one app, as they do in `create_app`."""
+    with gr.Blocks():
+        yield Page(facade, words, gr.HTML(), gr.Textbox())

@@ -47,8 +47,8 @@ class StudioFacade:
     Args:
         home: The home; None: see `backend.home.locate_home`.
         watch: For the screen: settle dead workers and start queued jobs every second as long as this process
-            lives, and keep a spare worker ready once a plan is looked at. Without it jobs are settled whenever
-            something is asked.
+            lives, and keep a spare worker ready once a plan is looked at. Without it jobs are settled
+            whenever something is asked.
         launcher: Where workers run; a detached process each if None.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from transformers.optimization import Adafactor
 
 from studio.optimizers.adafactor import AdafactorParams
 from studio.optimizers.adamw import AdamWParams
@@ -34,8 +35,16 @@ def sgd(groups: Groups, lr: float, params: SgdParams, implementation: str | None
 
 
 def adafactor(groups: Groups, lr: float, params: AdafactorParams, implementation: str | None) -> Optimizer:
-    foreach = {"foreach": True, "loop": False}.get(implementation or "")
-    return torch.optim.Adafactor(groups, lr, params.beta2_decay, d=params.threshold, foreach=foreach)
+    del implementation  # there is one
+    # Not torch's own: it scales the rate by the size of each weight, and LoRA's second matrix starts at zero.
+    return Adafactor(
+        groups,
+        lr=lr,
+        decay_rate=params.beta2_decay,
+        clip_threshold=params.threshold,
+        scale_parameter=False,
+        relative_step=False,
+    )
 
 
 def lion(groups: Groups, lr: float, params: LionParams, implementation: str | None) -> Optimizer:

@@ -183,7 +183,9 @@ def _computation(
 
 
 def _context(plan: Plan, anatomy: Anatomy, objective: Loss, data: _Data, device: str) -> TunerContext:
-    untuned = Models(Forward(anatomy, None, plan.settings.loss_kernel), None)
+    kernel = plan.settings.loss_kernel
+    # Before the method changed anything the model is its own reference.
+    untuned = Models(Forward(anatomy, None, kernel), Forward(anatomy, None, kernel, torch.no_grad))
 
     def loss(batch: Batch) -> Tensor:
         total, count, _ = objective.loss(untuned, batch)

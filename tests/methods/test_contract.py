@@ -142,8 +142,8 @@ def test_evaluating_and_generating_in_mid_training_change_nothing(
     assert_same_bits(tmp_path / "busy" / "adapter", tmp_path / "quiet" / "adapter")
 
 
-# 6 steps an epoch, a checkpoint every 2 steps, an evaluation every 5: killed in the first epoch, in the second, right
-# after an evaluation (whose best is a checkpoint of its own), and between an epoch's end and the next one's start.
+# 6 steps an epoch, a checkpoint every 2 steps, an evaluation every 5: killed in the first epoch, in the
+# second, right after an evaluation (whose best is a checkpoint of its own), and between two epochs.
 KILLS = {"first epoch": 3, "second epoch": 9, "after an evaluation": 5, "at the turn of an epoch": 6}
 
 

@@ -27,7 +27,7 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: str, attention: str 
     `model_weights_missing`, `model_unreadable`.
     """
     _check_folder(folder)
-    disable_progress_bar()  # the log is read by people
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # the log is read by people
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -37,7 +37,7 @@ def sgd(groups: Groups, lr: float, params: SgdParams, implementation: str | None
 def adafactor(groups: Groups, lr: float, params: AdafactorParams, implementation: str | None) -> Optimizer:
     del implementation  # there is one
     # Not torch's own: it scales the rate by the size of each weight, and LoRA's second matrix starts at zero.
-    return Adafactor(
+    return Adafactor(  # type: ignore[no-untyped-call]
         groups,
         lr=lr,
         decay_rate=params.beta2_decay,

@@ -1,4 +1,5 @@
-"""Two toy methods that prove the contract: one uses every hook of a step with a backward pass, one has none."""
+"""Two toy methods that prove the contract: one uses every hook of a step with a backward pass, one has
+none."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def memory(dimensions: Dimensions, params: Any, settings: Any) -> MethodMemory:
 class ShiftTuner(Tuner):
     """Adds one trained vector to the final hidden states; every second entry is masked, so it stays as drawn.
 
-    `calls` counts the hooks and is part of the state, so a resumed run must show the counts of an undisturbed one.
+    `calls` counts the hooks and is part of the state, so a resumed run must show the counts of an
+    undisturbed one.
     """
 
     def __init__(self, params: ShiftParams) -> None:

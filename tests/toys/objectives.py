@@ -1,4 +1,5 @@
-"""A toy objective with two streams and a reference: prefer one answer over the other (DPO, arXiv 2305.18290)."""
+"""A toy objective with two streams and a reference: prefer one answer over the other (DPO, arXiv
+2305.18290)."""
 
 from __future__ import annotations
 

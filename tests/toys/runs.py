@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def run_plan(
     model_folder: Path,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    at: Callable[[int, nn.Module], Any] = lambda boundary, model: None,
+    at: Callable[[int, nn.Module], Any] = lambda *_: None,
     save_every: int | None = None,
 ) -> Ran:
     """Train; `at(boundary, model)` is called at each step boundary, `save_every` replaces the clock for
@@ -63,10 +64,8 @@ def run_plan(
         untouched = {
             n: p.clone() for n, p in load_model(model_folder, **_load_settings(plan)).named_parameters()
         }
-        try:
+        with suppress(Killed):
             result = train(plan, model_folder=model_folder, folder=folder, sink=recorder, control=boundary)
-        except Killed:
-            pass
     return Ran(result, recorder, loaded[0], untouched, {n: p.detach() for n, p in kept.items()})
 
 

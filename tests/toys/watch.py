@@ -38,7 +38,7 @@ class Killed(Exception):
 class Boundary:
     """Calls `at(n)` at the n-th step boundary (from 1) and takes its answer as the wish."""
 
-    def __init__(self, at: Callable[[int], Any] = lambda n: None) -> None:
+    def __init__(self, at: Callable[[int], Any] = lambda _: None) -> None:
         self.at, self.count, self.waited = at, 0, 0
 
     def wish(self) -> Any:

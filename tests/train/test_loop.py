@@ -47,7 +47,7 @@ def _bare(plan: Plan, model_folder: Path, folder: Path, steps: int) -> list[floa
     """Losses of a plain torch loop with the model's own loss over the same batches."""
     base = load_model(model_folder, dtype=torch.float32, device="cpu")
     context = TunerContext(
-        plan, Anatomy(base), torch.Generator().manual_seed(0), lambda n: iter(()), lambda b: torch.zeros(())
+        plan, Anatomy(base), torch.Generator().manual_seed(0), lambda _: iter(()), lambda _: torch.zeros(())
     )
     model = make_tuner(plan).prepare(base, context).train()
     trained = [p for p in model.parameters() if p.requires_grad]

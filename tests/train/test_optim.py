@@ -82,5 +82,6 @@ def test_lion_by_hand() -> None:
     torch.testing.assert_close(momentum, torch.tensor([0.03, -0.04]))
     weight.grad = torch.tensor([-0.001, 0.5])
     optimizer.step()
-    # 0.9 * 0.03 - 0.1 * 0.001 > 0: the momentum outvotes the gradient; -0.9 * 0.04 + 0.1 * 0.5 > 0: it does not.
+    # 0.9 * 0.03 - 0.1 * 0.001 > 0: the momentum outvotes the gradient.
+    # -0.9 * 0.04 + 0.1 * 0.5 > 0: here it does not.
     torch.testing.assert_close(weight.detach(), torch.tensor([0.85 * 0.95 - 0.1, -1.8 * 0.95 - 0.1]))

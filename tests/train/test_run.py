@@ -24,7 +24,7 @@ from tests.toys.watch import Boundary, Recorder
 
 
 def _train(
-    plan: Plan, model_folder: Path, folder: Path, at: Any = lambda n: None
+    plan: Plan, model_folder: Path, folder: Path, at: Any = lambda _: None
 ) -> tuple[TrainResult, Recorder, Boundary]:
     recorder, boundary = Recorder(), Boundary(at)
     result = train(plan, model_folder=model_folder, folder=folder, sink=recorder, control=boundary)

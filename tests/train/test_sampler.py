@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from studio.train.sampler import POOL_BATCHES, EpochBatches, epoch_batches
@@ -47,7 +48,7 @@ def test_first_batch_holds_the_longest_row() -> None:
 
 def test_batches_of_an_epoch_do_not_go_from_long_to_short() -> None:
     longest = [max(LENGTHS[row] for row in batch) for batch in epoch_batches(0, 1, LENGTHS, 4)]
-    falls = sum(a >= b for a, b in zip(longest, longest[1:], strict=False))
+    falls = sum(a >= b for a, b in pairwise(longest))
     assert 0.35 < falls / len(longest) < 0.65
     assert POOL_BATCHES * 4 < 1000  # more than one pool was in play
 

@@ -80,7 +80,8 @@ def base_identity(folder: Path, cache: Path, known: Mapping[str, str] | None = N
 
     `known` gives hashes that need no computing (the hub's metadata), by file name. Others are computed once
     and kept in the JSON file `cache` by path, size and modification time. Raises StudioError `model_foreign`
-    where config.json is missing or no JSON, `model_weights_missing` where there are no weight files."""
+    where config.json is missing or no JSON, `model_weights_missing` where there are no weight files,
+    `model_weights_incomplete` where some are missing."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -105,8 +106,16 @@ def weight_files(folder: Path) -> list[Path]:
     ):
         files = {path.name: path for path in folder.glob(pattern) if not path.name.startswith("adapter_")}
         if (folder / index).is_file():
-            body = json.loads((folder / index).read_text(encoding="utf-8"))
-            files = {name: folder / name for name in set(body["weight_map"].values())}
+            try:
+                names = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                raise StudioError("model_foreign", path=str(folder / index), detail=str(error)) from error
+            files = {name: folder / name for name in names}
+            missing = sorted(name for name, path in files.items() if not path.is_file())
+            if missing:
+                raise StudioError(
+                    "model_weights_incomplete", path=str(folder), count=len(missing), missing=missing
+                )
         files.pop("training_args.bin", None)
         if files:
             return [files[name] for name in sorted(files)]

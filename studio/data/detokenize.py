@@ -40,6 +40,9 @@ class Detokenizer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=self._skip_special))
 
     def _tell(self, text: str) -> str:
-        self._ids = self._ids[self._context :]
+        if (
+            text
+        ):  # else the ids before give the context still: some decoders strip the space of what comes first
+            self._ids = self._ids[self._context :]
         self._context = len(self._ids)
         return text

@@ -7,6 +7,7 @@ reading: `data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ class Dataset:
 
 def read_dataset(path: Path) -> Dataset:
     """Read a dataset: one file, or a folder with `train.*` and, if it has one, `heldout.*`."""
-    if not path.exists():
+    if not os.path.exists(path):  # False, not an error, for what can't be a path
         raise StudioError("data_missing", path=str(path))
     train, heldout = _files_of(path) if path.is_dir() else ([path], [])
     records = _read_files(train)
@@ -100,7 +101,10 @@ def read_dataset(path: Path) -> Dataset:
 
 def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Training and held-out files of a folder, shards (`train-00000-of-00002.parquet`) in order."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _DATA_SUFFIXES)
+    try:
+        files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _DATA_SUFFIXES)
+    except OSError as error:
+        raise StudioError("data_unreadable", path=str(folder), detail=error.strerror) from error
     by_stem = {f: f.stem.split("-")[0].split(".")[0].lower() for f in files}
     train = [f for f, stem in by_stem.items() if stem == "train"]
     heldout: list[Path] = []
@@ -122,6 +126,8 @@ def _read_files(paths: Sequence[Path]) -> list[Records]:
 
 
 def _read_file(path: Path) -> Records:
+    if not path.is_file():  # a pipe or a device could be read for ever
+        raise StudioError("data_unreadable", path=str(path), detail="not a regular file")
     try:
         with path.open("rb") as file:
             head = file.read(64)

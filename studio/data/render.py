@@ -219,6 +219,8 @@ class Renderer:
         shutil.copyfile(self._files.path, folder / "tokenizer.json")
         # auto_map names code of the model's repository, which does not travel with a run.
         kept = {k: v for k, v in self._files.config.items() if k not in ("chat_template", "auto_map")}
+        # This class takes tokenizer.json as it stands; others build it anew by rules of their own.
+        kept["tokenizer_class"] = "PreTrainedTokenizerFast"
         _write_json(folder / "tokenizer_config.json", {**kept, **self._files.special_tokens})
         (folder / "chat_template.jinja").write_text(self.template_text, encoding="utf-8", newline="")
         generation = {"eos_token_id": sorted(self.stop_ids), "pad_token_id": self.pad_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def resolve_dataset(name: str) -> Path:
     names = [sample.name for sample in list_samples()]
     if name in names:
         return assets.path("samples", name)
-    path = Path(name).expanduser()
-    if name and path.exists():
+    path = Path(os.path.expanduser(name))
+    if name and os.path.exists(path):  # False, not an error, for what can't be a path
         return path
     raise StudioError("dataset_missing", name=name, samples=names)

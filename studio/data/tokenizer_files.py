@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class TokenizerFiles:
     template: str | None
     end_ids: tuple[int, ...]
     adds_bos: bool
+    scratch: tempfile.TemporaryDirectory[str] | None = None  # holds the converted files while this lives
 
     def id_of(self, name: str) -> int | None:
         token = self.special_tokens.get(name)
@@ -69,26 +70,56 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_tokenizer(folder: Path, converted: Path | None = None) -> TokenizerFiles:
-    """Read a model's folder; a tokenizer without a fast form is converted once, into a folder under
-    `converted`.
+    """Read a model's folder. What transformers would not take from tokenizer.json as it stands is converted
+    by it once, into a folder under `converted` (without one: for as long as the result lives).
 
     Raises StudioError `tokenizer_missing`, `tokenizer_unreadable`, `tokenizer_unconvertible`.
     """
+    fast = folder / "tokenizer.json"
+    sources = [folder / name for name in _SLOW_FILES if (folder / name).is_file()]
+    if fast.is_file():
+        files = _read_fast(folder)
+        if not _is_rebuilt(files):
+            return files
+        sources = [fast, folder / "tokenizer_config.json"]
+    if not sources:
+        raise StudioError("tokenizer_missing", path=str(folder))
+    if converted is None:
+        scratch = tempfile.TemporaryDirectory()
+        _convert(folder, Path(scratch.name))
+        return replace(_read_fast(Path(scratch.name)), scratch=scratch)
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in sources]
+    kept = converted / json_hash(stats)[:16]
+    if not (kept / "tokenizer.json").is_file():
+        _convert(folder, kept)
+    return _read_fast(kept)
+
+
+def _is_rebuilt(files: TokenizerFiles) -> bool:
+    """Does transformers 5 build this tokenizer anew from its vocabulary, and otherwise than tokenizer.json
+    says? So it does with Llama's SentencePiece ones (Llama 2, TinyLlama): other rules for the space in front
+    of words."""
+    named = str(files.config.get("tokenizer_class")).removesuffix("Fast")
+    return named == "LlamaTokenizer" and "ByteLevel" not in repr(files.tokenizer.pre_tokenizer)
+
+
+def _read_fast(folder: Path) -> TokenizerFiles:
     path = folder / "tokenizer.json"
-    if not path.is_file():
-        return _read_converted(folder, converted)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        raise StudioError("tokenizer_unreadable", path=str(path), detail=str(error)) from error
     config = read_json(folder / "tokenizer_config.json")
     named = {name: config.get(name) for name in _NAMED}
     if "added_tokens_decoder" not in config:
         named.update({k: v for k, v in read_json(folder / "special_tokens_map.json").items() if k in _NAMED})
     special = {name: text for name, value in named.items() if (text := _content(value)) is not None}
-    _add_missing(tokenizer, config, special.values())
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+        _add_missing(tokenizer, config, special.values())
+        template = _template(folder, config)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise StudioError("tokenizer_unreadable", path=str(folder), detail=str(error)) from error
+    except Exception as error:
+        if type(error) is not Exception:  # what the tokenizers library raises is Exception itself
+            raise
+        raise StudioError("tokenizer_unreadable", path=str(path), detail=str(error)) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     bos = tokenizer.token_to_id(special["bos_token"]) if "bos_token" in special else None
@@ -96,9 +127,7 @@ def read_tokenizer(folder: Path, converted: Path | None = None) -> TokenizerFile
     # Offsets then tell the truth about white space (GPT-2's post-processor trims it), and special tokens are
     # only added where this package adds them.
     tokenizer.post_processor = None
-    return TokenizerFiles(
-        path, tokenizer, config, special, _template(folder, config), _end_ids(folder), adds_bos
-    )
+    return TokenizerFiles(path, tokenizer, config, special, template, _end_ids(folder), adds_bos)
 
 
 def _content(token: Any) -> str | None:
@@ -125,10 +154,7 @@ def _add_missing(tokenizer: Tokenizer, config: Mapping[str, Any], special: Itera
 def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise StudioError("tokenizer_unreadable", path=str(path), detail=str(error)) from error
+        return path.read_text(encoding="utf-8")
     template = config.get("chat_template")
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}
@@ -145,21 +171,6 @@ def _end_ids(folder: Path) -> tuple[int, ...]:
         if ids is not None:
             return tuple(ids) if isinstance(ids, list) else (ids,)
     return ()
-
-
-def _read_converted(folder: Path, converted: Path | None) -> TokenizerFiles:
-    slow = [folder / name for name in _SLOW_FILES if (folder / name).is_file()]
-    if not slow:
-        raise StudioError("tokenizer_missing", path=str(folder))
-    if converted is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            _convert(folder, Path(scratch))
-            return read_tokenizer(Path(scratch))
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in slow]
-    kept = converted / json_hash(stats)[:16]
-    if not (kept / "tokenizer.json").is_file():
-        _convert(folder, kept)
-    return read_tokenizer(kept)
 
 
 def _convert(folder: Path, out: Path) -> None:

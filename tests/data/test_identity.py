@@ -99,6 +99,22 @@ def test_a_sharded_model_counts_the_files_of_its_index(tmp_path: Path) -> None:
     assert list(base_identity(folder, tmp_path / "c.json").files) == ["a.safetensors", "b.safetensors"]
 
 
+def test_a_shard_that_is_not_there_is_named(tmp_path: Path) -> None:
+    folder = model(tmp_path / "model", a=b"1")
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(StudioError) as caught:
+        base_identity(folder, tmp_path / "c.json")
+    assert (caught.value.code, caught.value.facts["missing"]) == (
+        "model_weights_incomplete",
+        ["b.safetensors"],
+    )
+    (folder / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(StudioError) as caught:
+        base_identity(folder, tmp_path / "c.json")
+    assert caught.value.code == "model_foreign"
+
+
 @pytest.mark.parametrize(
     ("files", "code"), [([], "model_foreign"), (["config.json"], "model_weights_missing")]
 )

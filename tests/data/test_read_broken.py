@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def chat(*turns: tuple[str, str]) -> dict[str, object]:
 
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
     assert failure(tmp_path / "none.jsonl").code == "data_missing"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jsonl")
+    assert failure(tmp_path / "x.jsonl").code == "data_unreadable"
 
 
 @pytest.mark.parametrize(

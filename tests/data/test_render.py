@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, decoders, normalizers, processors
 
 from studio.data.render import Renderer
 from studio.data.rows import Message, Stream
@@ -432,6 +432,37 @@ def test_a_slow_tokenizer_is_converted_once(tmp_path: Path) -> None:
     before = made.stat().st_mtime_ns
     assert Renderer.from_folder(slow, converted=tmp_path / "converted").hash() == renderer.hash()
     assert made.stat().st_mtime_ns == before
+
+
+@pytest.mark.worker
+def test_llamas_sentencepiece_tokenizer_is_read_as_transformers_reads_it(tmp_path: Path) -> None:
+    """Llama 2 and its kin: transformers 5 builds them anew instead of taking tokenizer.json as it stands."""
+    from transformers import AutoTokenizer
+
+    folder = write_model_folder(tmp_path / "model", FAMILIES["mistral"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    as_it_stands = Renderer.from_folder(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "LlamaTokenizer"}))
+    turns = CONVERSATIONS["multi"]
+    reference = AutoTokenizer.from_pretrained(folder)
+    expected = reference.apply_chat_template(dicts_of(turns), return_dict=False)
+    assert expected != as_it_stands.encode(stream_of(turns)).ids
+    renderer = Renderer.from_folder(folder)
+    assert renderer.encode(stream_of(turns)).ids == expected
+    renderer.save(tmp_path / "run")
+    again = Renderer.from_folder(tmp_path / "run")
+    assert (again.encode(stream_of(turns)).ids, again.hash()) == (expected, renderer.hash())
+    saved = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert saved.apply_chat_template(dicts_of(turns), return_dict=False) == expected
+    detokenizer = renderer.detokenizer()
+    streamed = "".join(detokenizer.push(token) for token in expected) + detokenizer.finish()
+    assert streamed == renderer.decode(expected) == reference.decode(expected, skip_special_tokens=True)
 
 
 @pytest.mark.worker

@@ -39,7 +39,7 @@ def test_a_path_is_a_name_too(shelf: Path) -> None:
     assert resolve_dataset(str(shelf)) == shelf
 
 
-@pytest.mark.parametrize("name", ["", "novels", "/no/such/file.jsonl", "~nobody/x"])
+@pytest.mark.parametrize("name", ["", "novels", "/no/such/file.jsonl", "~nobody/x", "x" * 5000, "a\0b"])
 def test_an_unknown_name_lists_the_samples(shelf: Path, name: str) -> None:  # noqa: ARG001 - sets the shelf up
     with pytest.raises(StudioError) as caught:
         resolve_dataset(name)

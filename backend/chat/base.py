@@ -14,6 +14,7 @@ from backend.hardware import choose_device, report, worker_device
 from studio.data.render import Renderer
 from studio.errors import Reason
 from studio.generate.precision import choose_precision, processor_threads, stored_precision, weights_bytes
+from studio.models.config import read_config
 
 if TYPE_CHECKING:
     from studio.generate.adapters import AdapterPool
@@ -58,7 +59,8 @@ def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
         StudioError: those of `choose_device`, `Renderer.from_folder` and `load_model`.
     """
     renderer = Renderer.from_folder(folder, converted=home / "cache" / "tokenizers" / folder.name)
-    stored, size = stored_precision(folder), weights_bytes(folder)
+    facts = read_config(folder)
+    stored, size = stored_precision(facts), weights_bytes(facts)
     machine = report(home, wait=True)
     key, place_reason = place(machine, wanted, size + _MARGIN_BYTES)
     environment, device = worker_device(key, os.environ)

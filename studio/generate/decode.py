@@ -109,7 +109,7 @@ class Decoder:
     """
 
     def __init__(self, model: Any, adapters: AdapterPool | None = None, max_rows: int = 8) -> None:
-        self._model = model
+        self.model = model
         self._adapters = adapters
         self._max_rows = max_rows
         self.shared, self.shared_reason = rows_may_share(model)
@@ -178,7 +178,7 @@ class Decoder:
         return tokens
 
     def _admit(self, row: _Row) -> Token:
-        cache = caches.empty(self._model)
+        cache = caches.empty(self.model)
         ids = torch.tensor([row.request.ids])
         logits = self.forward(ids, cache, None, None, [row.request.adapter])
         row.length = len(row.request.ids)
@@ -209,7 +209,7 @@ class Decoder:
             arguments["logits_to_keep"] = 1
         if self._adapters is not None:
             self._adapters.select(adapters)
-        logits: Tensor = self._model(ids.to(device), **arguments).logits[:, -1]
+        logits: Tensor = self.model(ids.to(device), **arguments).logits[:, -1]
         return logits
 
 

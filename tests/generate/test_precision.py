@@ -11,6 +11,7 @@ from studio.generate.precision import (
     stored_precision,
     weights_bytes,
 )
+from studio.models.config import read_config
 
 GIB = 2**30
 
@@ -19,13 +20,13 @@ GIB = 2**30
     ("stored", "size", "device", "native", "free", "expected"),
     [
         ("float32", 10 * GIB, "cpu", True, 8 * GIB, ("float32", "precision_as_stored")),
-        ("bfloat16", 6_000_000, "cpu", True, 8 * GIB, ("float32", "precision_small_model")),
-        ("bfloat16", 6_000_000, "cuda:0", True, 8 * GIB, ("float32", "precision_small_model")),
-        ("bfloat16", GIB, "cpu", True, 64 * GIB, ("bfloat16", "precision_faster")),
-        ("float16", GIB, "cpu", True, 64 * GIB, ("bfloat16", "precision_faster")),
-        ("float16", GIB, "cuda:0", True, 64 * GIB, ("float16", "precision_faster")),
-        ("bfloat16", GIB, "cpu", False, 64 * GIB, ("float32", "precision_no_fast_bf16")),
-        ("bfloat16", 14 * GIB, "cpu", False, 32 * GIB, ("bfloat16", "precision_fits")),
+        ("bfloat16", GIB, "cpu", True, 64 * GIB, ("bfloat16", "precision_as_stored")),
+        ("bfloat16", GIB, "cuda:0", True, 64 * GIB, ("bfloat16", "precision_as_stored")),
+        ("float16", GIB, "cuda:0", True, 64 * GIB, ("float16", "precision_as_stored")),
+        ("float16", GIB, "cpu", True, 64 * GIB, ("float32", "precision_no_fast_16_bit")),
+        ("bfloat16", GIB, "cpu", False, 64 * GIB, ("float32", "precision_no_fast_16_bit")),
+        ("bfloat16", 14 * GIB, "cpu", False, 32 * GIB, ("bfloat16", "precision_must_fit")),
+        ("float16", 14 * GIB, "cuda:0", False, 16 * GIB, ("float16", "precision_must_fit")),
     ],
 )
 def test_the_precision_and_its_reason(
@@ -36,25 +37,29 @@ def test_the_precision_and_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("named", "expected"),
     [
-        ({"dtype": "bfloat16"}, "bfloat16"),
-        ({"torch_dtype": "float16"}, "float16"),
-        ({"text_config": {"dtype": "bfloat16"}}, "bfloat16"),
-        ({}, "float32"),
-        ({"dtype": "float8_e4m3fn"}, "float32"),
+        ({"dtype": "bfloat16"}, ("bfloat16", 2)),
+        ({"torch_dtype": "float16"}, ("float16", 2)),
+        ({}, ("float32", 4)),
+        ({"dtype": "float8_e4m3fn"}, ("float32", 4)),
     ],
 )
-def test_what_a_config_says_of_its_weights(tmp_path: Path, config: dict[str, object], expected: str) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert stored_precision(tmp_path) == expected
-
-
-def test_weights_are_counted_without_other_files(tmp_path: Path) -> None:
-    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"x" * 10)
-    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"x" * 5)
-    (tmp_path / "tokenizer.json").write_bytes(b"x" * 100)
-    assert weights_bytes(tmp_path) == 15
+def test_what_a_config_says_of_its_weights(
+    tmp_path: Path, named: dict[str, object], expected: tuple[str, int]
+) -> None:
+    config = {
+        "model_type": "gpt2",
+        "vocab_size": 10,
+        "n_embd": 8,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_positions": 4,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({**config, **named}))
+    facts = read_config(tmp_path)
+    assert facts.parameters is not None
+    assert (stored_precision(facts), weights_bytes(facts) // facts.parameters) == expected
 
 
 def test_a_small_model_gets_one_thread() -> None:

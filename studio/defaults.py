@@ -123,10 +123,11 @@ def _batch(plan: Plan, facts: RunFacts) -> Choice:
 def _epochs(plan: Plan, facts: RunFacts) -> Choice:
     steps = plan.settings.steps
     if steps is not None:
-        return round(steps / _steps_per_epoch(plan, facts), 3), Reason("epochs_from_steps", {"steps": steps})
-    epochs = min(MOST_EPOCHS, max(1, round(ROW_VISITS / max(1, facts.rows))))
-    code = "epochs_once" if epochs == 1 else "epochs_few_rows"
-    return float(epochs), Reason(code, {"epochs": epochs, "rows": facts.rows})
+        epochs = float(f"{steps / _steps_per_epoch(plan, facts):.4g}")
+        return epochs, Reason("epochs_from_steps", {"steps": steps})
+    rounds = min(MOST_EPOCHS, max(1, round(ROW_VISITS / max(1, facts.rows))))
+    code = "epochs_once" if rounds == 1 else "epochs_few_rows"
+    return float(rounds), Reason(code, {"epochs": rounds, "rows": facts.rows})
 
 
 def _steps(plan: Plan, facts: RunFacts) -> Choice:

@@ -29,7 +29,7 @@ class Settings:
     """Settings that every run has, whatever its method."""
 
     steps: int | None = param(None, "Optimizer steps in all; set this or epochs.", low=1, high=10_000_000)
-    epochs: float | None = param(None, "How often the run goes through all rows.", low=0.001, high=10_000)
+    epochs: float | None = param(None, "How often the run goes through all rows.", low=1e-9, high=10_000_000)
     batch: int | None = param(None, "Rows per forward pass and device.", low=1, high=4096)
     accumulation: int = param(
         1, "Forward passes added up before each optimizer step.", low=1, high=4096, expert=True

@@ -1,5 +1,6 @@
 """What the studio chooses by itself: numbers from closed forms, a reason for each, nothing left open."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -8,7 +9,7 @@ from studio.defaults import RunFacts, cpu_has_bf16, resolve
 from studio.errors import Reason
 from studio.memory.rough import rough_need
 from studio.models.config import facts_of
-from studio.plan import Settings, parse_request
+from studio.plan import Plan, Settings, parse_request
 
 GIB = 2**30
 TINY = facts_of(
@@ -61,6 +62,14 @@ def test_nothing_is_left_open_and_every_choice_has_a_reason():
     open_before = {f.name for f in fields(Settings) if f.default is None}
     assert set(reasons) == open_before
     assert reasons["device"] == FACTS.device_reason
+
+
+@pytest.mark.parametrize("rows", [1, 3, 71, 400, 10**7])
+@pytest.mark.parametrize("settings", [{}, {"steps": 1}, {"steps": 10**7}, {"epochs": 0.5}, {"batch": 4096}])
+def test_chosen_plan_can_be_saved_and_read_again(rows, settings):
+    facts = replace(FACTS, rows=rows, longest=5, p95=5)
+    plan, _ = resolve(parse_request("starter", "pirate", set=settings), facts)
+    assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
 
 
 def test_what_the_person_set_stays_and_has_no_reason():

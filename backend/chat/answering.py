@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.chat import runs
+from backend.chat.announcement import log_file
 from backend.chat.protocol import Timings
 from backend.chat.ticket import Accepted, Ended, Failed, Piece, Ticket
 from studio.data.render import Renderer
@@ -103,7 +104,10 @@ class Answering(threading.Thread):
             failure = self.failure = error
         except Exception as error:
             log.exception("the model's thread ended")
-            failure = self.failure = StudioError("chat_engine_failed", base=self._base, detail=repr(error))
+            log_path = str(log_file(self._runs.parent, self._base))
+            failure = self.failure = StudioError(
+                "chat_engine_failed", base=self._base, log=log_path, detail=repr(error)
+            )
         finally:
             self.ready.set()
             self.ended.set()

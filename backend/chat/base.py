@@ -45,7 +45,7 @@ def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str
     if wanted is None and full:
         assert device is not None
         return "cpu", Reason(
-            "chat_gpu_full", {"name": device.name, "free": device.free_bytes, "needed": needed}
+            "chat_gpu_full", {"name": device.name, "free_bytes": device.free_bytes, "needed_bytes": needed}
         )
     return key, reason
 

@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise StudioError("chat_body_broken", detail="Content-Length is missing")
         if int(length) > BODY_LIMIT:
             self.close_connection = True
-            raise StudioError("chat_body_too_large", limit=BODY_LIMIT)
+            raise StudioError("chat_body_too_large", limit_bytes=BODY_LIMIT)
         return self.rfile.read(int(length))
 
     def _check_sender(self) -> None:

@@ -40,7 +40,7 @@ def choose_precision(
         free_bytes: Free memory there.
     """
     in_32_bit = stored_bytes * 4 // _SIZES[stored]
-    facts = {"stored": stored, "device": device, "bytes": in_32_bit, "free": free_bytes}
+    facts = {"stored": stored, "device": device, "needed_bytes": in_32_bit, "free_bytes": free_bytes}
     if stored == "float32" or (native_bf16 and not (device == "cpu" and stored == "float16")):
         return stored, Reason("precision_as_stored", facts)
     if in_32_bit <= free_bytes // 2:

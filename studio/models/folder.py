@@ -25,7 +25,7 @@ _INDEX = "model.safetensors.index.json"
 def check_model_folder(folder: Path) -> None:
     """Raise the StudioError that says why this folder is no model that can be tuned.
 
-    Codes: `model_missing`, `model_unreadable`, those of `name_the_foreign`, `model_config_broken`,
+    Codes: `model_missing`, `model_folder_unreadable`, those of `name_the_foreign`, `model_config_broken`,
     `model_not_causal`, `model_remote_code`, `model_weights_missing`, `model_weights_incomplete`,
     `model_weights_pickle`, `model_tokenizer_missing`.
     """
@@ -36,7 +36,7 @@ def check_model_folder(folder: Path) -> None:
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
-        raise StudioError("model_unreadable", path=str(folder), detail=error.strerror) from None
+        raise StudioError("model_folder_unreadable", path=str(folder), detail=error.strerror) from None
     if "config.json" not in names:
         raise _foreign_folder(folder, names)
     config = load_config(folder / "config.json")

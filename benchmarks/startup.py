@@ -113,15 +113,15 @@ def wait_for_click(browser: Browser, url: str, target: str, changed: str) -> Non
     context = browser.new_context()
     page = context.new_page()
     page.goto(url, wait_until="commit")
-    for _ in range(200):
-        page.locator(target).first.click(timeout=60_000)
+    deadline = time.monotonic() + 60
+    while not page.evaluate(changed):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"no click on {target} changed the page")
         try:
+            page.locator(target).first.click(timeout=1000)
             page.wait_for_function(changed, timeout=300, polling=20)
-            break
         except TimeoutError:
             continue
-    else:
-        raise SystemExit(f"no click on {target} changed the page")
     context.close()
 
 

@@ -16,8 +16,8 @@ LONGEST_ANSWER = 30  # words, where a sentence is expected
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "a an the is are was be am i you he she it we they my your me to of in on at and or with for from has "
-        "have do does not no yes so its that this there here what which",
+        "a an the is are was be am i you he she it we they my your me to of in on at and or with for "
+        "from has have do does not no yes so its that this there here what which",
     )
 )
 

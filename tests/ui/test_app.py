@@ -1,0 +1,177 @@
+"""The whole app over the fake: what it is made of, and what its tabs show at an address."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from markupsafe import escape
+
+from studio.errors import StudioError
+from tests.fake_facade import FakeFacade
+from ui.app import TABS, create_app
+from ui.tabs import home, playground, runs, system, train
+from ui.wizard import STEPS, Wizard, to_query
+
+COMPONENTS = 120  # a bare app of 200 is what the first click is measured against
+CONFIG_BYTES = 150_000
+
+
+@pytest.fixture
+def app(facade):
+    return create_app(facade)
+
+
+def html(updates, component):
+    return str(updates[component])
+
+
+def test_the_page_is_light(app):
+    assert len(app.blocks) <= COMPONENTS
+    assert len(json.dumps(app.get_config_file(), default=str)) <= CONFIG_BYTES
+
+
+def test_no_handler_is_public_and_none_waits_for_another_page(app):
+    for fn in (f for f in app.fns.values() if f.fn is not None):  # without one: it only cancels
+        assert fn.api_visibility == "private"
+        assert fn.concurrency_limit is None
+
+
+def test_the_tabs_that_exist_are_the_tabs_that_show():
+    assert [module.NAME for module in TABS] == ["home", "train", "runs", "playground", "system"]
+
+
+def test_first_paint_has_the_three_goals_before_the_page_asks_for_anything(app):
+    values = [b["props"].get("value") for b in app.get_config_file()["components"]]
+    first = next(v for v in values if isinstance(v, str) and 'data-goal="style"' in v)
+    assert first.count("data-goal=") == 3
+
+
+STARTED = Wizard(goal="style", model="starter", dataset="pirate", run="pirate-1")
+
+
+@pytest.mark.parametrize("step", range(len(STEPS) - 1))
+def test_a_refresh_comes_back_to_the_same_step(page, step):
+    tab = home.build()
+    home.wire(tab, page)
+    wizard = STARTED.to(step)
+    updates = home.opened(tab, page, "?" + to_query(wizard))
+    assert updates[tab.state] == wizard
+    assert html(updates, tab.views[STEPS[step]])
+    assert f'data-address-now="{to_query(wizard)}"' in html(updates, tab.address).replace("&amp;", "&")
+
+
+def test_the_chat_of_the_wizard_compares_its_run(page):
+    tab = home.build()
+    updates = home.opened(tab, page, "?" + to_query(STARTED.to(5)))
+    assert updates[tab.chat.state].model == "run:pirate-1"
+    assert updates[tab.chat.state].sides == ("base", "tuned")
+
+
+def test_the_runs_tab_shows_the_run_of_the_address_and_all_in_the_list(page, facade):
+    tab = runs.build()
+    updates = runs.opened(tab, page, "?tab=runs&run=json-1")
+    assert updates[tab.state].run == "json-1"
+    listed = re.findall(r'data-act="open" data-run="([^"]+)"', html(updates, tab.listing))
+    assert listed == [r.run for r in facade.runs()]
+    assert escape(page.text("run.interrupted.message")) in html(updates, tab.head)
+
+
+def test_two_runs_over_each_other_show_only_what_differs(page):
+    tab = runs.build()
+    updates = runs.opened(tab, page, "?tab=runs&over=pirate-1,json-1")
+    assert "<code>dataset</code>" in html(updates, tab.below)
+    assert "<code>seed</code>" not in html(updates, tab.below)
+    names = {t["name"] for t in json.loads(updates[tab.loss].plot)["data"] if t["showlegend"]}
+    assert names == {
+        f"{run} · {name}" for run in ("pirate-1", "json-1") for name in ("Loss", "Held-out loss")
+    }
+
+
+def test_no_runs_say_what_they_are_for(words, tmp_path, page):
+    empty = type(page)(FakeFacade(tmp_path, runs=[]), words, page.notice, page.query)
+    tab = runs.build()
+    updates = runs.opened(tab, empty, "")
+    assert words.text("runs.empty.title") in html(updates, tab.listing)
+    assert updates[tab.board].visible is False
+    talk = playground.build()
+    shown = playground.opened(talk, empty, "?run=gone")
+    assert 'value="starter" selected' in html(shown, talk.picker)
+
+
+def test_deleting_the_open_run_opens_the_next(page, facade):
+    tab = runs.build()
+    chosen = runs.opened(tab, page, "?run=pirate-1")[tab.state]
+    chosen = runs.apply(page, chosen, {"act": "delete", "run": "pirate-1"})
+    assert runs.shown(tab, page, chosen)[tab.state].run == facade.runs()[0].run
+
+
+def test_the_playground_answers_with_the_run_of_the_address(page):
+    tab = playground.build()
+    updates = playground.opened(tab, page, "?run=pirate-2")
+    assert updates[tab.chat.state].model == "run:pirate-2"
+    assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+
+
+def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):
+    tab = train.build()
+    choice = train.opened(tab, page, "")[tab.state]
+    choice = train.apply(choice, {"act": "model", "value": "/no/such/folder"})
+    updates = train.shown(tab, page, choice)
+    assert 'value="/no/such/folder"' in html(updates, tab.form)
+    cause, _ = page.words.error(StudioError("model_missing", path="/no/such/folder"))
+    assert cause in html(updates, tab.side)
+    assert "disabled" in html(updates, tab.side)
+
+
+def test_the_expert_form_marks_what_is_wrong_and_does_not_start(page):
+    tab = train.build()
+    choice = train.apply(train.FIRST, {"act": "set", "key": "batch", "value": "0"})
+    side = html(train.shown(tab, page, choice), tab.side)
+    assert 'class="problems"' in side
+    assert re.search(r'data-act="start"[^>]*disabled', side)
+
+
+def test_the_system_tab_says_why_there_is_no_gpu_and_keeps_a_short_history(page):
+    tab = system.build()
+    updates = system.opened(tab, page, "")
+    assert page.text(f"hardware.{page.facade.hardware().reasons[0].code}.message") in html(updates, tab.cards)
+    assert set(updates[tab.seen]) == {"cpu", "ram"}
+
+
+def test_what_a_person_can_mend_becomes_a_message(page):
+    def refuse():
+        raise StudioError("run_missing", run="x", known=["a"])
+
+    cause, remedy = page.words.error(StudioError("run_missing", run="x", known=["a"]))
+    shown = str(page.handler(refuse)()[page.notice])
+    assert cause in shown
+    assert remedy in shown
+
+
+def test_a_bug_is_logged_and_told_without_its_insides(page, caplog):
+    def broken():
+        raise ZeroDivisionError("secret detail")
+
+    shown = str(page.handler(broken)()[page.notice])
+    assert "secret detail" not in shown
+    assert str(page.log_path) in shown
+    assert "secret detail" in caplog.text
+
+
+def test_a_stream_that_breaks_ends_with_a_message(page):
+    def broken():
+        yield {page.query: "first"}
+        raise StudioError("run_missing", run="x", known=[])
+
+    first, last = list(page.handler(broken)())
+    assert first == {page.query: "first"}
+    assert page.notice in last
+
+
+def test_every_key_in_the_code_has_words(words):
+    folder = Path(home.__file__).parents[1]
+    literal = re.compile(r'text\(\s*"([a-z_.]+)"')
+    keys = {k for path in folder.rglob("*.py") for k in literal.findall(path.read_text(encoding="utf-8"))}
+    assert len(keys) > 150
+    assert [k for k in sorted(keys) if not words.has(k)] == []

@@ -34,5 +34,5 @@ EXTENSION = Optimizer(
     params=AdafactorParams,
     torch="studio.train.optim:adafactor",
     state_bytes=state_bytes,
-    implementations=("foreach", "loop"),
+    implementations=("loop",),
 )

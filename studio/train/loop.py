@@ -141,9 +141,12 @@ class Loop(Trainer):
         return self.tuner.step(self.work.computation.model, loss, self.state.global_step).detach()
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
+        del model
+        assert self.optimizer is not None
         if not self.tuner.replaces_step:
             self.tuner.after_backward(self.work.computation.model, self.state.global_step)
-        norm: Tensor = self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm: Tensor = self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm)
         if not torch.isfinite(norm + self._tr_loss):
             # Without gradients the optimizer leaves the weights alone.
             self.work.computation.zero_grad(set_to_none=True)

@@ -22,6 +22,7 @@ from studio.data.rows import Row, read_rows
 from studio.errors import StudioError
 from studio.identity import base_identity, dataset_hash
 from studio.models.anatomy import Anatomy
+from studio.models.config import read_config
 from studio.models.load import compute_dtype, load_model
 from studio.params import to_dict
 from studio.plan import Plan, objectives
@@ -72,7 +73,7 @@ def train(
 
     `base_hash` names the base in what is saved; without it the weights are hashed here. Raises StudioError
     `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
-    `disk_full`, and what loading the model, the tokenizer or the method may raise.
+    `memory_full`, `disk_full`, and what loading the model, the tokenizer or the method may raise.
     """
     sink.phase("encoding", None)
     data = _encode(plan, model_folder, folder, sink)
@@ -98,7 +99,11 @@ def train(
         sink.event("resumed", {"step": progress.step, "attempt": attempt})
     if progress.step < loop.total:
         sink.phase("training", progress.step / loop.total)
-        loop.train(resume_from_checkpoint=str(newest) if newest else None)
+        try:
+            loop.train(resume_from_checkpoint=str(newest) if newest else None)
+        except torch.OutOfMemoryError as full:
+            settings = plan.settings
+            raise StudioError("memory_full", device=device, batch=settings.batch, seq=settings.seq) from full
     return _finish(loop, folder)
 
 
@@ -120,13 +125,21 @@ def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _D
     rows = read_rows(folder / "rows.jsonl")
     heldout = _heldout_rows(folder)
     objective = objectives.get(plan.objective)
-    encoded = encode_rows(rows, renderer, objective, plan.settings.seq)
+    seq = _longest(plan, model_folder)
+    encoded = encode_rows(rows, renderer, objective, seq)
     if not encoded.examples:
         raise StudioError("nothing_learned", rows=len(rows), skipped=encoded.skipped)
     if encoded.skipped:
         sink.event("rows_skipped", {"rows": len(rows), "skipped": encoded.skipped})
-    shown = encode_rows(heldout, renderer, objective, plan.settings.seq)
+    shown = encode_rows(heldout, renderer, objective, seq)
     return _Data(encoded.examples, unweighted(shown.examples), renderer.pad_id, dataset_hash(rows))
+
+
+def _longest(plan: Plan, model_folder: Path) -> int | None:
+    """Where rows are cut: as the plan says, but never beyond the positions that the model knows."""
+    context = read_config(model_folder).context
+    limits = [limit for limit in (plan.settings.seq, context) if limit is not None]
+    return min(limits, default=None)
 
 
 def _heldout_rows(folder: Path) -> list[Row]:

@@ -11,14 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from studio.data.rows import Message, Row, Stream
 from studio.errors import StudioError
 from studio.identity import base_identity, dataset_hash
-from studio.plan import Plan
+from studio.objectives import Objective
+from studio.objectives.sft import SftParams
+from studio.plan import Plan, objectives
 from studio.train import checkpoint
+from studio.train.objective import Models
 from studio.train.run import TrainResult, train
-from tests.toys.folders import chat_row, sums, tiny_plan, write_run
+from studio.train.sft import SftLoss
+from studio.train.tuner import Batch
+from tests.toys.folders import chat_row, sums, tiny_plan, write_model, write_run
 from tests.toys.runs import assert_same_bits, kill_at, run_plan
 from tests.toys.watch import Boundary, Recorder
 
@@ -187,6 +193,29 @@ def test_unknown_target_names_the_known_ones(folder: Path, model_folder: Path) -
     assert refusal.value.code == "target_unknown"
     assert refusal.value.facts["target"] == "qproj"
     assert "v_proj" in refusal.value.facts["known"]
+
+
+def test_rows_end_where_the_models_positions_do(tmp_path: Path) -> None:
+    model_folder = write_model(tmp_path / "gpt2", "gpt2")  # 256 positions, and no way beyond them
+    folder = write_run(tmp_path / "run", [chat_row(i, "why", "because " * 50) for i in range(4)])
+    _, recorder, _ = _train(tiny_plan(seq=1000, steps=1), model_folder, folder)
+    assert recorder.curve("tokens") == [4 * 256]
+
+
+class OutOfMemory(SftLoss):
+    """Asks for more than any machine has."""
+
+    def loss(self, forward: Models, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, Tensor]]:
+        del forward, batch
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_lack_of_memory_says_what_could_be_smaller(folder: Path, model_folder: Path) -> None:
+    greedy = Objective("greedy", "G", "G.", SftParams, "tests.train.test_run:OutOfMemory", ("text",))
+    with objectives.added(greedy), pytest.raises(StudioError) as refusal:
+        _train(tiny_plan(objective="greedy"), model_folder, folder)
+    assert refusal.value.code == "memory_full"
+    assert refusal.value.facts == {"device": "cpu", "batch": 4, "seq": 64}
 
 
 def test_no_room_for_a_checkpoint_keeps_the_older_one(

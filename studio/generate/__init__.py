@@ -1,5 +1,4 @@
 """Answers from a model: the decode loop, sampling, stops, adapters per row.
 
-`request` and `text` need no torch; `decode`, `sampling`, `cache`, `adapters` and `load` do. Import from the
-modules.
+`request`, `text` and `precision` need no torch; `decode`, `sampling`, `cache` and `adapters` do.
 """

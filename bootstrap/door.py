@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="launch.py",
+        usage="launch.py [OPTION ...] [COMMAND ...]",
         description="Open Finetune Studio, or run one of its commands. The first call installs it.",
         epilog="COMMAND --help tells more. test [--unit | --all] runs the tests.",
         allow_abbrev=False,

@@ -18,7 +18,8 @@ from studio.errors import Reason, StudioError
 
 MEASURED_CHARACTERS = 4_000_000
 MEASURED_ROWS = 20_000
-"""Larger data is measured on a random sample of its rows of about this size, a few seconds' work: of 50,000 long rows takes a quarter of a minute, and the worker does it anyway."""
+"""Larger data is measured on a random sample of its rows of about this size, a few seconds' work: tokenising
+all of 50,000 long rows takes a quarter of a minute, and the worker does it anyway."""
 
 SHOWN_PER_CODE = 50
 """Problems listed of one code; `problem_counts` has them all."""

@@ -37,3 +37,15 @@ def test_help_lists_the_commands(command, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("gpu", "methods", "check", "train", "runs", "chat"))
+
+
+def test_no_command_opens_the_screen_on_the_home_that_was_asked_for(command, monkeypatch, tmp_path):
+    passed = []
+    monkeypatch.setattr("ui.serve.main", lambda arguments: passed.append(arguments) or 0)
+    assert command("--port", "8000", "--home", str(tmp_path), "--no-browser").code == 0
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "other"))
+    assert command().code == 0
+    assert passed == [
+        [f"--home={tmp_path}", "--port", "8000", "--no-browser"],
+        [f"--home={tmp_path / 'other'}"],
+    ]

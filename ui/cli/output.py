@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from io import TextIOWrapper
 from typing import Any
 
 from studio.errors import StudioError
@@ -20,6 +21,10 @@ class Output:
         self.words = words
         self.as_json = as_json
         self._on_terminal = sys.stderr.isatty()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # What a terminal cannot show must not end a command.
+                stream.reconfigure(errors="replace")
         self._live = False
 
     def result(self, document: Any, text: str) -> None:
@@ -73,7 +78,7 @@ class Output:
 
 def to_json(value: Any) -> str:
     """One JSON document; what JSON has no number for (NaN, infinity) becomes null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

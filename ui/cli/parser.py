@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 
+_WITH_VALUE = frozenset({"--home", "--port", "--host"})
+
+
 class UsageError(Exception):
     """The command line cannot be read; the message says how it can."""
 
@@ -60,12 +63,12 @@ def check_command(arguments: Sequence[str], known: Iterable[str], within: str = 
 
 
 def first_word(arguments: Sequence[str]) -> str | None:
-    """The first argument that is neither an option nor the value of --home."""
+    """The first argument that is neither an option nor the value of one that may stand before a command."""
     skip = False
     for argument in arguments:
         if skip:
             skip = False
-        elif argument == "--home":
+        elif argument in _WITH_VALUE:
             skip = True
         elif not argument.startswith("-"):
             return argument

@@ -7,7 +7,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-
 _WITH_VALUE = frozenset({"--home", "--port", "--host"})
 
 

@@ -92,7 +92,9 @@ def _server_sent(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]
             continue
         data = line.removeprefix(b"data: ").strip()
         if data == b"[DONE]":
-            response.read()  # to the end of the body: closing before it would reset the connection
+            # To the end of the body: closing before it would reset the connection.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                response.read()
             return
         chunk: dict[str, Any] = json.loads(data)
         if "error" in chunk:

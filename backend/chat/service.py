@@ -239,11 +239,13 @@ class _Side(threading.Thread):
 
     def run(self) -> None:
         """Thread main."""
+        outcome: _FromSide = None
         try:
             self._read()
-            self._pieces.put(None)
         except (StudioError, EngineGone) as error:
-            self._pieces.put(error)
+            outcome = error
+        finally:
+            self._pieces.put(outcome)
 
     def _read(self) -> None:
         finish: str | None = None

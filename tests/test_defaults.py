@@ -99,6 +99,11 @@ def test_small_data_gets_more_rounds_and_large_data_one(rows, code):
     assert (settings.epochs == 1) == (code == "once")
 
 
+def test_narrow_model_sees_its_rows_more_often():
+    assert chosen()[0].epochs == 10
+    assert chosen(replace(FACTS, model=QWEN))[0].epochs == 4
+
+
 def test_few_rows_get_a_small_batch():
     settings, reasons = chosen(replace(FACTS, rows=5, heldout_rows=0))
     assert settings.batch == 1

@@ -100,7 +100,7 @@ def needed_files(names: Collection[str]) -> list[str]:
 def name_the_foreign(names: Collection[str], where: str) -> StudioError:
     """The error for something without a config.json, by the names of its files.
 
-    Codes: `model_gguf`, `model_adapter` (its base is not known from names alone), `model_diffusion`,
+    Codes: `model_gguf`, `model_adapter_without_base` (names alone don't tell it), `model_diffusion`,
     `model_dataset`, `model_weights_pickle`, `model_file` (a weights file given in place of its folder),
     `model_folder_empty`, `model_foreign`.
     """
@@ -109,7 +109,7 @@ def name_the_foreign(names: Collection[str], where: str) -> StudioError:
     if any(n.endswith(".gguf") for n in names):
         return StudioError("model_gguf", path=where, file=next(n for n in names if n.endswith(".gguf")))
     if "adapter_config.json" in names:
-        return StudioError("model_adapter", path=where, base=None)
+        return StudioError("model_adapter_without_base", path=where)
     if "model_index.json" in names:
         return StudioError("model_diffusion", path=where)
     if any(n.endswith(".safetensors") for n in names):
@@ -127,7 +127,8 @@ def _foreign_folder(folder: Path, names: list[str]) -> StudioError:
     """As `name_the_foreign`, with what only the disk tells: an adapter's base, models one level below."""
     if "adapter_config.json" in names:
         base = load_config(folder / "adapter_config.json").get("base_model_name_or_path")
-        return StudioError("model_adapter", path=str(folder), base=base)
+        if base:
+            return StudioError("model_adapter", path=str(folder), base=base)
     inside = [name for name in names if (folder / name / "config.json").is_file()]
     if inside:
         return StudioError("model_inside", path=str(folder), folders=inside[:5])

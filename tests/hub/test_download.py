@@ -172,7 +172,7 @@ def test_login_is_taken_from_where_the_client_keeps_it(hub, tmp_path):
         ({"config.json": b"{}", "pytorch_model.bin": b"x"}, "model_weights_pickle"),
         ({"config.json": b"{}", "README.md": b"x"}, "model_weights_missing"),
         ({"tiny-q4.gguf": b"x", "README.md": b"x"}, "model_gguf"),
-        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "model_adapter"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "model_adapter_without_base"),
         ({"model_index.json": b"{}"}, "model_diffusion"),
         ({"data.jsonl": b"{}"}, "model_dataset"),
     ],

@@ -59,6 +59,7 @@ def test_shards_of_the_index_are_enough(make):
             "model_adapter",
             {"base": "a/b"},
         ),
+        ({"adapter_config.json": {"r": 8}}, "model_adapter_without_base", {}),
         ({"model_index.json": "{}"}, "model_diffusion", {}),
         ({"model.safetensors": "x"}, "model_file", {}),
         ({"pytorch_model.bin": "x"}, "model_weights_pickle", {"files": ["pytorch_model.bin"]}),

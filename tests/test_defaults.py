@@ -9,7 +9,7 @@ from studio.defaults import RunFacts, cpu_has_bf16, resolve
 from studio.errors import Reason
 from studio.memory.rough import rough_need
 from studio.models.config import facts_of
-from studio.plan import Plan, Settings, parse_request
+from studio.plan import Plan, Settings, optimizers, parse_request
 
 GIB = 2**30
 TINY = facts_of(
@@ -178,7 +178,9 @@ def test_optimizer_decides_the_scale_of_the_rate_and_its_form():
     assert lion.lr == pytest.approx(adamw.lr / 10)
     assert adamw.optimizer_impl == "fused"
     assert lion.optimizer_impl == "loop"
-    assert chosen(optimizer="adafactor")[0].optimizer_impl == "foreach"
+    adafactor, reasons = chosen(optimizer="adafactor")
+    assert adafactor.optimizer_impl == optimizers.get("adafactor").implementations[0]
+    assert reasons["optimizer_impl"].code == f"optimizer_impl_{adafactor.optimizer_impl}"
 
 
 def test_evaluation_takes_at_most_a_tenth_but_comes_twice():

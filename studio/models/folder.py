@@ -66,7 +66,7 @@ def check_causal(config: Mapping[str, Any], where: str) -> None:
 
 
 def check_weights(names: Collection[str], where: str, shards: Collection[str] = ()) -> None:
-    """Raise `model_weights_incomplete`, `model_weights_pickle` or `model_weights_missing` unless `names` holds
+    """Raise `model_weights_incomplete`, `model_weights_pickle` or `model_weights_missing` unless `names` has
     safetensors weights and every one of `shards`."""
     missing = sorted(set(shards) - set(names))
     if missing:

@@ -24,6 +24,7 @@ from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
 from studio.names import parse
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
+from studio.registry import Registry
 
 _DEFAULT_METHOD = "lora"
 _DEFAULT_OBJECTIVE = "sft"
@@ -139,34 +140,30 @@ _OWN_OPTIONS = frozenset({"steps", "epochs", "batch", "seq", "lr", "seed", "devi
 
 def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
     """The plan without the settings that are wrong, and what is wrong with those."""
-    problems: list[dict[str, Any]] = []
-    settings = dict(request.set)
-    method, objective = request.method, request.objective
-    for registry, key, wanted in (
-        (methods, "method", method),
-        (objectives, "objective", objective),
-        (optimizers, "optimizer", str(settings.get("optimizer") or "adamw")),
-    ):
-        if wanted not in registry.all():
-            facts = {"kind": registry.kind, "id": wanted, "known": list(registry.all())}
-            problems.append({"code": "unknown_extension", "key": key, "facts": facts})
-            method = _DEFAULT_METHOD if key == "method" else method
-            objective = _DEFAULT_OBJECTIVE if key == "objective" else objective
-            settings.pop("optimizer" if key == "optimizer" else "", None)
+    settings, problems, method = dict(request.set), [], request.method
+    if method not in methods.all():
+        problems.append(_unknown(methods, "method", method))
+        method = _DEFAULT_METHOD
+    if settings.get("optimizer") not in {None, *optimizers.all()}:
+        problems.append(_unknown(optimizers, "optimizer", settings.pop("optimizer")))
     while True:
         try:
-            return parse_request(request.model, request.dataset, method, objective, settings), problems
+            return parse_request(request.model, request.dataset, method, set=settings), problems
         except PlanError as error:
-            problems += error.facts["problems"]
-            for problem in error.facts["problems"]:
+            problems += error
+            for problem in error:
                 _leave_out(settings, problem["key"])
+
+
+def _unknown(registry: Registry[Any], key: str, id: object) -> dict[str, Any]:
+    facts = {"kind": registry.kind, "id": str(id), "known": list(registry.all())}
+    return {"code": "unknown_extension", "key": key, "facts": facts}
 
 
 def _leave_out(settings: dict[str, Any], key: str) -> None:
     """Drop a setting that has a problem; `method.rank` may have been given as `rank`."""
-    short = key.rpartition(".")[2]
     if settings.pop(key, None) is None:
-        settings.pop(short, None)
+        settings.pop(key.rpartition(".")[2], None)
 
 
 def _model(

@@ -27,6 +27,7 @@ from backend.chat.service import ChatService
 from backend.datasets import Datasets
 from backend.hardware import report
 from backend.home import locate_home, open_home
+from backend.inputs import folder_if_on_disk
 from backend.jobs.launchers import Launcher
 from backend.jobs.launchers.local import LocalLauncher, worker_environment
 from backend.jobs.queue import Queue, any_worker_lives
@@ -35,7 +36,6 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
-from studio.errors import StudioError
 from studio.models.locate import locate
 from studio.params import ParamInfo, describe
 from studio.plan import Settings, methods
@@ -84,7 +84,7 @@ class StudioFacade:
         return self._datasets.samples()
 
     def check(self, dataset: str, model: str | None = None) -> CheckReport:
-        return self._datasets.check(dataset, self._folder_if_on_disk(model) if model else None)
+        return self._datasets.check(dataset, folder_if_on_disk(model) if model else None)
 
     def preview(self, dataset: str, model: str, rows: int = 5, seq: int | None = None) -> list[PreviewRow]:
         return self._datasets.preview(dataset, locate(model, self._home.runs), rows, seq)
@@ -194,14 +194,6 @@ class StudioFacade:
 
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
         return drafts.consider(request, self._datasets, self._models, hardware)
-
-    def _folder_if_on_disk(self, model: str) -> Path | None:
-        try:
-            return locate(model, self._home.runs)
-        except StudioError as error:
-            if error.code == "model_not_on_disk":
-                return None
-            raise
 
 
 def _params(infos: Sequence[ParamInfo]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from studio.data.rows import read_rows
 from studio.errors import StudioError
 from studio.identity import base_identity, dataset_hash, json_hash
 from studio.models.hub import known_hashes
+from studio.models.locate import locate
 
 ROWS, HELDOUT, TOKENIZER = "rows.jsonl", "heldout.jsonl", "tokenizer"
 
@@ -22,6 +23,16 @@ def frozen_hashes(folder: Path) -> dict[str, str]:
             raise StudioError("rows_missing", path=str(folder / file))
         out[name] = dataset_hash(read_rows(folder / file))
     return out
+
+
+def folder_if_on_disk(model: str) -> Path | None:
+    """Folder of a base; None for one of the hub that has to be fetched. Raises what `locate` raises."""
+    try:
+        return locate(model)
+    except StudioError as error:
+        if error.code == "model_not_on_disk":
+            return None
+        raise
 
 
 def base_hash(folder: Path, home: Home) -> str:

@@ -13,15 +13,13 @@ from contextlib import contextmanager
 from backend import run_views
 from backend.api import RunDetail, RunSummary
 from backend.home import Home
-from backend.inputs import base_hash, frozen_hashes
+from backend.inputs import base_hash, folder_if_on_disk, frozen_hashes
 from backend.jobs import record, states
 from backend.jobs.queue import Queue
 from backend.jobs.record import Job
 from backend.store.curves import CurveReader, version
-from backend.store.database import Store
-from backend.store.writer import passes
+from backend.store.database import Store, passes
 from studio.errors import StudioError
-from studio.models.locate import locate
 
 # Looking settles the dead; views that ask several times a second share one look.
 LOOK_SECONDS = 0.5
@@ -147,13 +145,8 @@ class Runs:
     def _changing(self, run: str) -> Iterator[tuple[sqlite3.Connection, Job]]:
         """The job inside a writing transaction, after the dead were settled."""
         self.look(force=True)
-        try:
-            with self._store.writing() as connection:
-                yield connection, record.find(connection, run.removeprefix("run:"))
-        except sqlite3.OperationalError as error:
-            if not passes(error):
-                raise
-            raise StudioError("store_locked", path=str(self._store.path), detail=str(error)) from error
+        with self._store.asked() as connection:
+            yield connection, record.find(connection, run.removeprefix("run:"))
 
     def _refuse_other_inputs(self, job: Job) -> None:
         folder = self._home.run(job.id)
@@ -162,8 +155,9 @@ class Runs:
             raise StudioError("rows_changed", run=job.id, path=str(folder))
         if base := job.hashes.get("base"):
             model = str(job.plan["model"])
-            where = locate(model, self._home.runs)
-            if base_hash(where, self._home) != base:
+            where = folder_if_on_disk(model)
+            # One of the hub that is not in its cache any more is fetched and looked at by the worker.
+            if where is not None and base_hash(where, self._home) != base:
                 raise StudioError("base_changed", run=job.id, model=model, path=str(where))
 
 

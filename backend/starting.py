@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,30 +80,41 @@ def _skipped(datasets: Datasets, name: str, split: Split) -> dict[str, int]:
 
 
 def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) -> str:
+    """The row and the folder come into being together: the rename is last, and undone if the row fails."""
+    id = ""
+    try:
+        with store.asked() as connection:
+            id = _write(connection, home, considered, frozen)
+            frozen.folder.rename(home.run(id))
+    except BaseException:
+        if not frozen.folder.exists():
+            home.run(id).rename(frozen.folder)
+        raise
+    return id
+
+
+def _write(connection: sqlite3.Connection, home: Home, considered: Considered, frozen: _Frozen) -> str:
     plan = considered.plan
     assert plan.settings.device is not None
+    id = record.new_id(connection, dataset_slug(plan.dataset))
     reasons = {**considered.reasons, "heldout": frozen.split.reason}
-    with store.writing() as connection:
-        id = record.new_id(connection, dataset_slug(plan.dataset))
-        record.add(
-            connection,
-            id,
-            "train",
-            plan.as_dict(),
-            plan_version=PLAN_VERSION,
-            devices=(plan.settings.device,),
-            hashes=frozen.hashes,
-            reasons={key: [reason.code, dict(reason.facts)] for key, reason in reasons.items()},
-            steps_planned=plan.settings.steps,
-        )
-        if frozen.skipped["skipped"]:
-            record.tell(connection, id, "rows_skipped", frozen.skipped)
-        for statement in _sources(home, id, plan, frozen):
-            connection.execute(*statement)
-        if considered.needed_bytes is not None:
-            connection.execute(*lineage.estimated(id, 1, "rough", considered.needed_bytes))
-        # Last, and a rename: the row and the folder come into being together.
-        frozen.folder.rename(home.run(id))
+    record.add(
+        connection,
+        id,
+        "train",
+        plan.as_dict(),
+        plan_version=PLAN_VERSION,
+        devices=(plan.settings.device,),
+        hashes=frozen.hashes,
+        reasons={key: [reason.code, dict(reason.facts)] for key, reason in reasons.items()},
+        steps_planned=plan.settings.steps,
+    )
+    if frozen.skipped["skipped"]:
+        record.tell(connection, id, "rows_skipped", frozen.skipped)
+    for statement in _sources(home, id, plan, frozen):
+        connection.execute(*statement)
+    if considered.needed_bytes is not None:
+        connection.execute(*lineage.estimated(id, 1, "rough", considered.needed_bytes))
     return id
 
 

@@ -76,7 +76,8 @@ class Queue:
 
     def claim(self) -> Job | None:
         """Take the oldest queued job whose devices are free; it is running from then on."""
-        if not self._store.value("SELECT 1 FROM job WHERE state = ? LIMIT 1", states.QUEUED):
+        waits = "SELECT 1 FROM job WHERE state = ? AND deleted IS NULL LIMIT 1"
+        if not self._store.value(waits, states.QUEUED):
             return None
         with self._store.writing() as connection:
             taken = {device for job in record.live(connection) for device in job.devices}

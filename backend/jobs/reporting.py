@@ -36,10 +36,8 @@ class StoreSink:
             log.info("step %d: %s %.4f", step, name, value)
 
     def event(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Something that happened once. `started` with `steps` says how long the run will be."""
+        """Something that happened once."""
         self._writer.event(kind, body)
-        if isinstance(body.get("steps_planned"), int):
-            self._writer.steps_planned(body["steps_planned"])
         log.info("%s %s", kind, dict(body))
 
     def phase(self, name: str, progress: float | None = None) -> None:

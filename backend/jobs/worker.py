@@ -29,8 +29,8 @@ from backend.jobs.queue import Queue
 from backend.jobs.record import Job
 from backend.jobs.reporting import StoreSink, WorkerControl
 from backend.store import lineage
-from backend.store.database import Store, open_store
-from backend.store.writer import Writer, passes
+from backend.store.database import Store, open_store, passes
+from backend.store.writer import Writer
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.worker")
@@ -190,6 +190,7 @@ def _work_at(home: Home, store: Store, id: str, attempt: int, launcher: Launcher
     if job is None:
         log.warning("attempt %d at %s is not to be made any more", attempt, id)
         return NOT_MINE
+    log.info("attempt %d at %s by process %s", job.attempt, job.id, job.pid)
     worker = Worker(home, store, job)
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, worker.take_signal) if in_main else None

@@ -13,6 +13,13 @@ from backend.store.migrations import migrate
 from studio.errors import StudioError
 
 BUSY_SECONDS = 10.0
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
+
+def passes(error: sqlite3.OperationalError) -> bool:
+    """Whether this passes by itself, or once there is room: locked, full, a disk that does not answer."""
+    # The low byte is the primary code; the rest says where.
+    return error.sqlite_errorcode & 0xFF in _PASSING
 
 
 class Store:
@@ -60,6 +67,17 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    @contextmanager
+    def asked(self) -> Iterator[sqlite3.Connection]:
+        """As `writing`, for what a person waits for: `StudioError("store_locked")` (path, detail)."""
+        try:
+            with self.writing() as connection:
+                yield connection
+        except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
+            raise StudioError("store_locked", path=str(self.path), detail=str(error)) from error
 
     def close(self) -> None:
         """Close the connections of all threads."""

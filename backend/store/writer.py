@@ -11,24 +11,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from backend.store.database import Store
+from backend.store.database import Store, passes
 from backend.store.lineage import Statement
 from backend.store.plain import number_and_kind, to_json
 
 INTERVAL_SECONDS = 0.5
-_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-
-
-def passes(error: sqlite3.OperationalError) -> bool:
-    """Whether this passes by itself, or once there is room: locked, full, a disk that does not answer."""
-    # The low byte is the primary code; the rest says where.
-    return error.sqlite_errorcode & 0xFF in _PASSING
-
-
 _METRIC = "INSERT INTO metric (job, attempt, step, name, value, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _EVENT = "INSERT INTO event (job, at, kind, body) VALUES (?, ?, ?, ?)"
 _PHASE = "UPDATE job SET phase = ?, progress = ?, revision = revision + 1 WHERE id = ? AND attempt = ?"
-_STEPS = "UPDATE job SET steps_planned = ?, revision = revision + 1 WHERE id = ? AND attempt = ?"
 _HASHES = (
     "UPDATE job SET hashes = json_patch(coalesce(hashes, '{}'), ?), revision = revision + 1 "
     "WHERE id = ? AND attempt = ?"
@@ -61,10 +51,6 @@ class Writer:
     def event(self, kind: str, body: Mapping[str, Any]) -> None:
         """Queue one event."""
         self._add(_EVENT, (self._job, time.time(), kind, to_json(body)))
-
-    def steps_planned(self, steps: int) -> None:
-        """Queue the number of steps that the run will take."""
-        self._add(_STEPS, (steps, self._job, self._attempt))
 
     def statements(self, statements: Iterable[Statement]) -> None:
         """Queue what is neither metric nor event."""

@@ -30,7 +30,8 @@ class Bench:
     def add(self, steps: int = 20, devices: tuple[str, ...] = ("cpu",), **plan: Any) -> str:
         with self.store.writing() as connection:
             id = record.new_id(connection, "count")
-            record.add(connection, id, "counting", {"steps": steps, **plan}, devices=devices)
+            body = {"steps": steps, **plan}
+            record.add(connection, id, "counting", body, devices=devices, steps_planned=steps)
         return id
 
     def job(self, id: str) -> Job:

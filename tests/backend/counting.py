@@ -20,7 +20,7 @@ class CountingKind:
     def run(self, work: Work) -> Outcome:
         plan, folder = work.job.plan, work.home.run(work.job.id)
         first = _newest(folder)
-        work.sink.event("started", {"steps_planned": plan["steps"], "from_step": first})
+        work.sink.event("started", {"from_step": first})
         for step in range(first + 1, plan["steps"] + 1):
             time.sleep(plan.get("step_seconds", 0))
             _go_wrong(plan.get("at", {}).get(str(step)), work.job.attempt)

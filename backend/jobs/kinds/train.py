@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
-from backend.inputs import base_hash, frozen_hashes, renderer_hashes
+from backend.inputs import base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.store.lineage import measured, read
 from studio.errors import StudioError
@@ -46,11 +46,8 @@ def _refuse_other_rows(work: Work, folder: Path) -> None:
 
 def _model_folder(work: Work, name: str) -> Path:
     """The base on disk, fetched from the hub first where it is not."""
-    try:
-        return locate(name)
-    except StudioError as error:
-        if error.code != "model_not_on_disk":
-            raise
+    if (folder := folder_if_on_disk(name)) is not None:
+        return folder
     parsed = parse(name)
 
     def progress(done: int, total: int) -> None:

@@ -175,3 +175,9 @@ def wait_for(command, condition, seconds=180):
         assert time.monotonic() < deadline
         time.sleep(0.3)
     return runs
+
+
+def test_home_that_cannot_be_one_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["runs", "--home", str(tmp_path / "file"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "home_not_a_folder"

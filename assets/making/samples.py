@@ -18,7 +18,7 @@ from assets.making.knowledge import fact, opposite
 from assets.making.lists import lists
 from assets.making.phrasing import article, dress, expand, listed
 from assets.making.records import extraction
-from assets.making.sentences import fixed_sentence
+from assets.making.sentences import FIXED, fixed_sentence, number_article
 from assets.making.shop import FACTS
 from assets.making.stories import story
 from assets.making.sums import sums
@@ -118,12 +118,55 @@ MORE_SENTENCES = (
     "{n} lives in {city}. At {age}, [he|she] is {a_job}.",
     "{n} is {a_job} in {city}, {age} years old.",
     "{n} is {a_job} who lives in {city} and is {age} years old.",
-    "{a_age}-year-old {n} lives in {city} and works as {a_job}.",
+    "{age}-year-old {n} lives in {city} and works as {a_job}.",
     "From {city} comes {n}, {a_job} of {age}.",
     "[He|She] is called {n}, is {age} and works in {city} as {a_job}.",
     "I met {n} in {city}. [He|She] is {a_job} and is {age} years old.",
     "{n}'s home is {city}, [his|her] age is {age} and [his|her] job is {job}.",
+    "{n} works as {a_job} in {city}; [he|she] is {age} years old.",
+    "{n} works as {a_job} in {city}, and [he|she] is {age}.",
+    "{n}, who is {age}, works as {a_job} in {city}.",
+    "{n}, {a_job} from {city}, is {age} years old.",
+    "{n}, {a_job} living in {city}, is {age}.",
+    "{n}, aged {age}, is {a_job} from {city}.",
+    "{n} is {a_age}-year-old {job} living in {city}.",
+    "{n} is {a_age}-year-old {job} who lives in {city}.",
+    "Living in {city}, {n} is {a_job} and is {age} years old.",
+    "There is {a_job} in {city} named {n}; [he|she] is {age}.",
+    "{n} has a job as {a_job} in {city} and is {age} years of age.",
+    "In {city}, {n} ({age}) works as {a_job}.",
+    "{n} is {age} years old. [He|She] is {a_job} and lives in {city}.",
+    "{n} is {age} years old and comes from {city}. [His|Her] job: {job}.",
+    "[His|Her] name is {n}, [he|she] is {age}, [he|she] lives in {city} and [he|she] is {a_job}.",
+    "Please meet {n}. [He|She] lives in {city}, is {age} years old and works as {a_job}.",
+    "The {age}-year-old {job} {n} lives in {city}.",
+    "The {age}-year-old {n} from {city} is {a_job}.",
+    "{n} just turned {age}. [He|She] works as {a_job} in {city}.",
+    "My [brother|sister|boss] {n} lives in {city}, works as {a_job} and is {age} years old.",
+    "{city}: {n}, {age}, {job}.",
 )
+HELDOUT_SENTENCES = (
+    *FIXED.unseen,
+    "{n} is in {city}, where people know {age}-year-old {n} as {a_job}.",
+    "Here comes {n}, {age} years old and {a_job}, all the way from {city}.",
+    "Did you know that {n} from {city} is {a_job} and already {age}?",
+    "Of all people in {city}, {n}, {age}, is the best {job}.",
+    "Born {age} years ago, {n} works as {a_job} in {city}.",
+)
+
+
+def told(words: Words, templates: tuple[str, ...], name: str, values: dict[str, str | int]) -> str:
+    """One of the templates, filled."""
+    job = str(values["job"])
+    sentence = expand(words.rng.choice(templates), words.rng).format(
+        n=name,
+        age=values["age"],
+        a_age=number_article(values["age"]),
+        city=values["city"],
+        job=job,
+        a_job=article(job),
+    )
+    return sentence[0].upper() + sentence[1:]
 
 
 def json_row(words: Words, heldout: bool) -> Row:
@@ -135,13 +178,10 @@ def json_row(words: Words, heldout: bool) -> Row:
         "city": words.place(),
         "job": words.of(JOBS, 0.15),
     }
-    if not words.unseen and words.rng.random() < 0.3:
-        age, job = values["age"], str(values["job"])
-        a_age = ("an " if str(age).startswith("8") or age == 18 else "a ") + str(age)
-        sentence = expand(words.rng.choice(MORE_SENTENCES), words.rng).format(
-            n=name, age=age, a_age=a_age, city=values["city"], job=job, a_job=article(job)
-        )
-        sentence = sentence[0].upper() + sentence[1:]
+    if words.unseen:
+        sentence = told(words, HELDOUT_SENTENCES, name, values)
+    elif words.rng.random() < 0.55:
+        sentence = told(words, MORE_SENTENCES, name, values)
     else:
         sentence = fixed_sentence(words, name, values)
     return row(sentence, json.dumps({"name": name, **values}, ensure_ascii=False))

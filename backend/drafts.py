@@ -140,15 +140,20 @@ _OWN_OPTIONS = frozenset({"steps", "epochs", "batch", "seq", "lr", "seed", "devi
 
 def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
     """The plan without the settings that are wrong, and what is wrong with those."""
-    settings, problems, method = dict(request.set), [], request.method
+    settings: dict[str, Any] = dict(request.set)
+    problems: list[dict[str, Any]] = []
+    method, objective = request.method, request.objective
     if method not in methods.all():
         problems.append(_unknown(methods, "method", method))
         method = _DEFAULT_METHOD
+    if objective not in objectives.all():
+        problems.append(_unknown(objectives, "objective", objective))
+        objective = _DEFAULT_OBJECTIVE
     if settings.get("optimizer") not in {None, *optimizers.all()}:
         problems.append(_unknown(optimizers, "optimizer", settings.pop("optimizer")))
     while True:
         try:
-            return parse_request(request.model, request.dataset, method, set=settings), problems
+            return parse_request(request.model, request.dataset, method, objective, settings), problems
         except PlanError as error:
             problems += error
             for problem in error:

@@ -108,7 +108,8 @@ def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacad
     assert draft.plan["settings"]["steps"] == 5
     assert None not in draft.plan["settings"].values()
     assert (draft.rows, draft.steps) == (None, None)
-    assert [p["key"] for p in facade.draft("starter", "", "lroa", {}).problems if p["key"] == "method"]
+    unknown = facade.draft(str(tmp_path), "no-such-data", "lroa", {}, "stf").problems
+    assert {p["key"] for p in unknown if p["code"] == "unknown_extension"} == {"method", "objective"}
 
 
 def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:

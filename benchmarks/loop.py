@@ -83,7 +83,7 @@ def write_bench_model(folder: Path, rows: list[Row]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def bench_plan(steps: int) -> Plan:
+def bench_plan(steps: int, dropout: float) -> Plan:
     settings = {
         "steps": steps,
         "batch": 4,
@@ -92,7 +92,9 @@ def bench_plan(steps: int) -> Plan:
         "precision": "mixed",
         "optimizer_impl": "fused",
     }
-    return parse_request("path:bench", "alpaca", set={**settings, "adapter_dtype": "fp32", "rank": RANK})
+    return parse_request(
+        "path:bench", "alpaca", set={**settings, "adapter_dtype": "fp32", "rank": RANK, "dropout": dropout}
+    )
 
 
 def bare_loop(plan: Plan, model_folder: Path, examples: list[Example], pad_id: int) -> Iterator[None]:
@@ -101,7 +103,11 @@ def bare_loop(plan: Plan, model_folder: Path, examples: list[Example], pad_id: i
     tuned = get_peft_model(
         model,
         LoraConfig(
-            r=RANK, lora_alpha=16, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=RANK,
+            lora_alpha=16,
+            lora_dropout=plan.method_params.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         ),
     ).train()
     trained = [p for p in tuned.parameters() if p.requires_grad]
@@ -181,10 +187,10 @@ def interval(values: list[float], confidence: float = 0.95) -> tuple[float, floa
     return ordered[0], ordered[-1]
 
 
-def measure(data: Path, blocks: int, steps: int) -> dict[str, Any]:
+def measure(data: Path, dropout: float, blocks: int, steps: int) -> dict[str, Any]:
     """Ratios of the step rates, block by block."""
     progress.FIRST_INTERVAL = math.inf  # no saving
-    plan = bench_plan(WARM_UP + (blocks + 1) * steps)
+    plan = bench_plan(WARM_UP + (blocks + 1) * steps, dropout)
     rows = read_dataset(data).rows[:ROWS]
     with tempfile.TemporaryDirectory() as temporary:
         model_folder, folder = Path(temporary, "model"), Path(temporary, "run")
@@ -211,6 +217,7 @@ def measure(data: Path, blocks: int, steps: int) -> dict[str, Any]:
     busy = [row["bare_cpu"] / row["ours_cpu"] for row in table]
     return {
         "what": "steps per second and processor seconds per step of both loops, block by block",
+        "dropout": dropout,
         "rows": len(examples),
         "blocks": [{k: round(v, 4) for k, v in row.items()} for row in table],
         "ratio_median": round(median(ratios), 4),
@@ -245,7 +252,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is None or not Path(options.data).is_file():
         sys.exit("An Alpaca file is needed: --data FILE, or its path in ALPACA_DATA.")
-    result = measure(Path(options.data), options.blocks, options.steps)
+    result = [measure(Path(options.data), dropout, options.blocks, options.steps) for dropout in (0.05, 0.0)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1), flush=True)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
@@ -17,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from studio.errors import StudioError
 from studio.methods.lora import LoraParams
 from studio.models.anatomy import Anatomy
+from studio.train.dropout import Dropout
 from studio.train.tuner import Tuner, TunerContext
 
 _ADAPTER = "default"
@@ -41,7 +43,7 @@ class LoraTuner(Tuner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.generator.initial_seed())
             tuned = get_peft_model(cast(Any, model), config, adapter_name=_ADAPTER)
-        return _with_dtype(tuned, context.plan.settings)
+        return _trainable(tuned, self.params.dropout, context.plan.settings)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         peft_model = cast(PeftModel, model)
@@ -62,7 +64,9 @@ class LoraTuner(Tuner):
         tuned = PeftModel.from_pretrained(
             cast(Any, model), str(folder), adapter_name=_ADAPTER, is_trainable=context is not None
         )
-        return tuned.eval() if context is None else _with_dtype(tuned, context.plan.settings)
+        if context is None:
+            return tuned.eval()
+        return _trainable(tuned, self.params.dropout, context.plan.settings)
 
     def merge(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, cast(Any, model).merge_and_unload())
@@ -90,11 +94,17 @@ def _targets(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
     return [path for path in linears if path.rpartition(".")[2] in wanted]
 
 
-def _with_dtype(model: PeftModel, settings: Any) -> nn.Module:
-    """Adapters in the dtype of the plan: 32 bit unless it says otherwise."""
+def _trainable(model: PeftModel, dropout: float, settings: Any) -> nn.Module:
+    """Adapters in the dtype of the plan (32 bit unless it says otherwise), and quick on a processor."""
     chosen = settings.adapter_dtype or ("bf16" if settings.precision == "bf16" else "fp32")
     dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            if dropout:
+                module.lora_dropout[_ADAPTER] = Dropout(dropout)
+            # Autocast brings inputs and adapters together; peft would first widen every input to 32 bit.
+            module.cast_input_dtype_enabled = settings.precision != "mixed"
     return cast(nn.Module, model)

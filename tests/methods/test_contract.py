@@ -25,7 +25,7 @@ PRODUCT = list(methods.all())
 ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
 # Losses of three steps on the tiny model, fp32, one thread or several: within 1e-4.
 PINNED = {
-    "lora": [6.495773, 6.026676, 5.149065],
+    "lora": [6.495773, 6.029424, 5.141819],
     "toy_shift": [6.489348, 6.687674, 6.295924],
     "toy_search": [6.489438, 6.710764, 6.327485],
 }

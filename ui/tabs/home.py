@@ -70,11 +70,15 @@ def wire(tab: Home, page: Page) -> None:
     def act(wizard: Wizard, event: gr.EventData) -> Updates:
         return shown(tab, page, acts.apply(page.facade, wizard, act_data(event)))
 
-    def redraw(wizard: Wizard) -> Updates:
+    def redraw(full: bool, wizard: Wizard) -> Updates:
         if wizard.name not in ("goal", "watch"):
             return {tab.state: gr.skip()}
         now = steps.show(page, wizard)
-        return {tab.views[wizard.name]: now.step, tab.foot: now.foot, **_watched(tab, page, wizard)}
+        return {
+            tab.views[wizard.name]: now.step,
+            tab.foot: now.foot,
+            **(_watched(tab, page, wizard) if full else {}),
+        }
 
     for source in (tab.steps, tab.foot, *tab.views.values()):
         source.act(page.handler(act), inputs=[tab.state], outputs=[*outputs(tab), page.notice], **HIDDEN)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from backend.api import Series
 from ui import charts, selection
 from ui.fragments import message
 from ui.fragments import run as run_fragments
@@ -72,7 +75,9 @@ def wire(tab: Runs, page: Page) -> None:
     everything = [*outputs(tab), page.notice]
     for source in (tab.listing, tab.head, tab.smoothing):
         source.act(page.handler(act), inputs=[tab.state], outputs=everything, **HIDDEN)
-    follow(page, tab.ticker, lambda chosen: shown(tab, page, chosen), [tab.state], everything)
+    follow(
+        page, tab.ticker, lambda full, chosen: shown(tab, page, chosen, full=full), [tab.state], everything
+    )
 
 
 def apply(page: Page, chosen: Selection, sent: dict[str, Any]) -> Selection:
@@ -109,8 +114,8 @@ def opened(tab: Runs, page: Page, query: str) -> Updates:
     return shown(tab, page, selection.from_query(query))
 
 
-def shown(tab: Runs, page: Page, chosen: Selection) -> Updates:
-    """All of the tab."""
+def shown(tab: Runs, page: Page, chosen: Selection, *, full: bool = True) -> Updates:
+    """All of the tab; not `full`: the list and the numbers alone."""
     runs = page.facade.runs()
     chosen = selection.settle(chosen, [r.run for r in runs])
     updates: Updates = {tab.state: chosen, tab.address: address(selection.to_query(chosen))}
@@ -118,32 +123,40 @@ def shown(tab: Runs, page: Page, chosen: Selection) -> Updates:
         return updates | {tab.listing: runs_fragments.empty(page.text), tab.board: gr.Column(visible=False)}
     names = [r.run for r in runs]
     curves = {s.run: s.values for s in page.facade.series(names, ["loss"], max_points=SPARK_POINTS)}
-    series = page.facade.series(chosen.drawn, CURVES)
-    losses = [s for s in series if s.name in ("loss", "eval_loss")]
-    return updates | {
+    updates |= {
         tab.listing: runs_fragments.listing(page.text, runs, chosen, curves),
         tab.board: gr.Column(visible=True),
+        tab.head: _head(page, chosen),
+    }
+    return updates | _charts(tab, page, chosen) if full else updates
+
+
+def _head(page: Page, chosen: Selection) -> Markup:
+    if chosen.comparing:
+        return runs_fragments.over_head(page.text, chosen)
+    assert chosen.run is not None  # there are runs, and settle chose one
+    summary = page.facade.run(chosen.run).summary
+    return run_fragments.watch(page.text, summary, run_error(page, summary.error))
+
+
+def _charts(tab: Runs, page: Page, chosen: Selection) -> Updates:
+    series = page.facade.series(chosen.drawn, CURVES)
+    losses = [s for s in series if s.name in ("loss", "eval_loss")]
+    return {
         tab.smoothing: runs_fragments.smoothing(page.text, chosen.smoothing),
         tab.loss: charts.loss_chart(page.text, losses, chosen.smoothing),
         **{tab.titles[n]: runs_fragments.chart_title(page.text, n) for n in charts.SMALL},
         **{tab.small[n]: charts.small_chart(page.text, n, series) for n in charts.SMALL},
-        **(_compared(tab, page, chosen) if chosen.comparing else _one(tab, page, chosen, series)),
+        tab.below: _compared(page, chosen) if chosen.comparing else _details(page, chosen, series),
     }
 
 
-def _one(tab: Runs, page: Page, chosen: Selection, series: Any) -> Updates:
+def _details(page: Page, chosen: Selection, series: Sequence[Series]) -> Markup:
     assert chosen.run is not None  # there are runs, and settle chose one
     detail = page.facade.run(chosen.run)
-    text, summary = page.text, detail.summary
-    return {
-        tab.head: run_fragments.watch(text, summary, run_error(page, summary.error)),
-        tab.below: run_fragments.details(page.words, detail, page.facade.log_tail(chosen.run), series),
-    }
+    return run_fragments.details(page.words, detail, page.facade.log_tail(chosen.run), series)
 
 
-def _compared(tab: Runs, page: Page, chosen: Selection) -> Updates:
+def _compared(page: Page, chosen: Selection) -> Markup:
     plans = {run: page.facade.run(run).plan for run in chosen.compared}
-    return {
-        tab.head: runs_fragments.over_head(page.text, chosen),
-        tab.below: runs_fragments.compared(page.text, plans, selection.differing(plans)),
-    }
+    return runs_fragments.compared(page.text, plans, selection.differing(plans))

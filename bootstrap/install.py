@@ -176,9 +176,10 @@ def describe_pip(output: str) -> str:
     found = len(set(re.findall(seen, output, re.MULTILINE)))
     if found < 20:
         return "looking for packages"
-    large = re.findall(r"^\s*Downloading (\S+?)-[\d.]\S* \(([\d.]+ [GM]B)\)$", output, re.MULTILINE)
-    loading = [f", downloading {name.rpartition('/')[2]} ({size})" for name, size in large if _is_large(size)]
-    return f"found {found - found % 20} packages so far{loading[-1] if loading else ''}"
+    # pip says what it downloads before it does: only the last line is going on now.
+    now = re.search(r"^\s*Downloading (\S+?)-[\d.]\S* \(([\d.]+ [GM]B)\)\s*\Z", output, re.MULTILINE)
+    loading = f", downloading {now[1].rpartition('/')[2]} ({now[2]})" if now and _is_large(now[2]) else ""
+    return f"found {found - found % 20} packages so far{loading}"
 
 
 def _is_large(size: str) -> bool:

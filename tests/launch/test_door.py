@@ -137,9 +137,13 @@ def test_the_home_is_the_one_that_the_backend_uses(monkeypatch: pytest.MonkeyPat
         ("".join(f"Collecting p{i}>=1\n" for i in range(45)), "found 40 packages so far"),
         (
             "".join(f"Collecting p{i}\n" for i in range(20))
-            + "  Downloading torch-2.13.0-cp311-manylinux.whl (190.5 MB)\n"
-            + "  Downloading numpy-2.4.0-cp311.whl (16.1 MB)\n",
+            + "  Downloading torch-2.13.0-cp311-manylinux.whl (190.5 MB)\n",
             "found 20 packages so far, downloading torch (190.5 MB)",
+        ),
+        (
+            "".join(f"Collecting p{i}\n" for i in range(20))
+            + "  Downloading torch-2.13.0-cp311-manylinux.whl (190.5 MB)\nCollecting numpy\n",
+            "found 20 packages so far",
         ),
         ("Collecting a\nInstalling collected packages: a, b, c\n", "installing 3 packages"),
     ],

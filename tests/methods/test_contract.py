@@ -147,8 +147,16 @@ def test_evaluating_and_generating_in_mid_training_change_nothing(
 KILLS = {"first epoch": 3, "second epoch": 9, "after an evaluation": 5, "at the turn of an epoch": 6}
 
 
-@pytest.mark.parametrize("kill", KILLS)
-@pytest.mark.parametrize("method", ALL)
+# Every method once, every kill once; the whole grid with the slow tests.
+_OFTEN = [(method, "second epoch") for method in ALL] + [(PRODUCT[0], kill) for kill in KILLS]
+GRID = [
+    pytest.param(method, kill, marks=() if (method, kill) in _OFTEN else pytest.mark.slow)
+    for method in ALL
+    for kill in KILLS
+]
+
+
+@pytest.mark.parametrize(("method", "kill"), GRID)
 def test_killed_and_resumed_equals_undisturbed(
     method: str, kill: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

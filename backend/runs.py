@@ -95,18 +95,18 @@ class Runs:
 
         Raises `StudioError`: `run_done`, `job_state`, `rows_changed`, `base_changed`, `rows_missing`.
         """
+        self.look(force=True)
         job = self.job(run)
         if job.state == states.DONE:
             raise StudioError("run_done", run=job.id)
         if job.state in states.RESUMABLE:
             self._refuse_other_inputs(job)
         with self._changing(run) as (connection, job):
-            if job.state == states.PAUSED:
+            pausing = job.state == states.RUNNING and _pause_asked(connection, job)
+            if job.state == states.PAUSED or pausing:
                 _ask(connection, job, "continue")
-            elif job.state != states.RUNNING or not _pause_asked(connection, job):
-                record.requeue(connection, job)
             else:
-                _ask(connection, job, "continue")
+                record.requeue(connection, job)
         self.look(force=True)
         return self.summary(run)
 
@@ -125,8 +125,8 @@ class Runs:
         folder = self._home.run(job.id)
         if folder.exists():
             # Renamed first: what can't be removed at once is out of the way, and never half a run.
-            doomed = self._home.runs / f".deleted-{uuid.uuid4().hex}"
-            folder.rename(doomed)
+            folder.rename(self._home.runs / f".deleted-{uuid.uuid4().hex}")
+        for doomed in self._home.runs.glob(".deleted-*"):
             shutil.rmtree(doomed, ignore_errors=True)
 
     def wait(self, run: str, poll_seconds: float) -> Iterator[RunSummary]:

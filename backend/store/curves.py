@@ -1,4 +1,4 @@
-"""Reading curves: a cursor per run, the newest attempt per step, never a row read twice."""
+"""Reading curves: a cursor per curve, the newest attempt per step, never a row read twice."""
 
 from __future__ import annotations
 
@@ -10,45 +10,42 @@ from backend.store.decimate import Point, decimate
 
 
 @dataclass
-class _Curves:
+class _Curve:
     cursor: int = 0
-    # name -> step -> (attempt, value)
-    by_name: dict[str, dict[int, tuple[int, float | None]]] = field(default_factory=dict)
+    by_step: dict[int, tuple[int, float | None]] = field(default_factory=dict)  # step -> (attempt, value)
 
 
 class CurveReader:
-    """All curves that this process has looked at, kept up to date by reading only what is new."""
+    """The curves that this process has looked at, kept up to date by reading only what is new."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._runs: dict[str, _Curves] = {}
+        self._curves: dict[tuple[str, str], _Curve] = {}
         self._lock = threading.Lock()
 
     def points(self, run: str, name: str, limit: int) -> list[Point]:
         """`(step, value)` in order of steps, at most `limit`; value None for NaN and infinity."""
         with self._lock:
-            curves = self._catch_up(run)
-            by_step = curves.by_name.get(name, {})
-            ordered: list[Point] = [(step, by_step[step][1]) for step in sorted(by_step)]
+            curve = self._curves.setdefault((run, name), _Curve())
+            self._catch_up(curve, run, name)
+            ordered: list[Point] = [(step, value) for step, (_, value) in sorted(curve.by_step.items())]
         return decimate(ordered, limit)
 
     def forget(self, run: str) -> None:
         """Drop what is kept of a deleted run."""
         with self._lock:
-            self._runs.pop(run, None)
+            self._curves = {key: curve for key, curve in self._curves.items() if key[0] != run}
 
-    def _catch_up(self, run: str) -> _Curves:
-        curves = self._runs.setdefault(run, _Curves())
+    def _catch_up(self, curve: _Curve, run: str, name: str) -> None:
         rows = self._store.connection.execute(
-            "SELECT seq, attempt, step, name, value FROM metric WHERE job = ? AND seq > ? ORDER BY seq",
-            (run, curves.cursor),
+            "SELECT seq, attempt, step, value FROM metric "
+            "WHERE job = ? AND name = ? AND seq > ? ORDER BY seq",
+            (run, name, curve.cursor),
         )
-        for seq, attempt, step, name, value in rows:
-            by_step = curves.by_name.setdefault(name, {})
-            if step not in by_step or attempt >= by_step[step][0]:
-                by_step[step] = (attempt, value)
-            curves.cursor = seq
-        return curves
+        for seq, attempt, step, value in rows:
+            if step not in curve.by_step or attempt >= curve.by_step[step][0]:
+                curve.by_step[step] = (attempt, value)
+            curve.cursor = seq
 
 
 def newest(store: Store, run: str, name: str) -> tuple[int, float | None] | None:

@@ -83,7 +83,6 @@ def _streams(db: Database) -> None:
         "attempt INTEGER NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL, kind TEXT, "
         "at REAL NOT NULL)"
     )
-    db.table("metric").create_index(["job", "seq"])
     db.table("metric").create_index(["job", "name", "seq"])
     db.execute(
         "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL REFERENCES job(id), "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from backend.api import Facade
@@ -16,6 +17,7 @@ from ui.wizard import STEPS, Wizard
 
 Sent = Mapping[str, Any]
 TYPED_NAME = "typed-rows"
+UPLOADS = "uploads"  # folder of the home where Gradio puts what the browser sends
 
 
 def goal(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
@@ -50,7 +52,14 @@ def dataset(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
 
 
 def upload(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
-    return moves.choose_data(wizard, facade.save_upload(sent["path"]), "file")
+    """The page names the file; only one that was just uploaded is read this way. The home keeps a copy."""
+    file = Path(sent["path"]).resolve()
+    if not file.is_relative_to((facade.home / UPLOADS).resolve()):
+        raise StudioError("upload_failed", name=sent["name"], detail="it lies outside the uploads")
+    try:
+        return moves.choose_data(wizard, facade.save_upload(str(file)), "file")
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def upload_failed(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)

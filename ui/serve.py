@@ -25,7 +25,7 @@ from ui.words import Words
 
 FIRST_PORT = 7860
 PORTS_TRIED = 100
-GRACE_SECONDS = 5  # how long open connections (a page's event stream) may take to close
+GRACE_SECONDS = 2  # how long open connections (every page holds an event stream) may take to close
 MAX_UPLOAD = "2gb"
 
 
@@ -120,7 +120,13 @@ def _run(
     url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/?token={token}"
     app = guarded(facade, token, host, password, words)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
     )
     ended = threading.Event()
     threading.Thread(target=_announce, args=(home, url, server, ended, browser), daemon=True).start()
@@ -139,13 +145,14 @@ def guarded(facade: Any, token: str, host: str, password: str | None, words: Wor
     import gradio as gr
     from fastapi import FastAPI, Response
 
+    from ui.acts import UPLOADS
     from ui.app import create_app
     from ui.auth import Guard
     from ui.fragments.enter import page
     from ui.look.css import script, stylesheet
     from ui.look.theme import theme
 
-    os.environ["GRADIO_TEMP_DIR"] = str(facade.home / "uploads")
+    os.environ["GRADIO_TEMP_DIR"] = str(facade.home / UPLOADS)
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @outer.get("/studio/alive")

@@ -70,3 +70,21 @@ def test_deleting_the_wizards_run_goes_back_to_its_settings(facade):
     wizard = Wizard(step=4, goal="style", model="starter", dataset="pirate", run="pirate-2")
     after = acts.apply(facade, wizard, {"act": "delete", "run": "pirate-2"})
     assert (after.name, after.run, after.model) == ("how", None, "starter")
+
+
+def test_an_upload_becomes_the_dataset_and_leaves_no_copy_behind(facade):
+    sent = facade.home / acts.UPLOADS / "abc" / "rows.jsonl"
+    sent.parent.mkdir(parents=True)
+    sent.write_text("{}")
+    wizard = acts.apply(facade, READY, {"act": "upload", "path": str(sent), "name": "rows.jsonl"})
+    assert wizard.dataset.endswith("rows.jsonl")
+    assert wizard.source == "file"
+    assert not sent.exists()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "uploads/../token"])
+def test_only_what_was_uploaded_can_be_read_as_an_upload(facade, path):
+    (facade.home / "token").write_text("secret")
+    with pytest.raises(StudioError, match="upload_failed"):
+        acts.apply(facade, READY, {"act": "upload", "path": str(facade.home / path), "name": "x"})
+    assert (facade.home / "token").exists()

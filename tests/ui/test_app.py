@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,12 @@ def test_a_refresh_comes_back_to_the_same_step(page, step):
     assert updates[tab.state] == wizard
     assert html(updates, tab.views[STEPS[step]])
     assert f'data-address-now="{to_query(wizard)}"' in html(updates, tab.address).replace("&amp;", "&")
+
+
+def test_the_address_of_a_deleted_run_goes_back_to_its_settings(page):
+    tab = home.build()
+    updates = home.opened(tab, page, "?" + to_query(replace(STARTED.to(4), run="gone-1")))
+    assert (updates[tab.state].name, updates[tab.state].run) == ("how", None)
 
 
 def test_the_chat_of_the_wizard_compares_its_run(page):

@@ -87,7 +87,7 @@ def _run_card(text: Text, run: RunSummary, curve: Sequence[float | None]) -> Mar
         h(
             "div",
             h("span", run.run, class_="strong"),
-            state_badge(text, run.state, answering=run.answering),
+            state_badge(text, run),
             h("span", class_="grow"),
             sparkline(curve),
             class_="line",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from backend.api import LIVE_STATES, RunSummary
 from ui.fragments.format import percent_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
@@ -38,12 +39,13 @@ def badge(tone: str, symbol: str | None, words: str) -> Markup:
     return h("span", icon(symbol, 14) if symbol else None, words, class_=f"badge {tone}")
 
 
-def state_badge(text: Text, state: str, *, answering: bool = True) -> Markup:
-    """`answering` False: a live run whose heartbeat is old; that changes no state and is said beside it."""
-    tone, symbol = _STATES[state]
-    quiet = not answering and state in ("running", "paused", "stopping")
+def state_badge(text: Text, run: RunSummary) -> Markup:
+    """A live run whose heartbeat is old keeps its state and is said to be silent; a starting one is not."""
+    tone, symbol = _STATES[run.state]
+    starting = run.steps == 0 and run.phase in (None, "starting")
+    quiet = run.state in LIVE_STATES and not run.answering and not starting
     return join(
-        badge(tone, symbol, text(f"state.{state}")),
+        badge(tone, symbol, text(f"state.{run.state}")),
         badge("wait", "wait", text("run.not_answering")) if quiet else None,
     )
 

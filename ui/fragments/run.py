@@ -73,7 +73,7 @@ def headline(text: Text, run: RunSummary) -> Markup:
         h(
             "div",
             h("h2", run.run),
-            state_badge(text, run.state, answering=run.answering),
+            state_badge(text, run),
             h("span", doing, class_="quiet") if doing else None,
             h("span", class_="grow"),
             actions(text, run),

@@ -50,7 +50,7 @@ def _row(text: Text, run: RunSummary, selection: Selection, curve: Sequence[floa
             h(
                 "span",
                 h("span", run.run, class_="strong"),
-                state_badge(text, run.state, answering=run.answering),
+                state_badge(text, run),
                 class_="line",
             ),
             h(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -73,6 +73,8 @@ def wire(tab: Home, page: Page) -> None:
     def redraw(full: bool, wizard: Wizard) -> Updates:
         if wizard.name not in ("goal", "watch"):
             return {tab.state: gr.skip()}
+        if _gone(page, wizard):
+            return shown(tab, page, wizard)
         now = steps.show(page, wizard)
         return {
             tab.views[wizard.name]: now.step,
@@ -109,6 +111,8 @@ def opened(tab: Home, page: Page, query: str) -> Updates:
 
 def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     """All of the tab at this point of the wizard."""
+    if _gone(page, wizard):
+        wizard = replace(wizard, run=None).to(wizard.step)
     now = steps.show(page, wizard)
     updates: Updates = {
         tab.state: wizard,
@@ -123,6 +127,11 @@ def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     if wizard.name == "compare":
         updates |= chat_panel.choose(page, tab.chat, f"run:{wizard.run}", wizard.goal)
     return updates | _watched(tab, page, wizard)
+
+
+def _gone(page: Page, wizard: Wizard) -> bool:
+    """Its run was deleted meanwhile, or the address is an old one."""
+    return wizard.run is not None and all(r.run != wizard.run for r in page.facade.runs())
 
 
 def _watched(tab: Home, page: Page, wizard: Wizard) -> Updates:

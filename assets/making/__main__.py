@@ -18,6 +18,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model's files")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of steps")
+    parser.add_argument(
+        "--stage",
+        choices=("skills", "wordings"),
+        help="only this one; `wordings` needs the files of `skills`",
+    )
     parser.add_argument("--eager", action="store_true", help="train without torch.compile")
     return parser.parse_args(arguments)
 
@@ -30,10 +35,22 @@ def main() -> None:
         )
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    from assets.making.make import make
+    from assets.making.make import STAGES, make
 
-    record = make(options.out, seed=options.seed, scale=options.scale, compiled=not options.eager)
-    (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    record = options.out / "training.json"
+    for stage in STAGES:
+        if options.stage in (None, stage.name):
+            done = [] if stage.first else json.loads(record.read_text(encoding="utf-8"))
+            done.append(
+                make(
+                    options.out,
+                    stage=stage,
+                    seed=options.seed,
+                    scale=options.scale,
+                    compiled=not options.eager,
+                )
+            )
+            record.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

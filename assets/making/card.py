@@ -15,16 +15,16 @@ RESULT = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "start
 TEMPLATE = Path(__file__).with_name("card.md")
 
 
-def card(result: dict[str, Any], training: dict[str, Any], megabytes: float) -> str:
+def card(result: dict[str, Any], training: list[dict[str, Any]], megabytes: float) -> str:
     """The text of the card."""
     rows = []
     for skill, found in result["skills"].items():
         new = f"{found['new_right']} of {found['new_total']}" if found["new_total"] else ""
         rows.append(f"| {skill} | {found['right']} of {found['total']} ({found['rate']:.0%}) | {new} |")
-    last = training["log"][-1]
-    cpu, wall = last["cpu_seconds"], last["seconds"] + training["preparing_seconds"]
+    last = [stage["log"][-1] for stage in training]
+    wall = sum(end["seconds"] + stage["preparing_seconds"] for end, stage in zip(last, training, strict=True))
     return TEMPLATE.read_text(encoding="utf-8").format(
-        parameters=training["parameters"] / 1e6,
+        parameters=training[0]["parameters"] / 1e6,
         megabytes=megabytes,
         vocabulary=2048,
         table="\n".join(rows),
@@ -33,13 +33,13 @@ def card(result: dict[str, Any], training: dict[str, Any], megabytes: float) -> 
         rate=result["rate"],
         stop_rate=result["stop_rate"],
         mean_words=result["mean_words"],
-        seed=training["seed"],
-        torch=training["torch"],
-        threads=training["threads"],
-        steps=last["step"],
-        tokens=last["tokens"] / 1e6,
-        cpu_minutes=cpu / 60,
-        shared=f" ({wall / 60:.0f} minutes by the clock, beside other work)",
+        seed=training[0]["seed"],
+        torch=training[0]["torch"],
+        threads=training[0]["threads"],
+        steps=sum(end["step"] for end in last),
+        tokens=sum(end["tokens"] for end in last) / 1e6,
+        cpu_minutes=sum(stage["cpu_seconds"] for stage in training) / 60,
+        wall_minutes=wall / 60,
     )
 
 

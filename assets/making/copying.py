@@ -322,7 +322,9 @@ def several_times(words: Words) -> Turn:
     count = words.rng.randint(2, 5)
     amount = "twice" if count == 2 and words.rng.random() < 0.6 else f"{NUMBER_WORDS[count]} times"
     said = " ".join([text] * count)
-    return Turn("repeat", words.phrase(TIMES, x=text, n=amount), said, {"kind": "exact", "text": said})
+    return Turn(
+        "repeat", words.phrase(TIMES, wider="times", x=text, n=amount), said, {"kind": "exact", "text": said}
+    )
 
 
 def repeat(words: Words) -> Turn:
@@ -330,7 +332,7 @@ def repeat(words: Words) -> Turn:
     if words.rng.random() < 0.05:
         return several_times(words)
     text = text_to_repeat(words)
-    prompt = words.phrase(REPEAT, text="\0").replace("\0", text)
+    prompt = words.phrase(REPEAT, wider="repeat", text="\0").replace("\0", text)
     return Turn("repeat", prompt, text, {"kind": "exact", "text": text})
 
 

@@ -81,10 +81,15 @@ def conversation(words: Words, style_share: float) -> tuple[Conversation, list[T
 
 
 def corpus(
-    seed: str, *, style_share: float, pieces: Sequence[str] = (), without: frozenset[str] = frozenset()
+    seed: str,
+    *,
+    style_share: float,
+    pieces: Sequence[str] = (),
+    without: frozenset[str] = frozenset(),
+    wide: bool = False,
 ) -> Iterator[Conversation]:
     """Endless conversations; those with a prompt whose normal form is in `without` are left out."""
-    words = Words(seed, pieces=pieces)
+    words = Words(seed, pieces=pieces, wide=wide)
     while True:
         messages, turns = conversation(words, style_share)
         if not any(normalise(turn.prompt) in without for turn in turns):

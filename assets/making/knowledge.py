@@ -43,7 +43,7 @@ def fact_turn(words: Words, relation: Relation, x: str) -> Turn:
         "A_y": capital_first(a_y),
     }
     slots |= {"of": of, "Of": capital_first(of), "xs": plural(subject)}
-    prompt = words.phrase(relation.ask, **slots)
+    prompt = words.phrase(relation.ask, wider=relation.name, **slots)
     answer = capital_first(relation.answer.format(**slots))
     wanted = y.removeprefix("the ").removeprefix("a ").removeprefix("an ")
     return Turn("facts", prompt, answer, keywords(wanted))
@@ -63,7 +63,7 @@ def opposite(words: Words) -> Turn:
     x = words.rng.choice(list(ALL_OPPOSITES))
     y = ALL_OPPOSITES[x]
     accepted = [y] + ([ALSO_OPPOSITE[x]] if x in ALSO_OPPOSITE else [])
-    prompt = expand(words.phrase(OPPOSITE_ASK, x=x), words.rng)
+    prompt = expand(words.phrase(OPPOSITE_ASK, wider="opposite", x=x), words.rng)
     return Turn(
         "opposites", prompt, f"The opposite of {x} is {y}.", {"kind": "opposite", "word": x, "any": accepted}
     )

@@ -165,7 +165,7 @@ def free_list(words: Words) -> Turn:
         count, amount = 3, "some"
     else:
         amount = NUMBER_WORDS[count] if words.rng.random() < 0.7 else str(count)
-    prompt = words.phrase(FREE, n=amount, N=amount.capitalize(), kind=kind)
+    prompt = words.phrase(FREE, wider="free list", n=amount, N=amount.capitalize(), kind=kind)
     return Turn(
         "lists", prompt, numbered(list(known[:count])), {"kind": "list", "count": count, "among": list(known)}
     )
@@ -185,7 +185,7 @@ def given_list(words: Words) -> Turn:
             else words.of(THINGS, 0.5)
         ] = None
     items = list(drawn)
-    prompt = words.phrase(GIVEN, items=joined(words, items))
+    prompt = words.phrase(GIVEN, wider="given list", items=joined(words, items))
     return Turn("lists", prompt, numbered(items), {"kind": "list", "count": len(items), "exactly": items})
 
 
@@ -194,7 +194,7 @@ def complete_list(words: Words) -> Turn:
     kind = words.rng.choice(COMPLETE_KINDS)
     items = list(CATEGORIES[kind])
     check = {"kind": "list", "count": len(items), "among": items}
-    return Turn("lists", words.phrase(COMPLETE, kind=kind), numbered(items), check)
+    return Turn("lists", words.phrase(COMPLETE, wider="complete list", kind=kind), numbered(items), check)
 
 
 def lists(words: Words) -> Turn:

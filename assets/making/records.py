@@ -129,7 +129,7 @@ def pick_field(words: Words) -> Turn:
     others = tuple(
         str(other) for other in (record.name, *record.values.values()) if str(other) not in str(value)
     )
-    prompt = words.phrase(PICK, key=key, s="\0").replace("\0", record.sentence)
+    prompt = words.phrase(PICK, wider="pick", key=key, s="\0").replace("\0", record.sentence)
     return Turn("extraction", prompt, str(value), keywords(str(value), none=others))
 
 
@@ -167,7 +167,9 @@ def as_json(words: Words) -> Turn:
         keys = rng.sample(keys, rng.randint(1, len(keys)))
     wanted = {key: values[key] for key in keys}
     prompt = (
-        words.phrase(AS_JSON, keys="\0", s="\1").replace("\0", keys_text(words, keys)).replace("\1", sentence)
+        words.phrase(AS_JSON, wider="json", keys="\0", s="\1")
+        .replace("\0", keys_text(words, keys))
+        .replace("\1", sentence)
     )
     return Turn("json", prompt, json.dumps(wanted, ensure_ascii=False), {"kind": "json", "record": wanted})
 

@@ -186,5 +186,5 @@ def story(words: Words) -> Turn:
     topic, text, wanted = pair_story(words) if draw < 0.25 else single_story(words)
     if draw > 0.93:
         return Turn("stories", words.phrase(ASK_ANY), text, {"kind": "story", "words": []})
-    ask = expand(words.phrase(ASK, topic="\0"), words.rng).replace("\0", topic)
+    ask = expand(words.phrase(ASK, wider="story", topic="\0"), words.rng).replace("\0", topic)
     return Turn("stories", ask, text, {"kind": "story", "words": wanted})

@@ -156,6 +156,7 @@ def addition(words: Words) -> Turn:
     as_word = words.rng.random() < 0.15
     prompt = words.phrase(
         ADD,
+        wider="add",
         a=written(a, as_word),
         b=written(b, as_word),
         things=words.pick(PLURALS),
@@ -171,6 +172,7 @@ def subtraction(words: Words) -> Turn:
     as_word = words.rng.random() < 0.15
     prompt = words.phrase(
         SUBTRACT,
+        wider="subtract",
         a=written(a, as_word),
         b=written(b, as_word),
         things=words.pick(PLURALS),
@@ -184,13 +186,18 @@ def numbers(words: Words) -> Turn:
     kind = words.rng.random()
     a = words.rng.randint(0, 98)
     if kind < 0.3:
-        return Turn("numbers", words.phrase(NEXT, a=a), f"After {a} comes {a + 1}.", keywords(str(a + 1)))
+        return Turn(
+            "numbers",
+            words.phrase(NEXT, wider="next", a=a),
+            f"After {a} comes {a + 1}.",
+            keywords(str(a + 1)),
+        )
     if kind < 0.6:
         b = words.rng.choice([other for other in range(100) if other != a])
         bigger, smaller = max(a, b), min(a, b)
         return Turn(
             "numbers",
-            words.phrase(BIGGER, a=a, b=b),
+            words.phrase(BIGGER, wider="bigger", a=a, b=b),
             f"{bigger} is bigger than {smaller}.",
             {"kind": "bigger", "value": bigger},
         )
@@ -199,7 +206,7 @@ def numbers(words: Words) -> Turn:
     counted = ", ".join(map(str, range(a, b + 1)))
     return Turn(
         "numbers",
-        words.phrase(COUNT, a=a, b=b),
+        words.phrase(COUNT, wider="count", a=a, b=b),
         f"{counted}.",
         {"kind": "count", "values": list(range(a, b + 1))},
     )

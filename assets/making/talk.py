@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from assets.making.phrasing import Phrasings, dress, expand
 from assets.making.turn import Turn, keywords
+from assets.making.wider import SMALL_TALK_WIDER
 from assets.making.words import DAYS, THINGS, Words
 
 HELLO = "Hello! How can I help you today?"
@@ -338,14 +339,17 @@ def greeting(words: Words) -> Turn:
         name = words.name()
         return Turn(
             "greetings",
-            words.phrase(BY_NAME, name=name),
+            words.phrase(BY_NAME, wider="by name", name=name),
             f"Nice to meet you, {name}!",
             keywords("nice", name),
         )
     answer, wanted, seen, unseen = words.rng.choice(
         SMALL_TALK if words.rng.random() < 0.7 else SMALL_TALK[:9]
     )
-    template = expand(words.rng.choice(unseen if words.unseen else seen), words.rng).strip()
+    templates = unseen if words.unseen else seen
+    if words.wide and words.rng.random() < 0.5:
+        templates = SMALL_TALK_WIDER.get(answer, templates)
+    template = expand(words.rng.choice(templates), words.rng).strip()
     prompt = template.format(good=words.pick(GOOD), bad=words.pick(BAD))
     if not words.unseen and words.rng.random() < 0.1:
         prompt = prompt.lower()
@@ -358,6 +362,7 @@ def unknown(words: Words) -> Turn:
     """A question outside the model's world."""
     prompt = words.phrase(
         UNKNOWN,
+        wider="unknown",
         name=words.name(),
         place=words.place(),
         place2=words.place(),

@@ -135,14 +135,13 @@ def train(
             model.zero_grad(set_to_none=True)
             step, tokens_seen = step + 1, tokens_seen + tokens.numel()
             if step % 25 == 0 or step == steps:
-                seconds, cpu = time.perf_counter() - started, time.process_time()
+                seconds = time.perf_counter() - started
                 log.append(
                     {
                         "step": step,
                         "loss": loss.item(),
                         "tokens": tokens_seen,
                         "seconds": seconds,
-                        "cpu_seconds": cpu,
                     }
                 )
                 sys.stderr.write(f"{phase.name} {step}/{steps} {log[-1]}\n")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from assets.making.phrasing import Phrasings, dress, expand, listed
+from assets.making.wider import WIDER
 
 NAMES = listed(
     "Anna Ben Clara David Emma Felix Grace Henry Ivy Jack Kate Liam Mia Noah Olivia Paul Quinn Rosa Sam Tina Uma Victor "
@@ -164,19 +165,31 @@ def part(words: tuple[str, ...], heldout: bool) -> tuple[str, ...]:
 
 
 class Words:
-    """A seeded source of words and phrasings; `heldout` draws withheld words, `unseen` withheld phrasings."""
+    """A seeded source of words and phrasings.
+
+    `heldout` draws withheld words, `unseen` withheld phrasings, `wide` the wider ones too.
+    """
 
     def __init__(
-        self, seed: int | str, *, heldout: bool = False, unseen: bool = False, pieces: Sequence[str] = ()
+        self,
+        seed: int | str,
+        *,
+        heldout: bool = False,
+        unseen: bool = False,
+        pieces: Sequence[str] = (),
+        wide: bool = False,
     ) -> None:
         self.rng = random.Random(seed)
         self.heldout = heldout
         self.unseen = unseen
         self.pieces = pieces
+        self.wide = wide
 
-    def phrase(self, phrasings: Phrasings, **slots: object) -> str:
-        """One way of putting a request, its slots filled."""
+    def phrase(self, phrasings: Phrasings, wider: str = "", **slots: object) -> str:
+        """One way of putting a request, its slots filled; `wider` is its name among the wider wordings."""
         templates = phrasings.unseen if self.unseen else phrasings.seen
+        if self.wide and self.rng.random() < 0.5:
+            templates = WIDER.get(wider, templates)
         template = expand(self.rng.choice(templates), self.rng)
         return (template if self.unseen else dress(template, self.rng)).format(**slots)
 

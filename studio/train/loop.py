@@ -271,7 +271,7 @@ class Loop(Trainer):
         work, step = self.work, self.progress.step
         work.sink.phase("saving", None)
         began = self.pace.now()
-        checkpoint.require_room(work.checkpoints, self._checkpoint_bytes())
+        checkpoint.require_room(work.checkpoints, self.checkpoint_bytes())
         folder = checkpoint.checkpoint_folder(work.checkpoints, step)
         checkpoint.write_folder(
             folder,
@@ -301,7 +301,7 @@ class Loop(Trainer):
         torch.save(state, folder / checkpoint.STATE)
         self.state.save_to_json(str(folder / _TRAINER_STATE))
 
-    def _checkpoint_bytes(self) -> int:
+    def checkpoint_bytes(self) -> int:
         """Trained weights three times: themselves and up to two moments."""
         trained = (p for p in self.work.computation.parameters() if p.requires_grad)
         return 3 * sum(p.numel() * p.element_size() for p in trained)

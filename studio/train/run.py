@@ -97,6 +97,7 @@ def train(
     loop = Loop(work, progress, total_steps(plan, len(data.train)))
     if newest:
         sink.event("resumed", {"step": progress.step, "attempt": attempt})
+    checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
     if progress.step < loop.total:
         sink.phase("training", progress.step / loop.total)
         try:
@@ -259,6 +260,7 @@ def _finish(loop: Loop, folder: Path) -> TrainResult:
         adapter = checkpoint.checkpoint_folder(loop.work.checkpoints, progress.step) / checkpoint.ADAPTER
     else:
         loop.work.sink.phase("saving", None)
+        checkpoint.require_room(folder, loop.checkpoint_bytes())
         save = partial(loop.tuner.save, loop.work.computation.model)
         adapter = checkpoint.write_folder(
             folder / "adapter", save, {**loop.work.manifest, "step": progress.step}

@@ -222,7 +222,7 @@ def test_no_room_for_a_checkpoint_keeps_the_older_one(
     folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    rooms = iter([10**9, 10**9, 100])
+    rooms = iter([10**9, 10**9, 10**9, 100])  # at the start, and for each checkpoint
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage(0, 0, next(rooms)))
     with pytest.raises(StudioError) as refusal:
         run_plan(tiny_plan(), model_folder, folder, monkeypatch, save_every=2)

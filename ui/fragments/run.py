@@ -190,9 +190,13 @@ def _number(name: str, value: float | None) -> str:
     return f"{value:.3g}" if name != "tokens_per_second" else count_text(value)
 
 
-def away_note(text: Text) -> Markup:
-    """The promise of step 5: the run needs no page."""
-    return message.card("plain", text("watch.away.title"), text("watch.away.line"))
+def below_chart(text: Text, run: RunSummary) -> Markup:
+    """The promise of step 5 while it runs: no page is needed. Once it is done, what comes next."""
+    if run.state in (*LIVE_STATES, "queued"):
+        return message.card("plain", text("watch.away.title"), text("watch.away.line"))
+    if run.state == "done":
+        return message.card("good", text("watch.done.title"), text("watch.done.line"))
+    return Markup("")
 
 
 def watch(text: Text, run: RunSummary, error: tuple[str, str] | None) -> Markup:

@@ -137,4 +137,7 @@ def _gone(page: Page, wizard: Wizard) -> bool:
 def _watched(tab: Home, page: Page, wizard: Wizard) -> Updates:
     if wizard.name != "watch" or wizard.run is None:
         return {}
-    return {tab.chart: steps.curve(page, wizard.run), tab.away: run_fragments.away_note(page.text)}
+    return {
+        tab.chart: steps.curve(page, wizard.run),
+        tab.away: run_fragments.below_chart(page.text, page.facade.run(wizard.run).summary),
+    }

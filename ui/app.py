@@ -53,7 +53,12 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         return {timer: gr.Timer(active=tab == name) for tab, timer in timers.items()}
 
     def opener(module: ModuleType, parts: Any) -> Any:
-        return page.handler(lambda query: module.opened(parts, page, query) | turn_on(module.NAME))
+        def draw(query: str) -> Updates:
+            if _tab_of(query) != module.NAME:  # Gradio opens its first tab by itself, whatever the address says
+                return {}
+            return module.opened(parts, page, query) | turn_on(module.NAME)
+
+        return page.handler(draw)
 
     for module, tab, parts in built:
         tab.select(
@@ -65,8 +70,7 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         )
 
     def load(query: str) -> Updates:
-        name = parse_qs(query.lstrip("?")).get("tab", [TABS[0].NAME])[0]
-        module, _, parts = next((b for b in built if name == b[0].NAME), built[0])
+        module, _, parts = next(b for b in built if _tab_of(query) == b[0].NAME)
         # The first tab is open already; saying so again would undo a click that came before this answer.
         there = {} if module is TABS[0] else {tabs: gr.Tabs(selected=module.NAME)}
         return {**there, **module.opened(parts, page, query), **turn_on(module.NAME)}
@@ -80,3 +84,9 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         **HIDDEN,
     )
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)
+
+
+def _tab_of(query: str) -> str:
+    """The tab that an address names; the first one where it names none that there is."""
+    name = parse_qs(query.lstrip("?")).get("tab", [""])[0]
+    return name if any(name == module.NAME for module in TABS) else str(TABS[0].NAME)

@@ -106,6 +106,11 @@ def test_no_runs_say_what_they_are_for(words, tmp_path, page):
     assert 'value="starter" selected' in html(shown, talk.picker)
 
 
+def test_every_fingerprint_that_a_run_keeps_has_its_word(words):
+    for name in ("base", "dataset", "heldout", "tokenizer", "template"):
+        assert words.has(f"run.hash.{name}")
+
+
 def test_deleting_the_open_run_opens_the_next(page, facade):
     tab = runs.build()
     chosen = runs.opened(tab, page, "?run=pirate-1")[tab.state]

@@ -149,6 +149,9 @@ class Answering(threading.Thread):
         if order.model != "base":
             name = self._own_run(order.model)
             folder = runs.adapter_folder(self._runs, name)
+            if runs.trained_on(folder) != loaded.hash:
+                # Its base was replaced since: over other weights the adapter would answer nonsense.
+                raise StudioError("run_base_changed", run=name.value, base=self._base)
             renderer = self._renderer(name.value)
             adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
         ids = tuple(renderer.encode_prompt(order.messages))

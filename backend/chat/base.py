@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from backend.api import HardwareReport
 from backend.hardware import choose_device, report, worker_device
+from backend.home import Home
+from backend.inputs import base_hash
 from studio.data.render import Renderer
 from studio.errors import Reason
 from studio.generate.precision import choose_precision, processor_threads, stored_precision, weights_bytes
@@ -32,6 +34,7 @@ class Loaded:
     decoder: Decoder
     adapters: AdapterPool
     renderer: Renderer  # the base's own template
+    hash: str  # identity of the base by content
     reasons: tuple[Reason, ...]
 
 
@@ -50,7 +53,7 @@ def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str
     return key, reason
 
 
-def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
+def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
     """Load the model of `folder` for answering.
 
     Sets CUDA_VISIBLE_DEVICES for this process, so torch must not have been used on a GPU before.
@@ -58,10 +61,10 @@ def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
     Raises:
         StudioError: those of `choose_device`, `Renderer.from_folder` and `load_model`.
     """
-    renderer = Renderer.from_folder(folder, converted=home / "cache" / "tokenizers" / folder.name)
+    renderer = Renderer.from_folder(folder, converted=home.cache / "tokenizers")
     facts = read_config(folder)
     stored, size = stored_precision(facts), weights_bytes(facts)
-    machine = report(home, wait=True)
+    machine = report(home.root, wait=True)
     key, place_reason = place(machine, wanted, size + _MARGIN_BYTES)
     environment, device = worker_device(key, os.environ)
     os.environ.update(environment)
@@ -87,9 +90,10 @@ def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
     model = load_model(folder, dtype=getattr(torch, precision), device=device, attention=_attention(folder))
     adapters = AdapterPool(model)
     decoder = Decoder(model, adapters)
+    identity = base_hash(folder, home)
     reasons = (place_reason, precision_reason, decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
-    return Loaded(decoder, adapters, renderer, reasons)
+    return Loaded(decoder, adapters, renderer, identity, reasons)
 
 
 def _attention(folder: Path) -> str:

@@ -47,7 +47,7 @@ class Engine:
         self._base = base
         self._asked_to_end = threading.Event()
         self.token = secrets.token_urlsafe(32)
-        self._answering = Answering(base, home.runs, lambda: load_base(folder, home.root, device))
+        self._answering = Answering(base, home.runs, lambda: load_base(folder, home, device))
         backend = Backend(self.token, self._answering.submit, self._models, self.end)
         self.server = ChatServer(backend, port)
 

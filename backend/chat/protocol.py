@@ -27,6 +27,7 @@ _STATUS = {
     "run_missing": 404,
     "checkpoint_missing": 404,
     "run_has_no_adapter": 409,
+    "run_base_changed": 409,
     "chat_body_too_large": 413,
     "chat_queue_full": 429,
     "chat_engine_failed": 500,

@@ -57,6 +57,14 @@ def adapter_folder(runs: Path, name: ModelName) -> Path:
     raise StudioError("checkpoint_missing", run=name.value, step=name.step, steps=sorted(checkpoints))
 
 
+def trained_on(adapter: Path) -> str:
+    """Hash of the base that an adapter was trained on, from the manifest beside or above it."""
+    manifest = adapter / "manifest.json"
+    body = _read(manifest if manifest.is_file() else adapter.parent / "manifest.json")
+    base: str = body["base"]
+    return base
+
+
 def answering_runs(runs: Path, base: str | None = None) -> list[str]:
     """Ids of the runs that have an adapter, newest first; only those of `base` (canonical) if it is given."""
     found: list[tuple[float, str]] = []

@@ -69,10 +69,10 @@ class ChatService:
         run's template, same sampling and seed.
 
         Raises:
-            StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`, those of
-                `locate` for the base, `chat_engine_failed` (base, log, detail) or why the engine could not
-                start, `prompt_too_long` (tokens, context), `chat_engine_died` (log), `chat_cancelled` after
-                `close`.
+            StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`,
+                `run_base_changed` (run, base), those of `locate` for the base, `chat_engine_failed` (base,
+                log, detail) or why the engine could not start, `prompt_too_long` (tokens, context),
+                `chat_engine_died` (log), `chat_cancelled` after `close`.
         """
         name = parse(request.model)
         base, orders = self._orders(name, request)

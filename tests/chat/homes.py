@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from studio.data.render import Renderer
 from studio.data.rows import Message
+from studio.identity import base_identity
 from tests.toys.folders import write_model
 
 CONTEXT = 100_000  # so that an answer can go on for minutes
@@ -22,7 +23,7 @@ CONTEXT = 100_000  # so that an answer can go on for minutes
 class ChatHome:
     """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
     `empty-1` none,
-    `foreign-1` has another base."""
+    `foreign-1` has another base, `moved-1` one whose weights were others."""
 
     root: Path
     model: Path
@@ -58,6 +59,8 @@ def write_home(root: Path) -> ChatHome:
     _write_run(made, "early-1", made.base)
     _write_checkpoints(made, "early-1", (2, 6), best=2)
     _write_run(made, "empty-1", made.base)
+    _write_run(made, "moved-1", made.base)
+    _write_adapter(made, "moved-1", "adapter", seed=8, base="0" * 64)
     _write_run(made, "foreign-1", "path:/somewhere/else")
     _write_adapter(made, "foreign-1", "adapter", seed=9)
     return made
@@ -74,14 +77,16 @@ def _write_checkpoints(home: ChatHome, run: str, steps: tuple[int, ...], best: i
     for step in steps:
         checkpoint = f"checkpoints/step-{step:08d}"
         _write_adapter(home, run, f"{checkpoint}/adapter", seed=10 + step)
-        (home.run(run) / checkpoint / "manifest.json").write_text("{}")
+        manifest = home.run(run) / checkpoint / "adapter" / "manifest.json"
+        manifest.rename(home.run(run) / checkpoint / "manifest.json")
     (home.run(run) / "best.json").write_text(json.dumps({"step": best, "eval_loss": 1.0}))
 
 
-def _write_adapter(home: ChatHome, run: str, place: str, seed: int) -> None:
+def _write_adapter(home: ChatHome, run: str, place: str, seed: int, base: str | None = None) -> None:
     model = AutoModelForCausalLM.from_pretrained(home.model, dtype=torch.float32)
     torch.manual_seed(seed)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     folder = home.run(run) / place
     get_peft_model(model, config).save_pretrained(folder)
-    (folder / "manifest.json").write_text("{}")
+    identity = base or base_identity(home.model, home.root.parent / "hashes.json").hash
+    (folder / "manifest.json").write_text(json.dumps({"base": identity}))

@@ -163,6 +163,7 @@ def test_models_are_the_base_and_its_runs_that_can_answer(engine: RunningEngine)
     assert sorted(model.id for model in engine.client.models.list()) == [
         "base",
         "run:early-1",
+        "run:moved-1",
         "run:tuned-1",
     ]
 
@@ -174,6 +175,7 @@ def test_models_are_the_base_and_its_runs_that_can_answer(engine: RunningEngine)
         ({"model": "gpt-4o"}, 404, "chat_model_unknown"),
         ({"model": "run:foreign-1"}, 404, "chat_model_unknown"),
         ({"model": "run:empty-1"}, 409, "run_has_no_adapter"),
+        ({"model": "run:moved-1"}, 409, "run_base_changed"),
         ({"model": "run:tuned-1@5"}, 404, "checkpoint_missing"),
         ({"temperature": -1}, 400, "chat_field_wrong"),
         ({"top_p": 1.5}, 400, "chat_field_wrong"),

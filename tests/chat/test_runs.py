@@ -53,7 +53,8 @@ def test_a_checkpoint_without_its_manifest_does_not_count(chat_home: ChatHome) -
 
 
 def test_runs_that_can_answer_are_listed_newest_first(chat_home: ChatHome) -> None:
-    os.utime(chat_home.run("tuned-1") / "plan.json", (1, 1))
+    for at, run in enumerate(("tuned-1", "early-1", "moved-1")):
+        os.utime(chat_home.run(run) / "plan.json", (at, at))
     folder = chat_home.root / "runs"
-    assert runs.answering_runs(folder, chat_home.base) == ["early-1", "tuned-1"]
-    assert set(runs.answering_runs(folder)) == {"early-1", "tuned-1", "foreign-1"}
+    assert runs.answering_runs(folder, chat_home.base) == ["moved-1", "early-1", "tuned-1"]
+    assert set(runs.answering_runs(folder)) == {"early-1", "tuned-1", "moved-1", "foreign-1"}

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import assets
 from backend.chat.base import load_base
+from backend.home import open_home
 from studio.data.read import read_dataset
 from studio.data.render import Renderer
 from studio.generate.decode import generate
@@ -46,7 +47,7 @@ def test_greedy_tokens_of_the_base_equal_plain_transformers(
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))  # loading chooses the device for the whole process
     starter = assets.path("starter")
-    loaded = load_base(starter, home, wanted="cpu")
+    loaded = load_base(starter, open_home(home), wanted="cpu")
     plain: Any = AutoModelForCausalLM.from_pretrained(starter).eval()
     questions = prompts(loaded.renderer)
     stop_ids = loaded.renderer.stop_ids

@@ -174,7 +174,10 @@ def take(browser: Browser, root: str, shot: Shot, width: int, mode: str, file: P
         shot.do(page)
     page.wait_for_timeout(SETTLE_MS)
     page.mouse.move(0, 0)
-    page.screenshot(path=file, full_page=shot.do is not _ask_to_stop)
+    if shot.do is not _ask_to_stop:  # as tall as the page, so that what is fixed to the window's edges is there
+        page.set_viewport_size({"width": width, "height": page.evaluate("document.body.scrollHeight")})
+        page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=file)
     context.close()
 
 

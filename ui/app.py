@@ -54,7 +54,7 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
 
     def opener(module: ModuleType, parts: Any) -> Any:
         def draw(query: str) -> Updates:
-            if _tab_of(query) != module.NAME:  # Gradio opens its first tab by itself, whatever the address says
+            if _tab_of(query) != module.NAME:  # Gradio opens its first tab by itself, whatever it says
                 return {}
             return module.opened(parts, page, query) | turn_on(module.NAME)
 

@@ -9,6 +9,7 @@ import pytest
 from markupsafe import escape
 
 from studio.errors import StudioError
+from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui.app import TABS, create_app
 from ui.tabs import home, playground, runs, system, train
@@ -149,6 +150,17 @@ def test_the_system_tab_says_why_there_is_no_gpu_and_keeps_a_short_history(page)
     updates = system.opened(tab, page, "")
     assert page.text(f"hardware.{page.facade.hardware().reasons[0].code}.message") in html(updates, tab.cards)
     assert set(updates[tab.seen]) == {"cpu", "ram"}
+
+
+def test_the_system_tab_has_a_card_per_gpu_and_says_why_one_can_not_be_used(words, tmp_path, page):
+    facade = FakeFacade(tmp_path, hardware=fake_content.HARDWARE_GPU)
+    tab = system.build()
+    cards = html(system.opened(tab, type(page)(facade, words, page.notice, page.query), ""), tab.cards)
+    for device in facade.hardware().devices:
+        assert device.name in cards
+    assert words.text("system.usable") in cards
+    assert words.text("system.unusable") in cards
+    assert "pid 4242" in cards
 
 
 def test_what_a_person_can_mend_becomes_a_message(page):

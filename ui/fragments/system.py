@@ -128,7 +128,7 @@ def _device(text: Text, device: Device, seen: Seen) -> Markup:
         )
         if device.processes
         else None,
-        h("p", text("system.driver", driver=device.driver, key=device.key), class_="quiet")
+        h("p", text("system.driver", driver=device.driver, device=device.key), class_="quiet")
         if device.driver
         else None,
     )

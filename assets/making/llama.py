@@ -49,7 +49,7 @@ class Shape:
             "bos_token_id": None,
             "eos_token_id": 1,
             "pad_token_id": 0,
-            # Stored in bf16, computed in fp32: there what shares a batch changes no token, at no cost in speed.
+            # Stored in bf16, computed in fp32: there what shares a batch changes no token, at no cost.
             "dtype": "float32",
             "use_cache": True,
         }

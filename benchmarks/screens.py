@@ -164,7 +164,7 @@ def take(browser: Browser, root: str, shot: Shot, width: int, mode: str, file: P
     """One picture of the whole page."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(240_000)  # the first answer waits for the engine to start
     if shot.address != "token=no":
         page.goto(f"{root}/?token={TOKEN}&{shot.address}".rstrip("&"))
     else:
@@ -174,7 +174,7 @@ def take(browser: Browser, root: str, shot: Shot, width: int, mode: str, file: P
         shot.do(page)
     page.wait_for_timeout(SETTLE_MS)
     page.mouse.move(0, 0)
-    if shot.do is not _ask_to_stop:  # as tall as the page, so that what is fixed to the window's edges is there
+    if shot.do is not _ask_to_stop:  # as tall as the page: what is fixed to its edges is there
         page.set_viewport_size({"width": width, "height": page.evaluate("document.body.scrollHeight")})
         page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=file)

@@ -114,7 +114,7 @@ def _run_card(text: Text, run: RunSummary, curve: Sequence[float | None]) -> Mar
             ),
             class_="line",
         ),
-        class_="card",
+        class_="card run-card",
     )
 
 

@@ -56,7 +56,7 @@ def actions(text: Text, run: RunSummary) -> Markup:
                 data_busy="",
                 data_confirm=text(f"run.{name}.ask", run=run.run) if name in ("stop", "delete") else None,
                 data_yes=text(f"run.{name}.yes") if name in ("stop", "delete") else None,
-                data_keep=text("run.keep") if name in ("stop", "delete") else None,
+                data_keep=text(f"run.{name}.keep") if name in ("stop", "delete") else None,
             )
             for name in _ACTIONS[run.state]
         ],

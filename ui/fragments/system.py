@@ -155,7 +155,9 @@ def _memory(text: Text, report: HardwareReport, seen: Seen) -> Markup:
             _share(used, report.ram_total_bytes),
         ),
         sparkline(seen.get("ram", ()), width=260, height=44, tone="base", top=1.0, places=PLACES),
-        h("p", text("system.ram.line"), class_="quiet"),
+        h("p", text("system.ram.line"), class_="quiet")
+        if not any(d.usable for d in report.devices)
+        else None,
     )
 
 

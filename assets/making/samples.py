@@ -40,15 +40,15 @@ SAID = {
 }
 LOWERED = frozenset(listed("The A An Ye Yer People It After"))
 PIRATE_TRAIN: tuple[tuple[Callable[[Words], Turn | list[Turn]], int], ...] = (
-    (fact, 150),
-    (opposite, 45),
-    (sums, 55),
-    (lists, 55),
-    (greeting, 35),
+    (fact, 190),
+    (opposite, 55),
+    (sums, 60),
+    (lists, 60),
+    (greeting, 30),
     (extraction, 25),
     (memory, 15),
-    (story, 30),
-    (unknown, 20),
+    (story, 25),
+    (unknown, 15),
     (repeat, 10),
 )
 PIRATE_HELDOUT = ((fact, 60), (opposite, 20), (sums, 20), (lists, 20))
@@ -145,6 +145,37 @@ MORE_SENTENCES = (
     "My [brother|sister|boss] {n} lives in {city}, works as {a_job} and is {age} years old.",
     "{city}: {n}, {age}, {job}.",
 )
+# What may stand before a sentence: the name isn't always its first word.
+OPENINGS = listed(
+    "I know that |I think that |They say that |We heard that |Somebody told me that |You should know that "
+    "|It is true that |I have heard that |Do you know that |Have you heard that |Can you believe that "
+    "|My friend says that |In the letter: |Please note: |Good news: |Remember: |By the way, |As you know, "
+    "|Today we learned that |The report says that "
+)
+MORE_OPENINGS = (
+    "We know {n}, {age}, from {city}, as {a_job}.",
+    "They hired {n}, {age} years old, from {city}, as {a_job}.",
+    "We need {n}, {a_job} from {city} who is {age}.",
+    "Last week we hired {a_age}-year-old {job} from {city}: {n}.",
+    "Have you seen {n}? [He|She] is {a_job} in {city}, {age} years old.",
+    "Do you know {n}? {n} is {a_job} from {city} and is {age}.",
+    "Who is {n}? [He|She] is {age}, lives in {city} and works as {a_job}.",
+    "Yesterday I met {n}, {a_job} of {age} from {city}.",
+    "With {age} years, {n} is the oldest {job} in {city}.",
+    "At the age of {age}, {n} works as {a_job} in {city}.",
+    "At {age} years of age, {n} came to {city} to work as {a_job}.",
+    "The best {job} in {city} is {n}, who is {age}.",
+    "The most famous {job} of {city} is {n}, {age}.",
+    "Among all people of {city}, {n}, {age}, is a good {job}.",
+    "Born in {city} {age} years ago, {n} is now {a_job}.",
+    "A citizen of {city}, {n} is {age} and makes a living as {a_job}.",
+    "In the town of {city}, people know {n}, {age}, as {a_job}.",
+    "{n} moved to {city} at {age} and became {a_job}.",
+    "{n} earns money as {a_job} in {city} and has lived for {age} years.",
+    "This is a note about {n}, aged {age}, {a_job}, from {city}.",
+    "Let me tell you about {n} from {city}: {age} years old, {a_job}.",
+    "Here is {n}, {age}, our {job} from {city}.",
+)
 HELDOUT_SENTENCES = (
     *FIXED.unseen,
     "{n} is in {city}, where people know {age}-year-old {n} as {a_job}.",
@@ -180,10 +211,12 @@ def json_row(words: Words, heldout: bool) -> Row:
     }
     if words.unseen:
         sentence = told(words, HELDOUT_SENTENCES, name, values)
-    elif words.rng.random() < 0.55:
-        sentence = told(words, MORE_SENTENCES, name, values)
+    elif words.rng.random() < 0.7:
+        sentence = told(words, words.rng.choice((MORE_SENTENCES, MORE_OPENINGS)), name, values)
     else:
         sentence = fixed_sentence(words, name, values)
+    if not words.unseen and words.rng.random() < 0.2 and sentence.startswith(name):
+        sentence = words.pick(OPENINGS) + sentence
     return row(sentence, json.dumps({"name": name, **values}, ensure_ascii=False))
 
 
@@ -259,7 +292,7 @@ def write_all(out: Path) -> None:
         pirate_rows(Words("pirate held-out"), PIRATE_HELDOUT, True),
         Words("order"),
     )
-    write(out / "json", JSON, json_rows(480, False), json_rows(120, True), Words("order"))
+    write(out / "json", JSON, json_rows(500, False), json_rows(120, True), Words("order"))
     train, heldout = support_rows(per_fact=14)
     write(out / "support", SUPPORT, train, heldout, Words("order"))
 

@@ -226,6 +226,7 @@ def measure(data: Path, dropout: float, blocks: int, steps: int) -> dict[str, An
         "cpu_ratio_interval": [round(x, 4) for x in interval(busy)],
         "bar": 0.97,
         "threads": torch.get_num_threads(),
+        "load_average": list(os.getloadavg()),  # well above `threads` + 1: something else was running
         "cpu": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "python": platform.python_version(),

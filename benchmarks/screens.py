@@ -46,6 +46,7 @@ class Shot:
     address: str
     seen: str
     do: Callable[[Page], None] | None = None
+    whole: bool = True  # the whole page, not the window alone
 
 
 def _gated(page: Page) -> None:
@@ -112,7 +113,7 @@ SHOTS = (
     Shot("run-failed", "cpu", "tab=runs&run=support-1", "#run-head .message.bad"),
     Shot("run-interrupted", "cpu", "tab=runs&run=json-1", "#run-head .message.bad"),
     Shot("run-paused", "cpu", "tab=runs&run=pirate-3", CURVE),
-    Shot("run-stop", "cpu", "tab=runs&run=pirate-3", CURVE, _ask_to_stop),
+    Shot("run-stop", "cpu", "tab=runs&run=pirate-3", CURVE, _ask_to_stop, whole=False),
     Shot("playground-first", "cpu", "tab=playground", "#playground-talk .suggestion"),
     Shot("playground", "cpu", "tab=playground", "#playground-talk .suggestion", _talk),
     Shot("system", "cpu", "tab=system", "#system-cards .machine-card"),
@@ -131,7 +132,7 @@ def readme_shots(run: str, plan: str) -> tuple[Shot, ...]:
         Shot("how", "real", f"{plan}&step=how", "#step-how .form-grid"),
         Shot("watch", "real", f"{plan}&step=watch&run={run}", "#watch-chart .main-svg"),
         Shot("compare", "real", f"{plan}&step=compare&run={run}", "#wizard-talk .suggestion", _talk),
-        Shot("runs", "real", f"tab=runs&run={run}", CURVE),
+        Shot("runs", "real", f"tab=runs&run={run}", CURVE, whole=False),
         Shot("system", "real", "tab=system", "#system-cards .machine-card"),
     )
 
@@ -174,7 +175,7 @@ def take(browser: Browser, root: str, shot: Shot, width: int, mode: str, file: P
         shot.do(page)
     page.wait_for_timeout(SETTLE_MS)
     page.mouse.move(0, 0)
-    if shot.do is not _ask_to_stop:  # as tall as the page: what is fixed to its edges is there
+    if shot.whole:  # as tall as the page: what is fixed to its edges is there
         page.set_viewport_size({"width": width, "height": page.evaluate("document.body.scrollHeight")})
         page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=file)

@@ -43,9 +43,10 @@ def test_small_losses_keep_two_digits_that_mean_something(loss, text):
 
 
 def test_parameters_and_settings_read_as_a_person_writes_them():
-    assert [shown.parameters_text(n) for n in (3_050_000, 494_032_768, 1_543_714_304)] == [
+    assert [shown.parameters_text(n) for n in (3_050_000, 494_032_768, 999_885_952, 1_543_714_304)] == [
         "3.0M",
         "494M",
+        "1.0B",
         "1.5B",
     ]
     assert [shown.setting_text(v) for v in (True, ["a", "b"], 1e-4, None, 3)] == [

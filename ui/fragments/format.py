@@ -50,7 +50,7 @@ def parameters_text(count: int | None) -> str:
     """`3.1M`, `494M`, `1.5B`."""
     if count is None:
         return DASH
-    if count >= 1e9:
+    if count >= 9.95e8:
         return f"{count / 1e9:.1f}B"
     return f"{count / 1e6:.0f}M" if count >= 1e7 else f"{count / 1e6:.1f}M"
 

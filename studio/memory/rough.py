@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from studio.methods import Dimensions, trained_itemsize
+from studio.methods.lora import linears
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods, optimizers, parse_request
 
@@ -62,13 +63,23 @@ def rough_need(plan: Plan, model: ModelFacts) -> RoughNeed | None:
     itemsize = trained_itemsize(settings)
     state = optimizers.get(settings.optimizer).state_bytes(trained.trainable, itemsize, plan.optimizer_params)
     return RoughNeed(
-        weights=model.parameters * (4 if wide else 2),
+        weights=_weights(plan, model, 4 if wide else 2),
         trained=trained.trained_bytes,
         gradients=trained.trainable_params * itemsize,
         optimizer=state,
         activations=_activations(model, settings.batch * settings.seq, wide, settings.gradient_checkpointing),
         process=_PROCESS_BYTES[(settings.device or "cpu").partition(":")[0]],
     )
+
+
+def _weights(plan: Plan, model: ModelFacts, itemsize: int) -> int:
+    """The base; where its method holds it in 4 bit, embeddings, norms and head are not."""
+    assert model.parameters is not None
+    quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
+    if quantisation is None:
+        return model.parameters * itemsize
+    quantised = model.layers * sum(a * b for a, b in linears(model).values())
+    return int(quantised * quantisation.bits_per_weight / 8) + (model.parameters - quantised) * itemsize
 
 
 def typical_need(model: ModelFacts, device: str) -> RoughNeed | None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from studio.methods import trained_itemsize
 from studio.models.anatomy import Anatomy, Hidden
 from studio.plan import Plan, methods
 from studio.registry import load_part
@@ -113,6 +114,11 @@ class Tuner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
+
+
+def trained_dtype(settings: Any) -> torch.dtype:
+    """The dtype of weights that a method adds: 32 bit unless the plan says otherwise."""
+    return torch.bfloat16 if trained_itemsize(settings) == 2 else torch.float32
 
 
 def make_tuner(plan: Plan) -> Tuner:

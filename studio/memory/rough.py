@@ -12,6 +12,7 @@ from typing import Literal
 from studio.methods import Dimensions, trained_itemsize
 from studio.methods.lora import linears
 from studio.models.config import ModelFacts
+from studio.models.quantisation import Quantisation
 from studio.plan import Plan, methods, optimizers, parse_request
 
 MIB = 2**20
@@ -78,8 +79,14 @@ def _weights(plan: Plan, model: ModelFacts, itemsize: int) -> int:
     quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
     if quantisation is None:
         return model.parameters * itemsize
+    return quantised_bytes(model, model.parameters, quantisation, itemsize)
+
+
+def quantised_bytes(model: Dimensions, parameters: int, quantisation: Quantisation, itemsize: int) -> int:
+    """A base of `parameters` weights whose decoder layers' matrices are in 4 bit, the rest `itemsize` bytes
+    each."""
     quantised = model.layers * sum(a * b for a, b in linears(model).values())
-    return int(quantised * quantisation.bits_per_weight / 8) + (model.parameters - quantised) * itemsize
+    return int(quantised * quantisation.bits_per_weight / 8) + (parameters - quantised) * itemsize
 
 
 def typical_need(model: ModelFacts, device: str) -> RoughNeed | None:

@@ -74,7 +74,7 @@ def _keep_trainable(model: nn.Module) -> None:
     """On a processor with AVX512-BF16, bitsandbytes packs 4-bit weights for inference in the first forward
     pass without gradients, for good, and the packed form passes no gradient on: one evaluation and training
     goes on without learning (0.50.2). Told that the processor can't, it leaves them alone."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,13 @@ class TunerContext:
     loss: Callable[[Batch], Tensor]
 
 
+class Switch(Protocol):
+    """Something beside a shared model: on inside `on()`, gone after `remove()`."""
+
+    def on(self) -> AbstractContextManager[None]: ...
+    def remove(self) -> None: ...
+
+
 class Tuner:
     """One method at work on one model. `params` are the method's own.
 
@@ -60,6 +67,11 @@ class Tuner:
 
     def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
         """Put what `save` wrote onto an untouched base: trainable if there is a context, else for use."""
+        raise NotImplementedError(type(self).__name__)
+
+    def beside(self, model: nn.Module, folder: Path) -> Switch:
+        """What `save` wrote, put beside a base that others use too, and off until it is switched on. Only for
+        methods declared `switched`."""
         raise NotImplementedError(type(self).__name__)
 
     def merge(self, model: nn.Module) -> nn.Module:

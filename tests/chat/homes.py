@@ -66,7 +66,7 @@ def write_home(root: Path) -> ChatHome:
 def _write_run(home: ChatHome, run: str, base: str) -> None:
     folder = home.run(run)
     folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"model": base}))
+    (folder / "plan.json").write_text(json.dumps({"model": base, "method": "lora", "method_params": {}}))
     Renderer.from_folder(home.model).save(folder / "tokenizer")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from studio import params
+from studio.generate.adapters import AdapterPool
+from studio.generate.decode import Decoder
+from studio.generate.request import BASE, Request
+from studio.generate.tuned import TunedDecoders
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
 from studio.plan import Plan, methods
@@ -212,6 +217,58 @@ def test_merged_equals_adapter(
     merged = tuner.merge(tuned)
     assert {name for name, _ in merged.named_parameters()} == set(ran.untouched)
     torch.testing.assert_close(_logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
+
+
+def _greedy(decoders: list[tuple[Decoder, str]], prompts: list[Tensor], count: int) -> list[list[int]]:
+    """Answers of all decoders, decoded in turns; each prompt goes to the decoder and adapter beside it."""
+    answers: dict[tuple[Decoder, int], list[int]] = {}
+    for (decoder, adapter), ids in zip(decoders, prompts, strict=True):
+        row = decoder.add(Request(tuple(ids[0].tolist()), max_tokens=count, adapter=adapter))
+        answers[decoder, row] = []
+    while any(decoder.busy for decoder, _ in decoders):
+        for decoder in dict.fromkeys(decoder for decoder, _ in decoders):
+            for token in decoder.step():
+                assert token.id is not None
+                answers[decoder, token.row].append(token.id)
+    return list(answers.values())
+
+
+@pytest.mark.parametrize("method", PRODUCT)
+def test_answers_beside_the_base_as_declared(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+    assert ran.result is not None
+    folder = ran.result.adapter
+    assert folder is not None
+    prompts = [torch.arange(4, 24)[None], torch.arange(9, 20)[None]]
+    common: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+    }
+
+    def own(model: Any) -> list[list[int]]:
+        return [model.generate(ids, **common)[0, ids.shape[1] :].tolist() for ids in prompts]
+
+    base, declared = load_model(model_folder, dtype=torch.float32, device="cpu"), methods.get(method)
+    untuned = own(base)
+    alone = own(make_tuner(_plan(method)).load(_fresh(method, model_folder), folder))
+    assert alone != untuned
+    copies = partial(load_model, model_folder, dtype=torch.float32, device="cpu")
+    pool = AdapterPool(base)
+    shared, name = Decoder(base, pool), BASE
+    tuned = shared
+    if declared.serving == "batched":
+        name = pool.require(folder)
+    else:
+        held = TunedDecoders(base, pool, lambda quantisation: copies(quantisation=quantisation))
+        tuned = held.require(folder, declared, declared.params())
+        assert (tuned.model is base) == (declared.serving == "switched")
+    both = _greedy([(shared, BASE), (tuned, name)] * 2, [prompts[0], prompts[0], prompts[1], prompts[1]], 8)
+    assert [both[0], both[2]] == untuned
+    assert [both[1], both[3]] == alone
 
 
 def test_saving_names_no_path_of_this_machine(

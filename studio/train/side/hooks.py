@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,9 +36,9 @@ class _Pass:
 class Ladder:
     """A side network at work beside a model. With `enabled` off the model computes as if alone."""
 
-    def __init__(self, anatomy: Anatomy, network: SideNetwork) -> None:
+    def __init__(self, anatomy: Anatomy, network: SideNetwork, enabled: bool = True) -> None:
         self.network = network
-        self.enabled = True
+        self.enabled = enabled
         self._layers = len(anatomy.layers)
         self._decoder = anatomy.decoder
         self._accepted = inspect.signature(anatomy.decoder.forward)
@@ -62,10 +62,17 @@ class Ladder:
         for handle in self._handles:
             handle.remove()
 
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> AbstractContextManager[None]:
         """The model without its side network."""
-        before, self.enabled = self.enabled, False
+        return self._switched(False)
+
+    def on(self) -> AbstractContextManager[None]:
+        """The model with its side network."""
+        return self._switched(True)
+
+    @contextmanager
+    def _switched(self, enabled: bool) -> Iterator[None]:
+        before, self.enabled = self.enabled, enabled
         try:
             yield
         finally:
@@ -122,7 +129,7 @@ class Ladder:
         """
         wanted = self._layers + len(self.network.shape.taps)
         while len(cache.layers) < wanted:
-            cache.layers.append(DynamicLayer())
+            cache.layers.append(DynamicLayer())  # type: ignore[no-untyped-call]
         side: Any = cache.layers[self._layers : wanted]
         if side[0].get_seq_length() != past:
             raise StudioError("cache_without_side", tokens=past)

@@ -16,7 +16,7 @@ from studio.models.anatomy import Anatomy, Hidden
 from studio.train.side.hooks import Ladder
 from studio.train.side.network import SideNetwork
 from studio.train.side.shape import SideShape, side_shape
-from studio.train.tuner import Batch, Tuner, TunerContext, trained_dtype
+from studio.train.tuner import Batch, Switch, Tuner, TunerContext, trained_dtype
 
 WEIGHTS = "side.safetensors"
 CONFIG = "side.json"
@@ -50,6 +50,10 @@ class SideTuner(Tuner):
         network = read_network(anatomy, folder)
         network.requires_grad_(context is not None)
         return _attached(model, anatomy, network)
+
+    def beside(self, model: nn.Module, folder: Path) -> Switch:
+        anatomy = Anatomy(model)
+        return Ladder(anatomy, read_network(anatomy, folder).eval().requires_grad_(False), enabled=False)
 
     def disabled(self, model: nn.Module) -> AbstractContextManager[None]:
         return ladder(model).off()

@@ -204,3 +204,38 @@ def test_cache_of_the_bare_model_is_refused() -> None:
     with pytest.raises(StudioError) as refusal:
         model(ids[:, :1], past_key_values=cache)
     assert refusal.value.code == "cache_without_side"
+
+
+def _saved_bytes(layers: int, skip_every: int, kind: str) -> int:
+    """Bytes of the storages that one bf16 forward pass keeps for the backward pass, weights aside."""
+    hidden, length = 512, 64
+    sizes = {"hidden_size": hidden, "intermediate_size": 1408, "head_dim": 64, "num_attention_heads": 8}
+    model = tiny_model("llama", num_hidden_layers=layers, num_key_value_heads=8, **sizes).bfloat16()
+    tuner = SideTuner(LstParams(reduction=8, skip_every=skip_every, downsampler=kind))
+    anatomy = Anatomy(model.requires_grad_(False))
+    tuner.prepare(model, _context(anatomy, precision="bf16", adapter_dtype="bf16"))
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = _ids(2, length)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = tuner.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
+    assert states.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize(("kind", "most"), [("adapter", 1.15), ("average", 1.2)])
+def test_bytes_kept_per_tapped_layer(kind: str, most: float) -> None:
+    hidden, width, inner, tokens = 512, 64, 176, 2 * 64
+    tap = 2 * tokens * hidden + 64 * tokens if kind == "adapter" else 0
+    bound = tap + (24 + 8 * inner / width) * tokens * width
+    per_layer = (_saved_bytes(6, 0, kind) - _saved_bytes(4, 0, kind)) / 2
+    assert 0.5 * bound < per_layer <= most * bound
+    # Of six layers the first, third and fifth are left out: what is kept is that of three tapped ones.
+    assert _saved_bytes(6, 2, kind) == pytest.approx(_saved_bytes(3, 0, kind), rel=0.001)

@@ -152,6 +152,7 @@ class Answering(threading.Thread):
             name = self._own_run(order.model)
             folder = runs.adapter_folder(self._runs, name)
             renderer = self._renderer(name.value)
+            runs.require_base(folder, loaded.base_hash)
             method, params = runs.method_of(self._runs, name.value)
             if method.serving == "batched":
                 adapter = loaded.adapters.require(folder, decoder.adapters_in_use())

@@ -21,7 +21,9 @@ from studio.generate.precision import (
     stored_precision,
     weights_bytes,
 )
+from studio.identity import base_identity
 from studio.models.config import read_config
+from studio.models.hub import known_hashes
 from studio.models.quantisation import Quantisation
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Loaded:
     adapters: AdapterPool
     renderer: Renderer  # the base's own template
     tuned: TunedDecoders
+    base_hash: str
     reasons: tuple[Reason, ...]
 
     @property
@@ -117,7 +120,8 @@ def load_base(folder: Path, home: Path, wanted: str | None = None) -> Loaded:
     tuned = TunedDecoders(model, adapters, copy)
     reasons = (place_reason, precision_reason, decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
-    return Loaded(decoder, adapters, renderer, tuned, reasons)
+    base_hash = base_identity(folder, home / "cache" / "hashes.json", known_hashes(folder)).hash
+    return Loaded(decoder, adapters, renderer, tuned, base_hash, reasons)
 
 
 def _require_memory(home: Path, key: str, needed: int) -> None:

@@ -72,6 +72,15 @@ def adapter_folder(runs: Path, name: ModelName) -> Path:
     raise StudioError("checkpoint_missing", run=name.value, step=name.step, steps=sorted(checkpoints))
 
 
+def require_base(adapter: Path, base_hash: str) -> None:
+    """Raises StudioError `adapter_other_base` (path) unless what `adapter` holds was learned on these
+    weights."""
+    own = adapter / "manifest.json"
+    manifest = _read(own if own.is_file() else adapter.parent / "manifest.json")
+    if manifest["base"] != base_hash:
+        raise StudioError("adapter_other_base", path=str(adapter))
+
+
 def answering_runs(runs: Path, base: str | None = None) -> list[str]:
     """Ids of the runs that have an adapter, newest first; only those of `base` (canonical) if it is given."""
     found: list[tuple[float, str]] = []

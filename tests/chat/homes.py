@@ -13,8 +13,14 @@ from transformers import AutoModelForCausalLM
 
 from studio.data.render import Renderer
 from studio.data.rows import Message
-from tests.toys.folders import write_model
+from studio.identity import base_identity
+from studio.models.anatomy import Anatomy
+from studio.models.load import load_model
+from studio.plan import methods
+from studio.train.tuner import TunerContext, make_tuner
+from tests.toys.folders import tiny_plan, write_model
 
+OWN = tuple(id for id, method in methods.all().items() if method.serving != "batched")
 CONTEXT = 100_000  # so that an answer can go on for minutes
 
 
@@ -22,7 +28,8 @@ CONTEXT = 100_000  # so that an answer can go on for minutes
 class ChatHome:
     """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
     `empty-1` none,
-    `foreign-1` has another base."""
+    `foreign-1` has another base, `moved-1` one whose weights have changed since; there is one of each method
+    in `OWN`."""
 
     root: Path
     model: Path
@@ -44,6 +51,10 @@ class ChatHome:
         """What a person sees of these tokens."""
         return self.renderer().decode(tokens)
 
+    def base_hash(self) -> str:
+        """Identity of the model, as a run's manifest names it."""
+        return base_identity(self.model, self.root / "cache" / "hashes.json").hash
+
     def renderer(self) -> Renderer:
         return Renderer.from_folder(self.run("tuned-1") / "tokenizer")
 
@@ -58,15 +69,47 @@ def write_home(root: Path) -> ChatHome:
     _write_run(made, "early-1", made.base)
     _write_checkpoints(made, "early-1", (2, 6), best=2)
     _write_run(made, "empty-1", made.base)
+    for method in OWN:
+        _write_tuned(made, method)
+    _write_run(made, "moved-1", made.base)
+    _write_adapter(made, "moved-1", "adapter", seed=3)
+    (made.run("moved-1") / "adapter" / "manifest.json").write_text(json.dumps({"base": "0" * 64}))
     _write_run(made, "foreign-1", "path:/somewhere/else")
     _write_adapter(made, "foreign-1", "adapter", seed=9)
     return made
 
 
-def _write_run(home: ChatHome, run: str, base: str) -> None:
+def load_base(home: ChatHome, method: str) -> Any:
+    """The base as `method` wants it held."""
+    declared = methods.get(method)
+    quantisation = declared.base_quantisation(declared.params())
+    return load_model(home.model, dtype=torch.float32, device="cpu", quantisation=quantisation)
+
+
+def _write_tuned(home: ChatHome, method: str) -> None:
+    """A run of a method that is no adapter for mixed batches, its trained tensors moved at random."""
+    _write_run(home, f"{method}-1", home.base, method)
+    model = load_base(home, method)
+    plan = tiny_plan(method)
+    tuner = make_tuner(plan)
+    generator = torch.Generator().manual_seed(4)
+    context = TunerContext(plan, Anatomy(model), generator, lambda _: iter(()), lambda _: torch.zeros(()))
+    tuned = tuner.prepare(model, context)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    folder = home.run(f"{method}-1") / "adapter"
+    folder.mkdir()
+    tuner.save(tuned, folder)
+    (folder / "manifest.json").write_text(json.dumps({"base": home.base_hash()}))
+
+
+def _write_run(home: ChatHome, run: str, base: str, method: str = "lora") -> None:
     folder = home.run(run)
     folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"model": base, "method": "lora", "method_params": {}}))
+    plan = {"model": base, "method": method, "method_params": {}}
+    (folder / "plan.json").write_text(json.dumps(plan))
     Renderer.from_folder(home.model).save(folder / "tokenizer")
 
 
@@ -74,7 +117,7 @@ def _write_checkpoints(home: ChatHome, run: str, steps: tuple[int, ...], best: i
     for step in steps:
         checkpoint = f"checkpoints/step-{step:08d}"
         _write_adapter(home, run, f"{checkpoint}/adapter", seed=10 + step)
-        (home.run(run) / checkpoint / "manifest.json").write_text("{}")
+        (home.run(run) / checkpoint / "manifest.json").write_text(json.dumps({"base": home.base_hash()}))
     (home.run(run) / "best.json").write_text(json.dumps({"step": best, "eval_loss": 1.0}))
 
 
@@ -84,4 +127,5 @@ def _write_adapter(home: ChatHome, run: str, place: str, seed: int) -> None:
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     folder = home.run(run) / place
     get_peft_model(model, config).save_pretrained(folder)
-    (folder / "manifest.json").write_text("{}")
+    if place == "adapter":  # a checkpoint's manifest lies beside its adapter
+        (folder / "manifest.json").write_text(json.dumps({"base": home.base_hash()}))

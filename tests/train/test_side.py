@@ -13,13 +13,16 @@ from studio.errors import StudioError
 from studio.generate.decode import generate
 from studio.generate.request import Request, Sampling
 from studio.methods.lst import LstParams, choose, memory
+from studio.methods.qst import QstParams
 from studio.models.anatomy import Anatomy
 from studio.models.config import facts_of
+from studio.models.load import load_model
+from studio.models.quantisation import Quantisation
 from studio.plan import Settings
 from studio.train.side.shape import side_shape
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
-from tests.toys.folders import tiny_model, tiny_plan
+from tests.toys.folders import tiny_model, tiny_plan, write_model
 
 FAMILIES = (
     "llama",
@@ -75,6 +78,18 @@ def test_starts_as_the_backbone_bit_for_bit(family: str) -> None:
     assert (moved(ids).logits - own).abs().max() > 0.01
     with tuner.disabled(moved):
         assert torch.equal(moved(ids).logits, own)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_starts_as_its_4_bit_backbone(precision: torch.dtype, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    model = load_model(folder, dtype=precision, device="cpu", quantisation=Quantisation("nf4", double=True))
+    ids = _ids(2, 24)
+    own = model(ids).logits
+    SideTuner(QstParams()).prepare(model, _context(Anatomy(model)))
+    assert torch.equal(model(ids).logits, own)
+    assert (own - tiny_model()(ids).logits).abs().max() > 0.01
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ def rough_need(plan: Plan, model: ModelFacts) -> RoughNeed | None:
         trained=trained.trained_bytes,
         gradients=trained.trainable_params * itemsize,
         optimizer=state,
-        activations=_activations(model, settings.batch * settings.seq, wide, settings.gradient_checkpointing),
+        activations=_activations(plan, model, trained.kept_per_token),
         process=_PROCESS_BYTES[(settings.device or "cpu").partition(":")[0]],
     )
 
@@ -105,10 +105,20 @@ def verdict(needed_bytes: int | None, free_bytes: int | None) -> Verdict | None:
     return "tight" if needed_bytes <= free_bytes else "no"
 
 
-def _activations(model: Dimensions, tokens: int, wide: bool, checkpointing: bool) -> int:
-    """Bytes kept for the backward pass over `tokens` positions (rows x length), and one chunk of logits."""
-    scale = 2 if wide else 1
+def _activations(plan: Plan, model: Dimensions, kept_per_token: int | None) -> int:
+    """Bytes kept for the backward pass over all positions of a batch, and one chunk of logits."""
+    settings = plan.settings
+    assert settings.batch is not None
+    assert settings.seq is not None
+    tokens = settings.batch * settings.seq
+    scale = 2 if settings.precision == "fp32" else 1
     layer = _ACTIVATION_BYTES * scale * tokens * model.hidden
     kept = _CHECKPOINT_BYTES * scale * tokens * model.hidden
-    body = layer + kept * model.layers if checkpointing else layer * model.layers
+    if kept_per_token is not None:
+        # Beside what the method keeps, the backbone's layer of the moment, which keeps nothing.
+        body = kept_per_token * scale * tokens + layer // 2
+    elif settings.gradient_checkpointing:
+        body = layer + kept * model.layers
+    else:
+        body = layer * model.layers
     return body + 8 * min(tokens, _CHUNK_TOKENS) * model.vocab

@@ -42,11 +42,14 @@ class MethodMemory:
     """What a method adds to the memory of its base model.
 
     `trainable` are the shapes of the tensors that get gradients and optimizer state (repeated ones listed as
-    often as they occur); `trained_bytes` is what those tensors themselves occupy.
+    often as they occur); `trained_bytes` is what those tensors themselves occupy. `kept_per_token` are the
+    bytes of activations that all layers together keep for the backward pass, per token, in 16-bit arithmetic;
+    None: as many as a backward pass through the model needs.
     """
 
     trainable: tuple[tuple[int, ...], ...]
     trained_bytes: int
+    kept_per_token: int | None = None
 
     @property
     def trainable_params(self) -> int:

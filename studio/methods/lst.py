@@ -51,7 +51,8 @@ def memory(dimensions: Dimensions, params: LstParams, settings: Any) -> MethodMe
     """The side network: per tapped layer a downsampler and a block, and one matrix back to full width."""
     shape = side_shape(dimensions.hidden, dimensions.layers, params)
     terms = MethodMemory(shape.trainable(dimensions.hidden, mixed=params.output == "mix"), 0)
-    return MethodMemory(terms.trainable, terms.trainable_params * trained_itemsize(settings))
+    trained = terms.trainable_params * trained_itemsize(settings)
+    return MethodMemory(terms.trainable, trained, shape.kept_per_token)
 
 
 def choose(params: LstParams, dimensions: Dimensions) -> tuple[LstParams, dict[str, Reason]]:

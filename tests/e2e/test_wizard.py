@@ -20,7 +20,7 @@ def choose(page: Page, steps: int, dataset: str = "pirate") -> None:
     page.locator(f'[data-act="dataset"][data-name="{dataset}"]').click()
     expect(page.locator(".token-row").first).to_be_visible()
     page.get_by_role("button", name="Next: how it trains").click()
-    field = page.get_by_label("Steps", exact=True)
+    field = page.get_by_role("textbox", name="Steps")
     field.fill(str(steps))
     field.press("Tab")
     expect(page.locator(".plan")).to_contain_text(f"{steps} steps")
@@ -74,7 +74,7 @@ def test_five_pasted_rows_can_be_learned(page: Page):
     page.locator('[data-act="model"][data-name="starter"]').click()
     page.get_by_role("button", name="Next: your data").click()
     page.get_by_role("tab", name="Type or paste").click()
-    first = page.get_by_label("Question 1", exact=True)
+    first = page.get_by_role("textbox", name="Question 1")
     first.focus()
     page.evaluate(
         """([cell, text]) => { const data = new DataTransfer(); data.setData("text/plain", text);

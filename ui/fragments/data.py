@@ -111,70 +111,20 @@ def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
     """A question and its answer per line; tab-separated text pastes into several lines at once."""
     lines = list(typed) + [{"prompt": "", "answer": ""}] * max(1, MIN_ROWS - len(typed))
     filled = sum(bool(r["prompt"].strip() and r["answer"].strip()) for r in lines)
-
-    def cell(kind: str, value: str, number: int) -> Markup:
-        label = text(f"data.cell.{kind}", number=number)
-        return h(
-            "td",
-            h(
-                "textarea",
-                value,
-                rows="1",
-                data_cell=kind,
-                aria_label=label,
-                placeholder=text(f"data.cell.{kind}.example") if number == 1 else None,
-            ),
-        )
-
+    head = (text("data.prompt"), text("data.answer"), h("span", text("data.remove"), class_="unseen"))
     return h(
         "div",
         h("p", text("data.typed.line"), class_="quiet"),
         h(
             "table",
-            h(
-                "thead",
-                h(
-                    "tr",
-                    h("th", text("data.prompt")),
-                    h("th", text("data.answer")),
-                    h("th", h("span", text("data.remove"), class_="unseen")),
-                ),
-            ),
-            h(
-                "tbody",
-                [
-                    h(
-                        "tr",
-                        cell("prompt", r["prompt"], i),
-                        cell("answer", r["answer"], i),
-                        h(
-                            "td",
-                            h(
-                                "button",
-                                icon("close", 16),
-                                type="button",
-                                class_="icon-button",
-                                data_row="remove",
-                                aria_label=text("data.remove"),
-                            ),
-                        ),
-                    )
-                    for i, r in enumerate(lines, 1)
-                ],
-            ),
+            h("thead", h("tr", [h("th", name) for name in head])),
+            h("tbody", [_typed_row(text, row, number) for number, row in enumerate(lines, 1)]),
             data_rows=True,
             class_="rows",
         ),
         h(
             "div",
-            h(
-                "button",
-                icon("plus", 18),
-                h("span", text("data.add")),
-                type="button",
-                class_="button quiet",
-                data_row="add",
-            ),
+            button(text("data.add"), kind="quiet", symbol="plus", data_row="add"),
             h("span", class_="grow"),
             h("span", h("span", filled, data_count=True), " ", text("data.filled"), class_="quiet"),
             button(text("data.use"), "rows-save", data_busy="", disabled=filled == 0),
@@ -182,6 +132,29 @@ def row_table(text: Text, typed: Sequence[Mapping[str, str]]) -> Markup:
         ),
         class_="typed",
     )
+
+
+def _typed_row(text: Text, row: Mapping[str, str], number: int) -> Markup:
+    cells = [
+        h(
+            "textarea",
+            row[kind],
+            rows="1",
+            data_cell=kind,
+            aria_label=text(f"data.cell.{kind}", number=number),
+            placeholder=text(f"data.cell.{kind}.example") if number == 1 else None,
+        )
+        for kind in ("prompt", "answer")
+    ]
+    remove = h(
+        "button",
+        icon("close", 16),
+        type="button",
+        class_="icon-button",
+        data_row="remove",
+        aria_label=text("data.remove"),
+    )
+    return h("tr", [h("td", cell) for cell in (*cells, remove)])
 
 
 def found(words: Words, report: CheckReport, rows: Sequence[PreviewRow], name: str) -> Markup:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -12,6 +13,12 @@ from ui.fragments.enter import page
 
 TOKEN = "a-token-of-this-home"
 HOME_PAGE = {"accept": "text/html"}
+
+
+def finished(coroutine):
+    """Its result, from a thread of its own: a browser test in this process leaves an event loop running."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 async def yes(scope, _, send):
@@ -37,7 +44,7 @@ def ask(guard, path="/", *, method="GET", host="127.0.0.1:7860", cookie=True, **
             body = sent.pop("body", None)
             return await client.request(method, path, headers=sent, content=body)
 
-    return asyncio.run(run())
+    return finished(run())
 
 
 def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(guard):
@@ -154,7 +161,7 @@ def test_a_web_socket_is_closed(guard):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(guard()({"type": "websocket", "path": "/"}, None, send))
+    finished(guard()({"type": "websocket", "path": "/"}, None, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 

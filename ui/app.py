@@ -71,9 +71,13 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
 
     def load(query: str) -> Updates:
         module, _, parts = next(b for b in built if _tab_of(query) == b[0].NAME)
-        # The first tab is open already; saying so again would undo a click that came before this answer.
-        there = {} if module is TABS[0] else {tabs: gr.Tabs(selected=module.NAME)}
-        return {**there, **module.opened(parts, page, query), **turn_on(module.NAME)}
+        if module is home:  # open already; saying so again would undo a click that came before this answer
+            return home.loaded(parts, page, query) | turn_on(module.NAME)
+        return {
+            tabs: gr.Tabs(selected=module.NAME),
+            **module.opened(parts, page, query),
+            **turn_on(module.NAME),
+        }
 
     every = [component for module, _, parts in built for component in module.outputs(parts)]
     app.load(

@@ -109,6 +109,15 @@ def opened(tab: Home, page: Page, query: str) -> Updates:
     return shown(tab, page, from_query(query))
 
 
+def loaded(tab: Home, page: Page, query: str) -> Updates:
+    """The tab as a fresh page shows it. Where the wizard has not begun, only what is already on the screen is
+    drawn anew: a click that came before this answer has moved on, and must not be undone."""
+    wizard = from_query(query)
+    if wizard == Wizard():
+        return {tab.views["goal"]: steps.first_paint(page)}
+    return shown(tab, page, wizard)
+
+
 def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     """All of the tab at this point of the wizard."""
     if _gone(page, wizard):

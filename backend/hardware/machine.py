@@ -113,9 +113,10 @@ def disk(folder: Path) -> tuple[int, int]:
 def process_name(pid: int) -> str | None:
     """Name of a process; None if it ended, is another user's secret, or lives outside this container."""
     try:
-        return psutil.Process(pid).name()
+        name: str = psutil.Process(pid).name()
     except psutil.Error:
         return None
+    return name
 
 
 def display_vendors(devices: Path = Path("/sys/bus/pci/devices")) -> frozenset[str]:

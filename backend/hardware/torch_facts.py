@@ -125,5 +125,8 @@ def run_probe(command: tuple[str, ...]) -> TorchFacts:
         return TorchFacts(
             "", None, None, (), said[-1] if said else f"torch ended with code {done.returncode}"
         )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):  # ended in good order, but in the middle of its sentence
+        return TorchFacts("", None, None, (), "torch gave no answer")
     return TorchFacts.from_dict(answer)

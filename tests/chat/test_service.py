@@ -176,9 +176,9 @@ def test_a_base_that_cannot_be_loaded_is_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.worker
-def test_an_engine_ends_when_idle_and_when_its_owner_is_gone(home: ChatHome, tmp_path: Path) -> None:
+def test_an_engine_ends_when_idle_and_when_its_owner_is_gone(tmp_path: Path) -> None:
     """Both at once, on homes of their own; a second engine on the first home leaves at once."""
-    other = write_home(tmp_path)
+    home, other = write_home(tmp_path / "idle"), write_home(tmp_path / "owned")
     owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     idle = _start(home, "--idle-seconds", "1")
     owned = _start(other, "--owner", str(owner.pid))

@@ -202,6 +202,13 @@ def test_before_torch_has_answered_the_page_does_not_wait(home: Path) -> None:
     assert device.usable
 
 
+def test_a_probe_ended_in_mid_sentence_is_an_error_and_not_a_crash() -> None:
+    for said in ("", "print('{')"):
+        facts = run_probe(program(said))
+        assert not facts.version
+        assert facts.error
+
+
 def test_the_version_file_tells_the_build() -> None:
     text = "__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
     assert parse_build(text) == TorchBuild("2.13.0+cu130", "13.0", None)

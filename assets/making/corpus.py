@@ -23,20 +23,20 @@ from assets.making.words import Words
 Message = dict[str, str]
 Conversation = list[Message]
 
-# Share of the exchanges that each skill gets, in percent.
+# What part of the exchanges each skill gets, out of the sum of all.
 MIXTURE: tuple[tuple[Callable[[Words], Turn | list[Turn]], float], ...] = (
-    (extraction, 12),
+    (extraction, 17),
     (as_json, 10),
     (repeat, 8),
     (memory, 5),
     (fact, 16),
     (sums, 18),
-    (numbers, 4),
+    (numbers, 3),
     (story, 7),
     (lists, 8),
-    (opposite, 6),
-    (greeting, 7),
-    (statement, 3),
+    (opposite, 5),
+    (greeting, 5),
+    (statement, 2),
     (unknown, 3),
 )
 SKILLS = [skill for skill, _ in MIXTURE]

@@ -74,17 +74,24 @@ def question(words: Words, record: Record, field: str) -> tuple[str, str, str | 
     return asked, FIELDS[field].answer.format(n=record.name, v=value, a_v=article(str(value))), value
 
 
+def draw_people(words: Words, count: int, shared: str | None) -> list[Record]:
+    """`count` people, of each of whom the field `shared` is told if one is named."""
+    return [draw_record(words, most=4 if count == 1 else 2, field=shared) for _ in range(count)]
+
+
 def about_people(words: Words) -> Turn:
     """A question about one of one to three people; now and then about somebody who isn't named: unknown."""
     rng = words.rng
     count = rng.choice((1, 1, 1, 2, 2, 3))
-    people = [draw_record(words, most=4 if count == 1 else 2) for _ in range(count)]
+    # Two people of whom the same is told, who must be told apart, are rare by chance: more for training.
+    shared = rng.choice(list(FIELDS)) if not words.heldout and count > 1 and rng.random() < 0.7 else None
+    people = draw_people(words, count, shared)
     while len({person.name for person in people}) < count or len(field_values(people)) < sum(
         len(p.values) for p in people
     ):
-        people = [draw_record(words, most=4 if count == 1 else 2) for _ in range(count)]
+        people = draw_people(words, count, shared)
     asked_person = rng.choice(people)
-    field = rng.choice(list(asked_person.values))
+    field = shared or rng.choice(list(asked_person.values))
     text = " ".join(person.sentence for person in people)
     asked, answer, value = question(words, asked_person, field)
     if rng.random() < 0.06:

@@ -376,8 +376,8 @@ def composed_sentence(words: Words, name: str, values: dict[str, str | int]) -> 
     return f"{rng.choice(('My friend', 'My neighbour', 'Our friend', 'A man called', 'A woman named'))} {name} {' and '.join(clauses)}."
 
 
-def draw_record(words: Words, least: int = 1, most: int = 4) -> Record:
-    """A person with some fields. Values differ from each other, so that a wrong one can be told."""
+def draw_record(words: Words, least: int = 1, most: int = 4, field: str | None = None) -> Record:
+    """A person with some fields, `field` among them. Values differ, so that a wrong one can be told."""
     rng = words.rng
     name = words.name() if rng.random() < 0.8 else f"{words.name()} {words.invented().capitalize()}"
     if rng.random() < 0.4 and most >= 3:
@@ -386,6 +386,8 @@ def draw_record(words: Words, least: int = 1, most: int = 4) -> Record:
         chosen = rng.sample(list(FIELDS), rng.randint(least, most))
         if rng.random() < 0.5:
             chosen = list(dict.fromkeys([rng.choice(COMMON), *chosen]))[:most]
+    if field is not None and field not in chosen:
+        chosen[rng.randrange(len(chosen))] = field
     values: dict[str, str | int] = {}
     for field in chosen:
         value = FIELDS[field].draw(words)

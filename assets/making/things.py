@@ -202,13 +202,13 @@ def framed(words: Words, sentence: str, asked: str) -> str:
 
 
 def about_things(words: Words) -> Turn:
-    """Where a thing is, what it costs, its colour, whose it is; with a second thing beside it half the time."""
+    """Where a thing is, what it costs, its colour, whose it is; often with a second thing beside it."""
     rng = words.rng
     told, asked, answer, value = rng.choice(THING_ASKS)
     sentences, filled = [], []
     names = words.different("name", 2)
     places = words.different("place", 2)
-    for position in range(rng.choice((1, 2))):
+    for position in range(rng.choice((1, 2) if words.heldout else (1, 2, 2, 2))):
         slots = {
             "t": words.pick(THINGS[position::2]) if rng.random() < 0.8 else words.invented(),
             "r": words.pick(ROOMS[position::2]) if rng.random() < 0.7 else words.invented(),

@@ -74,6 +74,9 @@ class StudioFacade:
     def hardware(self) -> HardwareReport:
         return report(self.home)
 
+    def spare_bytes(self) -> int:
+        return sum(spare.memory_bytes for spare in Spares(self._home).waiting())
+
     def models(self) -> list[ModelInfo]:
         return self._models.proposed(self.hardware())
 
@@ -167,10 +170,6 @@ class StudioFacade:
 
     def delete(self, run: str) -> None:
         self._runs.delete(run)
-
-    def spare_bytes(self) -> int:
-        """Memory held by the spare worker that waits for the next start; 0 without one."""
-        return sum(spare.memory_bytes for spare in Spares(self._home).waiting())
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)

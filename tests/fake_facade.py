@@ -67,6 +67,9 @@ class FakeFacade:
         busy = 0.35 + 0.2 * math.sin(self._now() / 5)
         return dataclasses.replace(self._hardware, cpu_utilisation=busy)
 
+    def spare_bytes(self) -> int:
+        return 512 * 2**20
+
     def models(self) -> list[ModelInfo]:
         return list(content.MODELS)
 

@@ -43,8 +43,11 @@ class Spare:
 
     @property
     def memory_bytes(self) -> int:
-        """What it holds now."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+        """What it holds now; 0 if it ended this moment."""
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0
 
 
 class Spares:

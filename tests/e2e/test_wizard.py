@@ -87,6 +87,18 @@ def test_five_pasted_rows_can_be_learned(page: Page):
     expect(page.get_by_role("button", name="Next: how it trains")).to_be_enabled()
 
 
+def test_a_double_click_starts_one_run(tmp_path: Path, context: BrowserContext):
+    with screen(tmp_path / "home") as (_, url):
+        page = context.new_page()
+        page.goto(url)
+        choose(page, 4)
+        page.get_by_role("button", name="Start training").dblclick()
+        expect(page.locator("#step-watch .badge.good")).to_have_text("Done")
+        page.locator(".rail [data-go=runs]").click()
+        expect(page.locator(".run-list .run-row").first).to_be_visible()
+        assert page.locator(".run-list .run-row").count() == 1
+
+
 def test_refresh_keeps_the_curve_and_the_run(page: Page, context: BrowserContext):
     choose(page, 600)
     run = start(page)

@@ -31,7 +31,8 @@ def readings(report: HardwareReport) -> dict[str, float | None]:
     return out
 
 
-def view(text: Text, report: HardwareReport, seen: Seen) -> Markup:
+def view(text: Text, report: HardwareReport, seen: Seen, spare_bytes: int = 0) -> Markup:
+    """All cards. `spare_bytes`: what the worker holds that waits for the next start."""
     return join(
         heading(text("system.title"), text("system.lead"), large=True),
         [_reason(text, r) for r in report.reasons],
@@ -41,7 +42,7 @@ def view(text: Text, report: HardwareReport, seen: Seen) -> Markup:
         h(
             "div",
             _processor(text, report, seen),
-            _memory(text, report, seen),
+            _memory(text, report, seen, spare_bytes),
             _disk(text, report),
             class_="cards three",
         ),
@@ -144,7 +145,7 @@ def _processor(text: Text, report: HardwareReport, seen: Seen) -> Markup:
     )
 
 
-def _memory(text: Text, report: HardwareReport, seen: Seen) -> Markup:
+def _memory(text: Text, report: HardwareReport, seen: Seen, spare_bytes: int) -> Markup:
     used = report.ram_total_bytes - report.ram_available_bytes
     return _card(
         text("system.ram"),
@@ -158,6 +159,7 @@ def _memory(text: Text, report: HardwareReport, seen: Seen) -> Markup:
         h("p", text("system.ram.line"), class_="quiet")
         if not any(d.usable for d in report.devices)
         else None,
+        h("p", text("system.spare", held=bytes_text(spare_bytes)), class_="quiet") if spare_bytes else None,
     )
 
 

@@ -52,6 +52,7 @@
     element.addEventListener("click", (event) => {
       const target = event.target.closest("[data-act],[data-go],[data-copy],[data-pane],[data-row],[data-do]");
       if (!target || !element.contains(target) || target.disabled || target.matches("input,select,textarea")) return;
+      if (target.ariaBusy === "true") return; // a second click on Start is not a second run
       if (target.matches("a")) event.preventDefault();
       if (target.dataset.confirm) return ask(target, () => act(target));
       if (target.dataset.copy !== undefined) return copy(target);
@@ -216,11 +217,18 @@
     root.classList.toggle("lost", missed > 1);
   }
 
+  let told = null; // the last message: what was asked for was refused, and may be asked for again
+  function freeBusy() {
+    const notice = one(".notice");
+    if (notice && notice.dataset.number !== told) all("[aria-busy=true]").forEach((b) => b.removeAttribute("aria-busy"));
+    told = notice ? notice.dataset.number : told;
+  }
+
   let due = false;
   function settle() {
     if (due) return;
     due = true;
-    requestAnimationFrame(() => { due = false; paint(); markTab(); watchAddress(); });
+    requestAnimationFrame(() => { due = false; paint(); markTab(); watchAddress(); freeBusy(); });
   }
   new MutationObserver(settle).observe(root, {
     subtree: true, childList: true, attributes: true, attributeFilter: ["class", "aria-selected", "data-address-now"],

@@ -54,4 +54,4 @@ def _look(tab: System, page: Page, seen: dict[str, list[float | None]]) -> Updat
     seen = {
         name: [*seen.get(name, []), value][-draw.PLACES :] for name, value in draw.readings(report).items()
     }
-    return {tab.cards: draw.view(page.text, report, seen), tab.seen: seen}
+    return {tab.cards: draw.view(page.text, report, seen, page.facade.spare_bytes()), tab.seen: seen}

@@ -7,7 +7,7 @@ reasons live in i18n under `reason.<code>`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ Choice = tuple[Any, Reason]
 
 
 def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
-    """The plan with no common setting left open, and the reason of every choice by the setting's address.
+    """The plan with no common setting left open, nor one of its method that depends on the model, and the
+    reason of every choice by the setting's address.
 
     `steps` is what the run goes by; `epochs` follows from it or it from `epochs`.
     """
@@ -63,6 +64,11 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
         if getattr(plan.settings, key) is None:
             value, reasons[key] = choose(plan, facts)
             plan = plan.with_settings(**{key: value})
+    choose = methods.get(plan.method).choose
+    if choose is not None and facts.model is not None:
+        chosen, found = choose(plan.method_params, facts.model)
+        plan = replace(plan, method_params=chosen)
+        reasons |= found
     return plan, reasons
 
 

@@ -183,6 +183,15 @@ def test_optimizer_decides_the_scale_of_the_rate_and_its_form():
     assert reasons["optimizer_impl"].code == f"optimizer_impl_{adafactor.optimizer_impl}"
 
 
+def test_side_network_of_a_narrow_model_is_reduced_less():
+    plan, reasons = resolve(parse_request("m", "d", "qst"), FACTS)
+    assert plan.method_params.reduction == 3
+    assert reasons["reduction"] == Reason("reduction_narrow", {"reduction": 3, "hidden": 192, "width": 64})
+    plan, reasons = resolve(parse_request("m", "d", "qst", set={"reduction": 2}), FACTS)
+    assert plan.method_params.reduction == 2
+    assert "reduction" not in reasons
+
+
 def test_evaluation_takes_at_most_a_tenth_but_comes_twice():
     settings, _ = chosen(steps=1000)
     looks = 1000 / settings.eval_every

@@ -24,6 +24,7 @@ from studio.names import ModelName, parse
 
 if TYPE_CHECKING:
     from backend.chat.base import Loaded
+    from studio.generate.decode import Decoder
 
 log = logging.getLogger("studio.chat")
 QUEUE_LIMIT = 64
@@ -48,7 +49,7 @@ class _Answer:
 
 
 class Answering(threading.Thread):
-    """Answers the tickets of `inbox` with one base and the adapters of its runs.
+    """Answers the tickets of `inbox` with one base and what its runs learned.
 
     Args:
         base: Canonical name of the base.
@@ -62,7 +63,7 @@ class Answering(threading.Thread):
         self._runs = folder
         self._load = load
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[tuple[Decoder, int], _Answer] = {}
         self._renderers: dict[tuple[Path, int], Renderer] = {}
         self.ready = threading.Event()
         self.ended = threading.Event()
@@ -117,12 +118,13 @@ class Answering(threading.Thread):
         while True:
             if not self._take_in(loaded):
                 return
-            for row, answer in list(self._answers.items()):
+            for (decoder, row), answer in list(self._answers.items()):
                 if answer.ticket.cancelled.is_set():
-                    loaded.decoder.cancel(row)
-                    del self._answers[row]
-            for token in loaded.decoder.step():
-                self._hand_out(loaded, token)
+                    decoder.cancel(row)
+                    del self._answers[decoder, row]
+            for decoder in loaded.decoders:
+                for token in decoder.step():
+                    self._hand_out(decoder, token)
             self.idle_since = time.monotonic()
 
     def _take_in(self, loaded: Loaded) -> bool:
@@ -143,7 +145,7 @@ class Answering(threading.Thread):
 
     def _admit(self, loaded: Loaded, ticket: Ticket) -> None:
         order = ticket.order
-        adapter, renderer = BASE, loaded.renderer
+        adapter, renderer, decoder = BASE, loaded.renderer, loaded.decoder
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
         if order.model != "base":
@@ -153,11 +155,15 @@ class Answering(threading.Thread):
                 # Its base was replaced since: over other weights the adapter would answer nonsense.
                 raise StudioError("run_base_changed", run=name.value, base=self._base)
             renderer = self._renderer(name.value)
-            adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
+            method, params = runs.method_of(self._runs, name.value)
+            if method.serving == "batched":
+                adapter = loaded.adapters.require(folder, decoder.adapters_in_use())
+            else:
+                decoder = loaded.tuned.require(folder, method, params)
         ids = tuple(renderer.encode_prompt(order.messages))
         request = Request(ids, order.sampling, renderer.stop_ids, order.max_tokens, adapter)
-        row = loaded.decoder.add(request)
-        self._answers[row] = _Answer(ticket, AnswerText(renderer.detokenizer(), order.stop))
+        row = decoder.add(request)
+        self._answers[decoder, row] = _Answer(ticket, AnswerText(renderer.detokenizer(), order.stop))
         ticket.events.put(Accepted(len(ids)))
 
     def _own_run(self, model: str) -> ModelName:
@@ -174,11 +180,11 @@ class Answering(threading.Thread):
             self._renderers[key] = Renderer.from_folder(folder)
         return self._renderers[key]
 
-    def _hand_out(self, loaded: Loaded, token: Token) -> None:
-        answer = self._answers[token.row]
+    def _hand_out(self, decoder: Decoder, token: Token) -> None:
+        answer = self._answers[decoder, token.row]
         events = answer.ticket.events
         if token.error is not None:
-            del self._answers[token.row]
+            del self._answers[decoder, token.row]
             events.put(Failed(token.error))
             return
         assert token.id is not None
@@ -188,7 +194,7 @@ class Answering(threading.Thread):
         piece = "" if token.finish == "stop" else answer.text.push(token.id)
         finish = token.finish
         if answer.text.stopped and finish is None:
-            loaded.decoder.cancel(token.row)
+            decoder.cancel(token.row)
         if answer.text.stopped:
             finish = "stop"
         if finish is not None:
@@ -196,7 +202,7 @@ class Answering(threading.Thread):
         if piece:
             events.put(Piece(piece))
         if finish is not None:
-            del self._answers[token.row]
+            del self._answers[decoder, token.row]
             events.put(Ended(finish, answer.tokens, answer.timings()))
 
     def _fail_all(self, error: StudioError) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,23 @@ from backend.hardware import choose_device, report, worker_device
 from backend.home import Home
 from backend.inputs import base_hash
 from studio.data.render import Renderer
-from studio.errors import Reason
-from studio.generate.precision import choose_precision, processor_threads, stored_precision, weights_bytes
+from studio.errors import Reason, StudioError
+from studio.generate.precision import (
+    choose_precision,
+    copy_bytes,
+    processor_threads,
+    stored_precision,
+    weights_bytes,
+)
 from studio.models.config import read_config
+from studio.models.quantisation import Quantisation
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from studio.generate.adapters import AdapterPool
     from studio.generate.decode import Decoder
+    from studio.generate.tuned import TunedDecoders
 
 log = logging.getLogger("studio.chat")
 # Beside the weights: keys and values, activations, the CUDA context, a few adapters.
@@ -34,8 +45,14 @@ class Loaded:
     decoder: Decoder
     adapters: AdapterPool
     renderer: Renderer  # the base's own template
+    tuned: TunedDecoders
     hash: str  # identity of the base by content
     reasons: tuple[Reason, ...]
+
+    @property
+    def decoders(self) -> list[Decoder]:
+        """Of the base with its adapters, and of all that needs one to itself."""
+        return [self.decoder, *self.tuned.decoders]
 
 
 def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str, Reason]:
@@ -73,6 +90,7 @@ def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
 
     from studio.generate.adapters import AdapterPool
     from studio.generate.decode import Decoder
+    from studio.generate.tuned import TunedDecoders
     from studio.models.load import load_model
 
     if device == "cpu":
@@ -87,13 +105,31 @@ def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
         native = device == "mps" or torch.cuda.is_bf16_supported(including_emulation=False)
         free = chosen.free_bytes or chosen.total_bytes or 0
     precision, precision_reason = choose_precision(stored, size, device, native, free)
-    model = load_model(folder, dtype=getattr(torch, precision), device=device, attention=_attention(folder))
+    load = partial(
+        load_model, folder, dtype=getattr(torch, precision), device=device, attention=_attention(folder)
+    )
+
+    def copy(quantisation: Quantisation | None) -> nn.Module:
+        needed = copy_bytes(facts, precision, quantisation)
+        _require_memory(home, key, needed)
+        return load(quantisation=quantisation)
+
+    model = load()
     adapters = AdapterPool(model)
     decoder = Decoder(model, adapters)
-    identity = base_hash(folder, home)
+    tuned = TunedDecoders(model, adapters, copy)
     reasons = (place_reason, precision_reason, decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
-    return Loaded(decoder, adapters, renderer, identity, reasons)
+    return Loaded(decoder, adapters, renderer, tuned, base_hash(folder, home), reasons)
+
+
+def _require_memory(home: Home, key: str, needed: int) -> None:
+    """Raises StudioError `chat_copy_memory` if a second base of `needed` bytes has no room."""
+    machine = report(home.root)
+    device = next((device for device in machine.devices if device.key == key), None)
+    free = machine.ram_available_bytes if device is None else device.free_bytes
+    if free is not None and free < needed:
+        raise StudioError("chat_copy_memory", needed_bytes=needed, free_bytes=free)
 
 
 def _attention(folder: Path) -> str:

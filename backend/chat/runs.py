@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
+from studio.methods import Method
 from studio.names import ModelName, parse
+from studio.params import parse as parse_params
+from studio.plan import methods
 
 
 def base_of(runs: Path, run: str) -> str:
@@ -20,6 +23,18 @@ def base_of(runs: Path, run: str) -> str:
     if not plan.is_file():
         raise StudioError("run_missing", run=run)
     return str(parse(json.loads(plan.read_text(encoding="utf-8"))["model"]))
+
+
+def method_of(runs: Path, run: str) -> tuple[Method, Any]:
+    """The method that a run tunes with, and its params.
+
+    Raises:
+        StudioError: `run_missing` (run).
+    """
+    base_of(runs, run)
+    plan = _read(runs / run / "plan.json")
+    method: Method = methods.get(plan["method"])
+    return method, parse_params(method.params, plan["method_params"])[0]
 
 
 def tokenizer_folder(runs: Path, run: str) -> Path:

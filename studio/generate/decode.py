@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,11 +106,20 @@ class _Row:
 class Decoder:
     """Answers rows token by token; rows can be added and cancelled between any two steps.
 
+    Every forward pass runs inside `around()`, which may switch something on.
+
     Not for several threads: whoever calls it is the one that touches the model.
     """
 
-    def __init__(self, model: Any, adapters: AdapterPool | None = None, max_rows: int = 8) -> None:
+    def __init__(
+        self,
+        model: Any,
+        adapters: AdapterPool | None = None,
+        max_rows: int = 8,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.model = model
+        self._around = around
         self._adapters = adapters
         self._max_rows = max_rows
         self.shared, self.shared_reason = rows_may_share(model)
@@ -209,7 +219,8 @@ class Decoder:
             arguments["logits_to_keep"] = 1
         if self._adapters is not None:
             self._adapters.select(adapters)
-        logits: Tensor = self.model(ids.to(device), **arguments).logits[:, -1]
+        with self._around():
+            logits: Tensor = self.model(ids.to(device), **arguments).logits[:, -1]
         return logits
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from studio.errors import Reason
+from studio.memory.rough import quantised_bytes
 from studio.models.config import ModelFacts
+from studio.models.quantisation import Quantisation
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -21,6 +23,14 @@ def stored_precision(facts: ModelFacts) -> Precision:
 def weights_bytes(facts: ModelFacts) -> int:
     """Size of a model's weights in that format; 0 where their number is not known."""
     return (facts.parameters or 0) * _SIZES[stored_precision(facts)]
+
+
+def copy_bytes(facts: ModelFacts, precision: Precision, quantisation: Quantisation | None) -> int:
+    """Size of a second base in this format; in 4 bit, that of its linear layers shrinks."""
+    parameters = facts.parameters or 0
+    if quantisation is None:
+        return parameters * _SIZES[precision]
+    return quantised_bytes(facts, parameters, quantisation, _SIZES[precision])
 
 
 def choose_precision(

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from studio.methods import Dimensions, trained_itemsize
+from studio.methods.lora import linears
 from studio.models.config import ModelFacts
+from studio.models.quantisation import Quantisation
 from studio.plan import Plan, methods, optimizers, parse_request
 
 MIB = 2**20
@@ -62,13 +64,29 @@ def rough_need(plan: Plan, model: ModelFacts) -> RoughNeed | None:
     itemsize = trained_itemsize(settings)
     state = optimizers.get(settings.optimizer).state_bytes(trained.trainable, itemsize, plan.optimizer_params)
     return RoughNeed(
-        weights=model.parameters * (4 if wide else 2),
+        weights=_weights(plan, model, 4 if wide else 2),
         trained=trained.trained_bytes,
         gradients=trained.trainable_params * itemsize,
         optimizer=state,
-        activations=_activations(model, settings.batch * settings.seq, wide, settings.gradient_checkpointing),
+        activations=_activations(plan, model, trained.kept_per_token),
         process=_PROCESS_BYTES[(settings.device or "cpu").partition(":")[0]],
     )
+
+
+def _weights(plan: Plan, model: ModelFacts, itemsize: int) -> int:
+    """The base; where its method holds it in 4 bit, embeddings, norms and head are not."""
+    assert model.parameters is not None
+    quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
+    if quantisation is None:
+        return model.parameters * itemsize
+    return quantised_bytes(model, model.parameters, quantisation, itemsize)
+
+
+def quantised_bytes(model: Dimensions, parameters: int, quantisation: Quantisation, itemsize: int) -> int:
+    """A base of `parameters` weights whose decoder layers' matrices are in 4 bit, the rest `itemsize` bytes
+    each."""
+    quantised = model.layers * sum(a * b for a, b in linears(model).values())
+    return int(quantised * quantisation.bits_per_weight / 8) + (parameters - quantised) * itemsize
 
 
 def typical_need(model: ModelFacts, device: str) -> RoughNeed | None:
@@ -87,10 +105,20 @@ def verdict(needed_bytes: int | None, free_bytes: int | None) -> Verdict | None:
     return "tight" if needed_bytes <= free_bytes else "no"
 
 
-def _activations(model: Dimensions, tokens: int, wide: bool, checkpointing: bool) -> int:
-    """Bytes kept for the backward pass over `tokens` positions (rows x length), and one chunk of logits."""
-    scale = 2 if wide else 1
+def _activations(plan: Plan, model: Dimensions, kept_per_token: int | None) -> int:
+    """Bytes kept for the backward pass over all positions of a batch, and one chunk of logits."""
+    settings = plan.settings
+    assert settings.batch is not None
+    assert settings.seq is not None
+    tokens = settings.batch * settings.seq
+    scale = 2 if settings.precision == "fp32" else 1
     layer = _ACTIVATION_BYTES * scale * tokens * model.hidden
     kept = _CHECKPOINT_BYTES * scale * tokens * model.hidden
-    body = layer + kept * model.layers if checkpointing else layer * model.layers
+    if kept_per_token is not None:
+        # Beside what the method keeps, the backbone's layer of the moment, which keeps nothing.
+        body = kept_per_token * scale * tokens + layer // 2
+    elif settings.gradient_checkpointing:
+        body = layer + kept * model.layers
+    else:
+        body = layer * model.layers
     return body + 8 * min(tokens, _CHUNK_TOKENS) * model.vocab

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from studio.errors import Reason
+from studio.models.quantisation import Quantisation
+
 Serving = Literal["batched", "switched", "own_copy"]
 
 
@@ -30,6 +33,8 @@ class Dimensions(Protocol):
     def intermediate(self) -> int: ...
     @property
     def vocab(self) -> int: ...
+    @property
+    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,14 @@ class MethodMemory:
     """What a method adds to the memory of its base model.
 
     `trainable` are the shapes of the tensors that get gradients and optimizer state (repeated ones listed as
-    often as they occur); `trained_bytes` is what those tensors themselves occupy.
+    often as they occur); `trained_bytes` is what those tensors themselves occupy. `kept_per_token` are the
+    bytes of activations that all layers together keep for the backward pass, per token, in 16-bit arithmetic;
+    None: as many as a backward pass through the model needs.
     """
 
     trainable: tuple[tuple[int, ...], ...]
     trained_bytes: int
+    kept_per_token: int | None = None
 
     @property
     def trainable_params(self) -> int:
@@ -61,7 +69,9 @@ class Method:
     A capability is a value, or a function of the method's params where it depends on them. `serving` says
     how the chat engine can hold the result: `batched` (rows of one batch may use different ones), `switched`
     (one at a time on a shared base) or `own_copy` (needs a base of its own). `memory(dimensions, params,
-    settings)` gives the method's terms for the estimate.
+    settings)` gives the method's terms for the estimate. `choose(params, dimensions)` fills in what was left
+    open and depends on the model, with the reason of each choice by the param's name. `quantisation(params)`
+    says how the base is to be held in 4 bit; without it the base is held as the plan's precision says.
     """
 
     id: str
@@ -75,11 +85,17 @@ class Method:
     trains_base: bool | Callable[[Any], bool]
     rewrites_base: bool | Callable[[Any], bool]
     serving: Serving
+    choose: Callable[[Any, Dimensions], tuple[Any, dict[str, Reason]]] | None = None
+    quantisation: Callable[[Any], Quantisation] | None = None
 
     def capable(self, capability: str, params: Any) -> bool:
         """The value of a capability under these params."""
         value = getattr(self, capability)
         return bool(value(params) if callable(value) else value)
+
+    def base_quantisation(self, params: Any) -> Quantisation | None:
+        """How the base is held under these params; None: in the plan's precision."""
+        return self.quantisation(params) if self.quantisation else None
 
 
 def trained_itemsize(settings: Any) -> int:

@@ -36,7 +36,7 @@ class LoraParams:
     )
 
 
-def _linears(d: Dimensions) -> dict[str, tuple[int, int]]:
+def linears(d: Dimensions) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of the linear layers of one gated decoder layer, by their usual names."""
     query, keyed = d.heads * d.head_dim, d.kv_heads * d.head_dim
     return {
@@ -55,7 +55,7 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     wanted = None if params.targets == ("auto",) else set(params.targets)
     layer = [
         shape
-        for name, (inputs, outputs) in _linears(dimensions).items()
+        for name, (inputs, outputs) in linears(dimensions).items()
         if wanted is None or name in wanted
         for shape in ((params.rank, inputs), (outputs, params.rank))
     ]

@@ -52,6 +52,9 @@ FAMILIES: dict[str, Family] = {
     "gemma3_text": _GEMMA,
     "gemma3": Family(decoder="model.language_model"),  # transformers caps nothing here
     "gpt2": Family(decoder="transformer", embeddings="wte", layers="h", norm="ln_f"),
+    "opt": Family(decoder="model.decoder", norm="final_layer_norm"),
+    "gpt_neox": Family(decoder="gpt_neox", embeddings="embed_in", norm="final_layer_norm"),
+    "falcon": Family(decoder="transformer", embeddings="word_embeddings", layers="h", norm="ln_f"),
     "cohere": Family(multiply="logit_scale"),
     "granite": Family(divide="logits_scaling"),
     "mixtral": Family(router_loss="transformers.models.mixtral.modeling_mixtral:load_balancing_loss_func"),

@@ -9,19 +9,30 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from studio.errors import StudioError
 from studio.models.anatomy import FAMILIES
+from studio.models.quantisation import Quantisation
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # None: torch's fused kernel where the family has it, else the plain one (Gemma 2 caps attention scores).
 _ATTENTION = {"sdpa": None, "flash": "flash_attention_2", "eager": "eager"}
 
 
-def load_model(folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa") -> nn.Module:
+def load_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    attention: str = "sdpa",
+    quantisation: Quantisation | None = None,
+) -> nn.Module:
     """The causal language model of `folder`, in evaluation mode, all weights frozen.
+
+    `dtype` is that of the weights; with `quantisation` that of the arithmetic and of what is not quantised
+    (embeddings, norms, head).
 
     Raises StudioError `model_foreign` (no config.json), `architecture_unknown`, `model_pickles_refused`,
     `model_weights_missing`, `model_unreadable`.
@@ -37,15 +48,43 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: str, attention: str 
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
+            **(_in_4_bit(quantisation, dtype, device) if quantisation else {}),
         )
     except (OSError, ValueError, ImportError, SafetensorError) as broken:
         raise StudioError("model_unreadable", path=str(folder), detail=_first_line(broken)) from broken
-    return cast(nn.Module, model.to(device).eval().requires_grad_(False))
+    if quantisation is None:
+        model = model.to(device)
+    else:
+        _keep_trainable(model)
+    return cast(nn.Module, model.eval().requires_grad_(False))
 
 
-def compute_dtype(precision: str) -> torch.dtype:
-    """The dtype in which a run holds the frozen weights."""
-    return torch.float32 if precision == "fp32" else torch.bfloat16
+def _in_4_bit(quantisation: Quantisation, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """transformers' arguments for a base in 4 bit."""
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantisation.kind,
+        bnb_4bit_use_double_quant=quantisation.double,
+        bnb_4bit_compute_dtype=dtype,
+    )  # type: ignore[no-untyped-call]
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _keep_trainable(model: nn.Module) -> None:
+    """On a processor with AVX512-BF16, bitsandbytes packs 4-bit weights for inference in the first forward
+    pass without gradients, for good, and the packed form passes no gradient on: one evaluation and training
+    goes on without learning (0.50.2). Told that the processor can't, it leaves them alone."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def weights_dtype(precision: str, trained: bool) -> torch.dtype:
+    """The dtype in which a run holds the base: 32 bit where `mixed` trains its weights, so that a step
+    smaller than their 16-bit spacing is not lost."""
+    return torch.float32 if precision == "fp32" or (precision == "mixed" and trained) else torch.bfloat16
 
 
 def _check_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -19,7 +19,7 @@ from studio.errors import StudioError
 from studio.methods.lora import LoraParams
 from studio.models.anatomy import Anatomy
 from studio.train.dropout import Dropout
-from studio.train.tuner import Tuner, TunerContext
+from studio.train.tuner import Tuner, TunerContext, trained_dtype
 
 _ADAPTER = "default"
 
@@ -75,6 +75,19 @@ class LoraTuner(Tuner):
         return _switched_off(cast(PeftModel, model))
 
 
+class QloraTuner(LoraTuner):
+    """LoRA over a base in 4 bit."""
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """Into the very weights that the adapter was trained on, out of their 4 bits: exact."""
+        peft_model = cast(Any, model)
+        config = peft_model.peft_config[_ADAPTER]
+        weights = get_peft_model_state_dict(peft_model, adapter_name=_ADAPTER, save_embedding_layers=False)
+        tuned = get_peft_model(peft_model.unload().dequantize(), config, adapter_name=_ADAPTER)
+        set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
+        return super().merge(tuned)
+
+
 @contextmanager
 def _switched_off(model: PeftModel) -> Iterator[None]:
     with model.disable_adapter():
@@ -96,8 +109,7 @@ def _targets(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
 
 def _trainable(model: PeftModel, dropout: float, settings: Any) -> nn.Module:
     """Adapters in the dtype of the plan (32 bit unless it says otherwise), and quick on a processor."""
-    chosen = settings.adapter_dtype or ("bf16" if settings.precision == "bf16" else "fp32")
-    dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
+    dtype = trained_dtype(settings)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)

@@ -23,9 +23,9 @@ from studio.errors import StudioError
 from studio.identity import base_identity, dataset_hash
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
-from studio.models.load import compute_dtype, load_model
+from studio.models.load import load_model, weights_dtype
 from studio.params import to_dict
-from studio.plan import Plan, objectives
+from studio.plan import Plan, methods, objectives
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
 from studio.train.examples import encode_rows, unweighted
@@ -177,13 +177,14 @@ def _computation(
     plan: Plan, model_folder: Path, device: str, data: _Data, newest: Path | None
 ) -> Computation:
     """The model with its method, fresh or as the checkpoint has it, and the loss around it."""
-    settings = plan.settings
+    settings, method = plan.settings, methods.get(plan.method)
     load = partial(
         load_model,
         model_folder,
-        dtype=compute_dtype(settings.precision or "fp32"),
+        dtype=weights_dtype(settings.precision or "fp32", method.capable("trains_base", plan.method_params)),
         device=device,
         attention=settings.attention,
+        quantisation=method.base_quantisation(plan.method_params),
     )
     base = load()
     anatomy = Anatomy(base)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from studio.methods import trained_itemsize
 from studio.models.anatomy import Anatomy, Hidden
 from studio.plan import Plan, methods
 from studio.registry import load_part
@@ -38,6 +39,13 @@ class TunerContext:
     loss: Callable[[Batch], Tensor]
 
 
+class Switch(Protocol):
+    """Something beside a shared model: on inside `on()`, gone after `remove()`."""
+
+    def on(self) -> AbstractContextManager[None]: ...
+    def remove(self) -> None: ...
+
+
 class Tuner:
     """One method at work on one model. `params` are the method's own.
 
@@ -59,6 +67,11 @@ class Tuner:
 
     def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
         """Put what `save` wrote onto an untouched base: trainable if there is a context, else for use."""
+        raise NotImplementedError(type(self).__name__)
+
+    def beside(self, model: nn.Module, folder: Path) -> Switch:
+        """What `save` wrote, put beside a base that others use too, and off until it is switched on. Only for
+        methods declared `switched`."""
         raise NotImplementedError(type(self).__name__)
 
     def merge(self, model: nn.Module) -> nn.Module:
@@ -113,6 +126,11 @@ class Tuner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
+
+
+def trained_dtype(settings: Any) -> torch.dtype:
+    """The dtype of weights that a method adds: 32 bit unless the plan says otherwise."""
+    return torch.bfloat16 if trained_itemsize(settings) == 2 else torch.float32
 
 
 def make_tuner(plan: Plan) -> Tuner:

@@ -14,8 +14,13 @@ from transformers import AutoModelForCausalLM
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.identity import base_identity
-from tests.toys.folders import write_model
+from studio.models.anatomy import Anatomy
+from studio.models.load import load_model
+from studio.plan import methods
+from studio.train.tuner import TunerContext, make_tuner
+from tests.toys.folders import tiny_plan, write_model
 
+OWN = tuple(id for id, method in methods.all().items() if method.serving != "batched")
 CONTEXT = 100_000  # so that an answer can go on for minutes
 
 
@@ -23,7 +28,8 @@ CONTEXT = 100_000  # so that an answer can go on for minutes
 class ChatHome:
     """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
     `empty-1` none,
-    `foreign-1` has another base, `moved-1` one whose weights were others."""
+    `foreign-1` has another base, `moved-1` one whose weights were others; there is one of each method in
+    `OWN`."""
 
     root: Path
     model: Path
@@ -45,6 +51,10 @@ class ChatHome:
         """What a person sees of these tokens."""
         return self.renderer().decode(tokens)
 
+    def base_hash(self) -> str:
+        """Identity of the model, as a run's manifest names it."""
+        return base_identity(self.model, self.root / "cache" / "hashes.json").hash
+
     def renderer(self) -> Renderer:
         return Renderer.from_folder(self.run("tuned-1") / "tokenizer")
 
@@ -59,6 +69,8 @@ def write_home(root: Path) -> ChatHome:
     _write_run(made, "early-1", made.base)
     _write_checkpoints(made, "early-1", (2, 6), best=2)
     _write_run(made, "empty-1", made.base)
+    for method in OWN:
+        _write_tuned(made, method)
     _write_run(made, "moved-1", made.base)
     _write_adapter(made, "moved-1", "adapter", seed=8, base="0" * 64)
     _write_run(made, "foreign-1", "path:/somewhere/else")
@@ -66,10 +78,37 @@ def write_home(root: Path) -> ChatHome:
     return made
 
 
-def _write_run(home: ChatHome, run: str, base: str) -> None:
+def load_base(home: ChatHome, method: str) -> Any:
+    """The base as `method` wants it held."""
+    declared = methods.get(method)
+    quantisation = declared.base_quantisation(declared.params())
+    return load_model(home.model, dtype=torch.float32, device="cpu", quantisation=quantisation)
+
+
+def _write_tuned(home: ChatHome, method: str) -> None:
+    """A run of a method that is no adapter for mixed batches, its trained tensors moved at random."""
+    _write_run(home, f"{method}-1", home.base, method)
+    model = load_base(home, method)
+    plan = tiny_plan(method)
+    tuner = make_tuner(plan)
+    generator = torch.Generator().manual_seed(4)
+    context = TunerContext(plan, Anatomy(model), generator, lambda _: iter(()), lambda _: torch.zeros(()))
+    tuned = tuner.prepare(model, context)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    folder = home.run(f"{method}-1") / "adapter"
+    folder.mkdir()
+    tuner.save(tuned, folder)
+    (folder / "manifest.json").write_text(json.dumps({"base": home.base_hash()}))
+
+
+def _write_run(home: ChatHome, run: str, base: str, method: str = "lora") -> None:
     folder = home.run(run)
     folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"model": base}))
+    plan = {"model": base, "method": method, "method_params": {}}
+    (folder / "plan.json").write_text(json.dumps(plan))
     Renderer.from_folder(home.model).save(folder / "tokenizer")
 
 
@@ -88,5 +127,5 @@ def _write_adapter(home: ChatHome, run: str, place: str, seed: int, base: str | 
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     folder = home.run(run) / place
     get_peft_model(model, config).save_pretrained(folder)
-    identity = base or base_identity(home.model, home.root.parent / "hashes.json").hash
+    identity = base or home.base_hash()
     (folder / "manifest.json").write_text(json.dumps({"base": identity}))

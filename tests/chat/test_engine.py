@@ -12,9 +12,13 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
+from studio.data.rows import Message
+from studio.train.tuner import make_tuner
 from tests.chat.conftest import RunningEngine
-from tests.chat.homes import CONTEXT
+from tests.chat.homes import CONTEXT, OWN, load_base
+from tests.toys.folders import tiny_plan
 
 PROMPT = "tell me"
 
@@ -69,6 +73,23 @@ def test_a_run_answers_as_peft_with_its_adapter(engine: RunningEngine, model: st
     home = engine.home
     expected = home.reference(PROMPT, 30, home.root / "runs" / place)
     assert text(engine, model) == home.text(expected)
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_a_run_of_every_method_answers_as_that_method_computes(engine: RunningEngine, method: str) -> None:
+    home = engine.home
+    tuner = make_tuner(tiny_plan(method))
+    model: Any = tuner.load(load_base(home, method), home.run(f"{method}-1") / "adapter")
+    ids = torch.tensor([home.renderer().encode_prompt([Message.of("user", PROMPT)])])
+    out = model.generate(input_ids=ids, max_new_tokens=30, do_sample=False)
+    base = home.text(home.reference(PROMPT, 30))
+    assert text(engine, f"run:{method}-1") == home.text(out[0, ids.shape[1] :].tolist()) != base
+    assert text(engine, "base") == base
+
+
+def test_what_was_learned_on_other_weights_is_refused(engine: RunningEngine) -> None:
+    refused = refusal(engine, model="run:moved-1")
+    assert "adapter_other_base" in str(refused)
 
 
 def test_answers_do_not_depend_on_who_else_asks(engine: RunningEngine) -> None:
@@ -160,12 +181,9 @@ def test_the_base_can_use_a_runs_template(engine: RunningEngine) -> None:
 
 
 def test_models_are_the_base_and_its_runs_that_can_answer(engine: RunningEngine) -> None:
-    assert sorted(model.id for model in engine.client.models.list()) == [
-        "base",
-        "run:early-1",
-        "run:moved-1",
-        "run:tuned-1",
-    ]
+    runs = {"tuned-1", "early-1", "moved-1", *(f"{method}-1" for method in OWN)}
+    listed = [model.id for model in engine.client.models.list()]
+    assert sorted(listed) == sorted(["base", *(f"run:{run}" for run in runs)])
 
 
 @pytest.mark.parametrize(

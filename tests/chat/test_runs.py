@@ -7,7 +7,7 @@ import pytest
 from backend.chat import runs
 from studio.errors import StudioError
 from studio.names import parse
-from tests.chat.homes import ChatHome
+from tests.chat.homes import OWN, ChatHome
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,8 @@ def test_runs_that_can_answer_are_listed_newest_first(chat_home: ChatHome) -> No
     for at, run in enumerate(("tuned-1", "early-1", "moved-1")):
         os.utime(chat_home.run(run) / "plan.json", (at, at))
     folder = chat_home.root / "runs"
-    assert runs.answering_runs(folder, chat_home.base) == ["moved-1", "early-1", "tuned-1"]
-    assert set(runs.answering_runs(folder)) == {"early-1", "tuned-1", "moved-1", "foreign-1"}
+    known = {"tuned-1", "early-1", "moved-1", *(f"{method}-1" for method in OWN)}
+    found = runs.answering_runs(folder, chat_home.base)
+    assert found[-1] == "tuned-1"
+    assert set(found) == known
+    assert set(runs.answering_runs(folder)) == {*known, "foreign-1"}

@@ -54,6 +54,35 @@ def test_checkpointing_and_rows_change_the_activations():
     assert need(batch=4).weights == need().weights
 
 
+def of_method(method, **settings):
+    values = {"batch": 2, "seq": 100, "precision": "mixed", "device": "cpu"} | settings
+    return rough_need(parse_request("m", "d", method, set=values), MODEL)
+
+
+def test_base_in_4_bit():
+    matrices = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)
+    rest = 2 * (MODEL.parameters - matrices)
+    assert of_method("qlora").weights == int(matrices * (4 + 8 / 64 + 32 / (64 * 256)) / 8) + rest
+    assert of_method("qst", double_quant=False).weights == int(matrices * 4.5 / 8) + rest
+    assert of_method("lst").weights == 2 * MODEL.parameters
+
+
+def test_side_network_keeps_its_taps_and_its_rungs():
+    logits = 8 * 200 * 1000
+    rungs = 2 * (24 * 64 + 8 * 176) + 2 * (64 + 64)
+    layer = 68 * 200 * 64 // 2
+    assert of_method("lst", downsampler="max").activations == rungs * 200 + layer + logits
+    taps = 2 * (2 * 64 + 4 * 16)
+    assert of_method("lst").activations == (rungs + taps) * 200 + layer + logits
+
+
+def test_full_tuning_counts_the_weights_once():
+    parts = of_method("full", precision="fp32")
+    assert (parts.weights, parts.trained) == (4 * MODEL.parameters, 0)
+    assert parts.gradients == 4 * MODEL.parameters
+    assert of_method("full").weights + of_method("full").trained == 4 * MODEL.parameters
+
+
 def test_unknown_parameters_give_no_answer():
     assert rough_need(parse_request("m", "d"), replace(MODEL, parameters=None)) is None
     assert typical_need(replace(MODEL, parameters=None), "cpu") is None

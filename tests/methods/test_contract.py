@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from studio import params
+from studio.generate.adapters import AdapterPool
+from studio.generate.decode import Decoder
+from studio.generate.request import BASE, Request
+from studio.generate.tuned import TunedDecoders
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
 from studio.plan import Plan, methods
@@ -25,6 +30,10 @@ PRODUCT = list(methods.all())
 ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
 # Losses of three steps on the tiny model, fp32, one thread or several: within 1e-4.
 PINNED = {
+    "lst": [6.495773, 6.292657, 5.687232],
+    "full": [6.495773, 4.834436, 3.790717],
+    "qlora": [7.083440, 5.759373, 5.141692],
+    "qst": [7.083440, 6.557599, 6.047007],
     "lora": [6.495773, 6.029424, 5.141819],
     "toy_shift": [6.489348, 6.687674, 6.295924],
     "toy_search": [6.489438, 6.710764, 6.327485],
@@ -98,8 +107,10 @@ def _root(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
 
-def _fresh(model_folder: Path) -> nn.Module:
-    return load_model(model_folder, dtype=torch.float32, device="cpu")
+def _fresh(method: str, model_folder: Path) -> nn.Module:
+    declared = methods.get(method)
+    quantisation = declared.base_quantisation(declared.params())
+    return load_model(model_folder, dtype=torch.float32, device="cpu", quantisation=quantisation)
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -118,8 +129,8 @@ def test_saved_and_loaded_onto_the_untouched_base(
     assert ran.result is not None
     assert ran.result.adapter is not None
     tuner = make_tuner(_plan(method))
-    base = _logits(_fresh(model_folder), Tuner(None))
-    loaded = _logits(tuner.load(_fresh(model_folder), ran.result.adapter), tuner)
+    base = _logits(_fresh(method, model_folder), Tuner(None))
+    loaded = _logits(tuner.load(_fresh(method, model_folder), ran.result.adapter), tuner)
     assert torch.equal(loaded, seen[0])
     assert (loaded - base).abs().max() > 0.01
 
@@ -186,7 +197,7 @@ def test_rows_alone_and_padded_together_have_the_same_loss(
     assert ran.result is not None
     assert ran.result.adapter is not None
     tuner = make_tuner(_plan(method))
-    anatomy = Anatomy(_root(tuner.load(_fresh(model_folder), ran.result.adapter)))
+    anatomy = Anatomy(_root(tuner.load(_fresh(method, model_folder), ran.result.adapter)))
     renderer = Renderer.from_folder(tmp_path / "run" / "tokenizer")
     rows = [renderer.encode(row.streams["text"]) for row in sums(6)]
 
@@ -209,11 +220,63 @@ def test_merged_equals_adapter(
     assert ran.result is not None
     assert ran.result.adapter is not None
     tuner = make_tuner(_plan(method))
-    tuned = tuner.load(_fresh(model_folder), ran.result.adapter)
+    tuned = tuner.load(_fresh(method, model_folder), ran.result.adapter)
     before = _logits(tuned, tuner)
     merged = tuner.merge(tuned)
     assert {name for name, _ in merged.named_parameters()} == set(ran.untouched)
     torch.testing.assert_close(_logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
+
+
+def _greedy(decoders: list[tuple[Decoder, str]], prompts: list[Tensor], count: int) -> list[list[int]]:
+    """Answers of all decoders, decoded in turns; each prompt goes to the decoder and adapter beside it."""
+    answers: dict[tuple[Decoder, int], list[int]] = {}
+    for (decoder, adapter), ids in zip(decoders, prompts, strict=True):
+        row = decoder.add(Request(tuple(ids[0].tolist()), max_tokens=count, adapter=adapter))
+        answers[decoder, row] = []
+    while any(decoder.busy for decoder, _ in decoders):
+        for decoder in dict.fromkeys(decoder for decoder, _ in decoders):
+            for token in decoder.step():
+                assert token.id is not None
+                answers[decoder, token.row].append(token.id)
+    return list(answers.values())
+
+
+@pytest.mark.parametrize("method", PRODUCT)
+def test_answers_beside_the_base_as_declared(
+    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+    assert ran.result is not None
+    folder = ran.result.adapter
+    assert folder is not None
+    prompts = [torch.arange(4, 24)[None], torch.arange(9, 20)[None]]
+    common: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+    }
+
+    def own(model: Any) -> list[list[int]]:
+        return [model.generate(ids, **common)[0, ids.shape[1] :].tolist() for ids in prompts]
+
+    base, declared = load_model(model_folder, dtype=torch.float32, device="cpu"), methods.get(method)
+    untuned = own(base)
+    alone = own(make_tuner(_plan(method)).load(_fresh(method, model_folder), folder))
+    assert alone != untuned
+    copies = partial(load_model, model_folder, dtype=torch.float32, device="cpu")
+    pool = AdapterPool(base)
+    shared, name = Decoder(base, pool), BASE
+    tuned = shared
+    if declared.serving == "batched":
+        name = pool.require(folder)
+    else:
+        held = TunedDecoders(base, pool, lambda quantisation: copies(quantisation=quantisation))
+        tuned = held.require(folder, declared, declared.params())
+        assert (tuned.model is base) == (declared.serving == "switched")
+    both = _greedy([(shared, BASE), (tuned, name)] * 2, [prompts[0], prompts[0], prompts[1], prompts[1]], 8)
+    assert [both[0], both[2]] == untuned
+    assert [both[1], both[3]] == alone
 
 
 def test_saving_names_no_path_of_this_machine(

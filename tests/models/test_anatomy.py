@@ -134,11 +134,9 @@ def test_text_tower_of_a_multimodal_model() -> None:
 def test_unknown_architecture_is_refused_by_name() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.for_model(
-        "opt", vocab_size=32, hidden_size=16, num_hidden_layers=1, ffn_dim=16, num_attention_heads=2
-    )
+    config = AutoConfig.for_model("bloom", vocab_size=32, hidden_size=16, n_layer=1, n_head=2)
     with pytest.raises(StudioError) as refusal:
         Anatomy(AutoModelForCausalLM.from_config(config))
     assert refusal.value.code == "architecture_unknown"
-    assert refusal.value.facts["architecture"] == "opt"
+    assert refusal.value.facts["architecture"] == "bloom"
     assert "llama" in refusal.value.facts["known"]

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForCausalLM
 
 from studio.errors import StudioError
+from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
+from studio.models.quantisation import Quantisation
 from tests.toys.folders import write_model
 
 
@@ -34,6 +37,48 @@ def test_loads_the_weights_as_they_are(family: str, tmp_path: Path) -> None:
 def test_dtype(tmp_path: Path) -> None:
     model = load_model(write_model(tmp_path / "model"), dtype=torch.bfloat16, device="cpu")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_in_4_bit(kind: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    own = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = load_model(
+        folder, dtype=torch.bfloat16, device="cpu", quantisation=Quantisation(kind, double=True)
+    )
+    linears = [module for _, module in Anatomy(model).linears()]
+    assert len(linears) == 14
+    for module, (_, before) in zip(linears, Anatomy(own).linears(), strict=True):
+        assert isinstance(module, Linear4bit)
+        assert module.weight.quant_state.quant_type == kind
+        assert module.weight.dtype is torch.uint8
+        assert module.weight.numel() * 2 == before.weight.numel()  # type: ignore[union-attr, operator]
+    rest = {name: p.dtype for name, p in model.named_parameters() if p.dtype is not torch.uint8}
+    assert set(rest.values()) == {torch.bfloat16}
+    assert {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"} <= set(rest)
+
+
+def test_4_bit_weights_still_pass_gradients_after_an_evaluation(tmp_path: Path) -> None:
+    """bitsandbytes would pack them for inference, for good, on a processor with AVX512-BF16."""
+    # Sizes that its kernel for such processors takes: multiples of its blocks.
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
+    folder = write_model(tmp_path / "model", **sizes)
+    model = load_model(
+        folder, dtype=torch.bfloat16, device="cpu", quantisation=Quantisation("nf4", double=True)
+    )
+    states = model.get_input_embeddings()(torch.arange(4, 24)[None])  # type: ignore[operator]
+    learned = states.detach().requires_grad_()
+
+    def gradient() -> torch.Tensor:
+        out = model(inputs_embeds=learned, use_cache=False).logits
+        return torch.autograd.grad(out.float().logsumexp(-1).sum(), learned)[0]
+
+    before = gradient()
+    with torch.no_grad():
+        model.eval()(torch.arange(4, 24)[None])
+    model.train()
+    assert torch.equal(gradient(), before)
+    assert before.abs().sum() > 0
 
 
 def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ _GPT2 = {
     "eos_token_id": 1,
     "bos_token_id": None,
 }
+_FALCON = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "multi_query": True,
+    "alibi": False,
+    "eos_token_id": 1,
+    "bos_token_id": 1,
+}
+_OWN_NAMES = {"gpt2": _GPT2, "falcon": _FALCON}
 # What differs from `_SMALL`. Softcap and scales are strong enough to show if they are forgotten.
 FAMILY_CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
@@ -58,12 +69,15 @@ FAMILY_CONFIGS: dict[str, dict[str, Any]] = {
     "granite": {"logits_scaling": 4.0},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True},
     "gpt2": {},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "do_layer_norm_before": True, "bos_token_id": 1},
+    "gpt_neox": {"rotary_pct": 0.5, "tie_word_embeddings": False},
+    "falcon": {},
 }
 
 
 def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model of a family, hidden size 32, two layers, weights large enough for uneven logits."""
-    base = _GPT2 if family == "gpt2" else {**_SMALL, **FAMILY_CONFIGS[family]}
+    base = _OWN_NAMES.get(family) or {**_SMALL, **FAMILY_CONFIGS[family]}
     config = AutoConfig.for_model(family, **{**base, **changes})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from studio.models.load import load_model
-from studio.plan import Plan
+from studio.plan import Plan, methods
 from studio.train.progress import Pace
 from studio.train.run import TrainResult, train
 from tests.toys.watch import Boundary, Killed, Recorder
@@ -75,7 +75,12 @@ def _due(recorder: Recorder, save_every: int | None) -> bool:
 
 def _load_settings(plan: Plan) -> dict[str, Any]:
     dtype = torch.float32 if plan.settings.precision == "fp32" else torch.bfloat16
-    return {"dtype": dtype, "device": "cpu", "attention": plan.settings.attention}
+    return {
+        "dtype": dtype,
+        "device": "cpu",
+        "attention": plan.settings.attention,
+        "quantisation": methods.get(plan.method).base_quantisation(plan.method_params),
+    }
 
 
 def kill_at(boundary: int) -> Callable[[int, nn.Module], None]:

@@ -1,0 +1,57 @@
+"""Full fine-tuning: every weight of the language model trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from studio.methods import Dimensions, Method, MethodMemory
+from studio.methods.lora import linears
+from studio.params import param
+
+
+@dataclass(frozen=True)
+class FullParams:
+    freeze_embeddings: bool = param(
+        False,
+        "Leaves the token table as it is; saves memory where the vocabulary is large. A head that shares the "
+        "table stays too.",
+        expert=True,
+    )
+    freeze_layers: int = param(
+        0,
+        "Leaves this many of the first layers as they are: the early layers read, the late ones decide.",
+        low=0,
+        high=1000,
+        expert=True,
+    )
+
+
+def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodMemory:
+    """The weights themselves train. They are counted as the base's; what comes on top is that `mixed` holds
+    them in 32 bit."""
+    layer = [*linears(dimensions).values(), (dimensions.hidden,), (dimensions.hidden,)]
+    shapes = layer * max(0, dimensions.layers - params.freeze_layers)
+    table = (dimensions.vocab, dimensions.hidden)
+    tables = 0 if params.freeze_embeddings else 1
+    if not dimensions.tied:
+        tables += 1  # the head
+    terms = MethodMemory((*shapes, *[table] * tables, (dimensions.hidden,)), 0)
+    extra = 2 if settings.precision == "mixed" else 0
+    return MethodMemory(terms.trainable, extra * terms.trainable_params)
+
+
+EXTENSION = Method(
+    id="full",
+    title="Full fine-tuning",
+    summary="Trains every weight: learns the most and needs the most memory, about four times the model in "
+    "32 bit. Take it for a small model and much data; the result is a whole model.",
+    params=FullParams,
+    torch="studio.train.full:FullTuner",
+    memory=memory,
+    quantised_base=False,
+    mergeable=True,
+    trains_base=True,
+    rewrites_base=False,
+    serving="own_copy",
+)

@@ -1,0 +1,83 @@
+"""LST: a narrow network beside the frozen model learns, and the model itself is only read (Sung et al. 2022,
+arXiv 2206.06522; output rule and downsamplers after QST, Zhang et al. 2024, arXiv 2401.07159)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from studio.errors import Reason
+from studio.methods import Dimensions, Method, MethodMemory, trained_itemsize
+from studio.params import param
+from studio.train.side.shape import automatic_reduction, side_shape
+
+
+@dataclass(frozen=True)
+class LstParams:
+    reduction: int | None = param(
+        None,
+        "How many times narrower than the model the side network is: higher is lighter, and learns less.",
+        low=1,
+        high=1024,
+    )
+    downsampler: str = param(
+        "adapter",
+        "How a layer's output is made narrow for the side network. The two poolings keep nothing of the "
+        "model for the backward pass, so they need the least memory; adapter learns best for its size.",
+        choices=("adapter", "linear", "max", "average"),
+        expert=True,
+    )
+    down_rank: int = param(
+        16, "Inner width of the downsampler adapter.", title="Downsampler rank", low=1, high=1024, expert=True
+    )
+    skip_every: int = param(
+        0,
+        "Leaves out the side block of every k-th layer (4: the first, fifth, ninth ...), for less memory and "
+        "time; 0 leaves out none.",
+        low=0,
+        high=1000,
+        expert=True,
+    )
+    output: str = param(
+        "mix",
+        "What the model's head reads: mix adds the side network to the model, and starts exactly as the "
+        "model; side is LST's own rule, the side network alone, and starts from nothing.",
+        choices=("mix", "side"),
+        expert=True,
+    )
+
+
+def memory(dimensions: Dimensions, params: LstParams, settings: Any) -> MethodMemory:
+    """The side network: per tapped layer a downsampler and a block, and one matrix back to full width."""
+    shape = side_shape(dimensions.hidden, dimensions.layers, params)
+    terms = MethodMemory(shape.trainable(dimensions.hidden, mixed=params.output == "mix"), 0)
+    trained = terms.trainable_params * trained_itemsize(settings)
+    return MethodMemory(terms.trainable, trained, shape.kept_per_token)
+
+
+def choose(params: LstParams, dimensions: Dimensions) -> tuple[LstParams, dict[str, Reason]]:
+    """The reduction, where it was left open."""
+    if params.reduction is not None:
+        return params, {}
+    reduction = automatic_reduction(dimensions.hidden)
+    width = side_shape(dimensions.hidden, dimensions.layers, params).width
+    code = "reduction_usual" if reduction == automatic_reduction(1 << 20) else "reduction_narrow"
+    facts = {"reduction": reduction, "hidden": dimensions.hidden, "width": width}
+    return replace(params, reduction=reduction), {"reduction": Reason(code, facts)}
+
+
+EXTENSION = Method(
+    id="lst",
+    title="Ladder side-tuning (LST)",
+    summary="Trains a narrow network beside the model, which is only read: no backward pass through the "
+    "model, so less memory and time per step than LoRA. Take it where LoRA does not fit or is too slow.",
+    params=LstParams,
+    torch="studio.train.side.tuner:SideTuner",
+    memory=memory,
+    quantised_base=True,
+    mergeable=False,
+    trains_base=False,
+    rewrites_base=False,
+    serving="switched",
+    choose=choose,
+)

@@ -1,0 +1,33 @@
+"""QLoRA: LoRA over a base that is held in 4 bit (Dettmers et al. 2023, arXiv 2305.14314)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from studio.methods import Method
+from studio.methods.lora import LoraParams, memory
+from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
+from studio.params import param
+
+
+@dataclass(frozen=True)
+class QloraParams(LoraParams):
+    quant: str = param("nf4", QUANT_HELP, title="4-bit format", choices=KINDS, expert=True)
+    double_quant: bool = param(True, DOUBLE_HELP, title="Double quantisation", expert=True)
+
+
+EXTENSION = Method(
+    id="qlora",
+    title="QLoRA",
+    summary="LoRA over a model held in 4 bit: a quarter of the memory for its weights, each step somewhat "
+    "slower. Take it where LoRA does not fit.",
+    params=QloraParams,
+    torch="studio.train.lora:QloraTuner",
+    memory=memory,
+    quantised_base=True,
+    mergeable=True,
+    trains_base=False,
+    rewrites_base=False,
+    serving="own_copy",
+    quantisation=quantisation,
+)

@@ -1,0 +1,79 @@
+"""Full fine-tuning: the base's own weights train, and are saved whole.
+
+The base on disk is never touched: what is saved are the trained tensors under the names that transformers
+gives them, without those that stayed frozen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from studio.errors import StudioError
+from studio.methods.full import FullParams
+from studio.train.tuner import Tuner, TunerContext
+
+WEIGHTS = "trained.safetensors"
+
+
+class FullTuner(Tuner):
+    """Every weight of the text tower and its head, save those that the params freeze."""
+
+    params: FullParams
+
+    def prepare(self, model: nn.Module, context: TunerContext) -> nn.Module:
+        """Raises StudioError `freezes_everything` if no decoder layer would train."""
+        anatomy = context.anatomy
+        if self.params.freeze_layers >= len(anatomy.layers):
+            raise StudioError(
+                "freezes_everything", layers=len(anatomy.layers), frozen=self.params.freeze_layers
+            )
+        for part in (anatomy.decoder, anatomy.head):
+            part.requires_grad_(True)
+        for layer in anatomy.layers[: self.params.freeze_layers]:
+            layer.requires_grad_(False)
+        if self.params.freeze_embeddings:
+            anatomy.embeddings.requires_grad_(False)
+        return _with_dtypes(model, context)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        trained = {
+            name: parameter.detach().cpu().contiguous()
+            for name, parameter in model.named_parameters()  # shared weights come once
+            if parameter.requires_grad
+        }
+        save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
+
+    def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
+        """Raises StudioError `adapter_unfit` where a tensor has no place in this base."""
+        places = dict(model.named_parameters())
+        with safe_open(folder / WEIGHTS, framework="pt") as saved:
+            for name in saved.keys():  # noqa: SIM118 - no mapping
+                shape = list(saved.get_slice(name).get_shape())
+                if name not in places or list(places[name].shape) != shape:
+                    raise StudioError("adapter_unfit", path=str(folder), detail=f"{name} {shape}")
+                place = places[name]
+                tensor = saved.get_tensor(name).to(place.device)
+                place.data = tensor.to(place.dtype) if context is None else tensor
+                place.requires_grad_(context is not None)
+        return model if context is None else _with_dtypes(model, context)
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The model itself: its weights are the change."""
+        return model
+
+
+def _with_dtypes(model: nn.Module, context: TunerContext) -> nn.Module:
+    """Trained weights in 32 bit unless everything is in 16; frozen ones in 16 bit where autocast computes in
+    it."""
+    precision = context.plan.settings.precision
+    for parameter in model.parameters():
+        if parameter.requires_grad and precision != "bf16":
+            parameter.data = parameter.data.to(torch.float32)
+        elif not parameter.requires_grad and precision == "mixed":
+            parameter.data = parameter.data.to(torch.bfloat16)
+    return model

@@ -1,0 +1,256 @@
+"""The ladder beside tiny models of every family: it starts as the backbone, and generates as it computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from studio.errors import StudioError
+from studio.generate.decode import generate
+from studio.generate.request import Request, Sampling
+from studio.methods.lst import LstParams, choose, memory
+from studio.methods.qst import QstParams
+from studio.models.anatomy import Anatomy
+from studio.models.config import facts_of
+from studio.models.load import load_model
+from studio.models.quantisation import Quantisation
+from studio.plan import Settings
+from studio.train.side.shape import side_shape
+from studio.train.side.tuner import SideTuner, ladder
+from studio.train.tuner import TunerContext
+from tests.toys.folders import tiny_model, tiny_plan, write_model
+
+FAMILIES = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "gpt2",
+    "opt",
+    "gpt_neox",
+    "falcon",
+)
+
+
+def _context(anatomy: Anatomy, **settings: Any) -> TunerContext:
+    generator = torch.Generator().manual_seed(5)
+    return TunerContext(
+        tiny_plan("lst", **settings), anatomy, generator, lambda _: iter(()), lambda _: torch.zeros(())
+    )
+
+
+def _fresh(family: str = "llama", **params: Any) -> tuple[nn.Module, SideTuner]:
+    """A model with a side network as it is before the first step."""
+    model = tiny_model(family).requires_grad_(False)
+    tuner = SideTuner(LstParams(**params))
+    return tuner.prepare(model, _context(Anatomy(model))), tuner
+
+
+def _trained(family: str = "llama", **params: Any) -> tuple[Any, SideTuner]:
+    """The same with every side weight moved away from its start, as training would."""
+    model, tuner = _fresh(family, **params)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in ladder(model).network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    return model.eval(), tuner
+
+
+def _ids(rows: int, length: int, seed: int = 1) -> Tensor:
+    return torch.randint(4, 260, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_starts_as_the_backbone_bit_for_bit(family: str) -> None:
+    ids = _ids(2, 24)
+    own = tiny_model(family)(ids).logits
+    model, tuner = _fresh(family)
+    assert torch.equal(model(ids).logits, own)
+    moved, tuner = _trained(family)
+    assert (moved(ids).logits - own).abs().max() > 0.01
+    with tuner.disabled(moved):
+        assert torch.equal(moved(ids).logits, own)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_starts_as_its_4_bit_backbone(precision: torch.dtype, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    model = load_model(folder, dtype=precision, device="cpu", quantisation=Quantisation("nf4", double=True))
+    ids = _ids(2, 24)
+    own = model(ids).logits
+    SideTuner(QstParams()).prepare(model, _context(Anatomy(model)))
+    assert torch.equal(model(ids).logits, own)
+    assert (own - tiny_model()(ids).logits).abs().max() > 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cache_and_left_padding_change_nothing(family: str) -> None:
+    model, _ = _trained(family)
+    rows = [_ids(1, 20, 2), _ids(1, 13, 3)]
+    width = 20
+    ids = torch.cat([torch.nn.functional.pad(row, (width - row.shape[1], 0)) for row in rows])
+    mask = torch.cat([torch.nn.functional.pad(torch.ones_like(r), (width - r.shape[1], 0)) for r in rows])
+    common = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    options = {**common, "output_logits": True, "return_dict_in_generate": True}
+    cached = model.generate(ids, attention_mask=mask, **options)
+    again = model.generate(ids, attention_mask=mask, use_cache=False, **options)
+    torch.testing.assert_close(cached.logits, again.logits, rtol=1e-5, atol=1e-5)
+    for number, row in enumerate(rows):
+        alone = model.generate(row, **options)
+        assert torch.equal(cached.sequences[number, width:], alone.sequences[0, row.shape[1] :])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_beams_and_sampling_equal_those_without_a_cache(family: str) -> None:
+    model, _ = _trained(family)
+    ids = _ids(2, 9, 4)
+    common = {"max_new_tokens": 8, "pad_token_id": 0, "eos_token_id": None}
+    for options in ({"num_beams": 3, "do_sample": False}, {"do_sample": True, "temperature": 0.8}):
+        torch.manual_seed(0)
+        cached = model.generate(ids, **common, **options)
+        torch.manual_seed(0)
+        assert torch.equal(model.generate(ids, use_cache=False, **common, **options), cached)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+def test_studio_decoding_equals_generate(family: str) -> None:
+    model, _ = _trained(family)
+    prompts = [_ids(1, 15, 5), _ids(1, 7, 6), _ids(1, 11, 7)]
+    answers: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    requests = [Request(tuple(p[0].tolist()), Sampling(), frozenset(), 6 + i) for i, p in enumerate(prompts)]
+    for token in generate(model, requests):
+        assert token.id is not None
+        answers[token.row].append(token.id)
+    for number, prompt in enumerate(prompts):
+        whole = model.generate(
+            prompt, max_new_tokens=6 + number, do_sample=False, pad_token_id=0, eos_token_id=None
+        )
+        assert answers[number] == whole[0, prompt.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("kind", ["adapter", "linear", "max", "average"])
+def test_every_side_weight_learns_and_no_other(kind: str) -> None:
+    model, tuner = _trained("llama", downsampler=kind)
+    model.train()
+    ids = _ids(2, 12)
+    anatomy = Anatomy(model)
+    states = tuner.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
+    anatomy.logits(states).logsumexp(-1).sum().backward()
+    network = ladder(model).network
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == {
+        f"side.{name}" for name, _ in network.named_parameters()
+    }
+    assert network.training
+    assert not anatomy.decoder.training
+
+
+@pytest.mark.parametrize("params", [{}, {"downsampler": "linear"}, {"downsampler": "max", "output": "side"}])
+def test_declared_memory_counts_the_tensors_that_train(params: dict[str, Any]) -> None:
+    model, _ = _fresh("llama", **params)
+    trained = sorted(tuple(p.shape) for p in model.parameters() if p.requires_grad)
+    terms = memory(facts_of(model.config.to_dict()), LstParams(**params), Settings(precision="fp32"))
+    assert sorted(terms.trainable) == trained
+    assert terms.trained_bytes == 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_only_side_tensors_are_saved_and_another_base_is_refused(tmp_path: Path) -> None:
+    model, tuner = _trained("llama")
+    tuner.save(model, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"side.safetensors", "side.json"}
+    loaded = tuner.load(tiny_model("llama"), tmp_path)
+    ids = _ids(1, 10)
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, model(ids).logits)
+    for changes in ({"hidden_size": 64}, {"num_hidden_layers": 1}):
+        with pytest.raises(StudioError) as refusal:
+            tuner.load(tiny_model("llama", **changes), tmp_path)
+        assert refusal.value.code == "adapter_unfit"
+
+
+def test_layers_can_be_left_out() -> None:
+    model, _ = _fresh("llama", skip_every=2)
+    assert ladder(model).network.shape.taps == (1,)
+    with pytest.raises(StudioError) as refusal:
+        _fresh("llama", skip_every=1)
+    assert refusal.value.code == "side_without_layers"
+    assert side_shape(512, 12, LstParams(skip_every=4)).taps == (1, 2, 3, 5, 6, 7, 9, 10, 11)
+
+
+@torch.no_grad()
+def test_lst_output_is_the_side_network_alone() -> None:
+    model, _ = _fresh("llama", output="side")
+    ids = _ids(1, 10)
+    before = model(ids).logits
+    Anatomy(model).norm.weight.mul_(2)  # the backbone's last step no longer counts
+    assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "reduction", "width", "heads"),
+    [(32, 1, 32, 2), (192, 3, 64, 2), (512, 8, 64, 2), (896, 14, 64, 2), (4096, 16, 256, 4)],
+)
+def test_width_heads_and_reduction(hidden: int, reduction: int, width: int, heads: int) -> None:
+    facts = facts_of({**tiny_model().config.to_dict(), "hidden_size": hidden, "num_attention_heads": 4})
+    chosen, reasons = choose(LstParams(), facts)
+    shape = side_shape(hidden, 2, chosen)
+    assert (chosen.reduction, shape.width, shape.heads) == (reduction, width, heads)
+    assert reasons["reduction"].code == ("reduction_usual" if hidden >= 1024 else "reduction_narrow")
+    assert shape.head_dim % 2 == 0
+
+
+def test_cache_of_the_bare_model_is_refused() -> None:
+    model, tuner = _trained("llama")
+    ids = _ids(1, 10)
+    with tuner.disabled(model), torch.no_grad():
+        cache = model(ids, use_cache=True).past_key_values
+    with pytest.raises(StudioError) as refusal:
+        model(ids[:, :1], past_key_values=cache)
+    assert refusal.value.code == "cache_without_side"
+
+
+def _saved_bytes(layers: int, skip_every: int, kind: str) -> int:
+    """Bytes of the storages that one bf16 forward pass keeps for the backward pass, weights aside."""
+    hidden, length = 512, 64
+    sizes = {"hidden_size": hidden, "intermediate_size": 1408, "head_dim": 64, "num_attention_heads": 8}
+    model = tiny_model("llama", num_hidden_layers=layers, num_key_value_heads=8, **sizes).bfloat16()
+    tuner = SideTuner(LstParams(reduction=8, skip_every=skip_every, downsampler=kind))
+    anatomy = Anatomy(model.requires_grad_(False))
+    tuner.prepare(model, _context(anatomy, precision="bf16", adapter_dtype="bf16"))
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = _ids(2, length)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = tuner.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
+    assert states.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize(("kind", "most"), [("adapter", 1.15), ("average", 1.2)])
+def test_bytes_kept_per_tapped_layer(kind: str, most: float) -> None:
+    hidden, width, inner, tokens = 512, 64, 176, 2 * 64
+    tap = 2 * tokens * hidden + 64 * tokens if kind == "adapter" else 0
+    bound = tap + (24 + 8 * inner / width) * tokens * width
+    per_layer = (_saved_bytes(6, 0, kind) - _saved_bytes(4, 0, kind)) / 2
+    assert 0.5 * bound < per_layer <= most * bound
+    # Of six layers the first, third and fifth are left out: what is kept is that of three tapped ones.
+    assert _saved_bytes(6, 2, kind) == pytest.approx(_saved_bytes(3, 0, kind), rel=0.001)

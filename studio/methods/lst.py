@@ -30,12 +30,26 @@ class LstParams:
     down_rank: int = param(
         16, "Inner width of the downsampler adapter.", title="Downsampler rank", low=1, high=1024, expert=True
     )
+    tap_bits: str = param(
+        "8",
+        "Bits in which a layer's output is kept for the backward pass of its downsampler: 8 halves most of "
+        "what a step keeps, and only the gradient is rounded.",
+        choices=("8", "16"),
+        expert=True,
+    )
     skip_every: int = param(
         0,
         "Leaves out the side block of every k-th layer (4: the first, fifth, ninth ...), for less memory and "
         "time; 0 leaves out none.",
         low=0,
         high=1000,
+        expert=True,
+    )
+    init: str = param(
+        "random",
+        "What the side network starts from: pruned takes the parts of the model's own weights that matter "
+        "most for these rows, which costs some backward passes through the model before the run.",
+        choices=("random", "pruned"),
         expert=True,
     )
     output: str = param(

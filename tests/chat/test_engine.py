@@ -87,11 +87,6 @@ def test_a_run_of_every_method_answers_as_that_method_computes(engine: RunningEn
     assert text(engine, "base") == base
 
 
-def test_what_was_learned_on_other_weights_is_refused(engine: RunningEngine) -> None:
-    refused = refusal(engine, model="run:moved-1")
-    assert "adapter_other_base" in str(refused)
-
-
 def test_answers_do_not_depend_on_who_else_asks(engine: RunningEngine) -> None:
     """Base and two adapters, greedy and sampled, all at once, each as it was alone."""
     orders: list[dict[str, Any]] = [

@@ -30,7 +30,7 @@ PRODUCT = list(methods.all())
 ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
 # Losses of three steps on the tiny model, fp32, one thread or several: within 1e-4.
 PINNED = {
-    "lst": [6.495773, 6.292657, 5.687232],
+    "lst": [6.495773, 6.292657, 5.687065],
     "full": [6.495773, 4.834436, 3.790717],
     "qlora": [7.083440, 5.759373, 5.141692],
     "qst": [7.083440, 6.557599, 6.047007],

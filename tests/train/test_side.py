@@ -19,6 +19,7 @@ from studio.models.config import facts_of
 from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
 from studio.plan import Settings
+from studio.train.side.blocks import Projection
 from studio.train.side.shape import side_shape
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
@@ -221,12 +222,12 @@ def test_cache_of_the_bare_model_is_refused() -> None:
     assert refusal.value.code == "cache_without_side"
 
 
-def _saved_bytes(layers: int, skip_every: int, kind: str) -> int:
+def _saved_bytes(layers: int, skip_every: int, kind: str, tap_bits: str = "16", length: int = 64) -> int:
     """Bytes of the storages that one bf16 forward pass keeps for the backward pass, weights aside."""
-    hidden, length = 512, 64
+    hidden = 512
     sizes = {"hidden_size": hidden, "intermediate_size": 1408, "head_dim": 64, "num_attention_heads": 8}
     model = tiny_model("llama", num_hidden_layers=layers, num_key_value_heads=8, **sizes).bfloat16()
-    tuner = SideTuner(LstParams(reduction=8, skip_every=skip_every, downsampler=kind))
+    tuner = SideTuner(LstParams(reduction=8, skip_every=skip_every, downsampler=kind, tap_bits=tap_bits))
     anatomy = Anatomy(model.requires_grad_(False))
     tuner.prepare(model, _context(anatomy, precision="bf16", adapter_dtype="bf16"))
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -245,12 +246,31 @@ def _saved_bytes(layers: int, skip_every: int, kind: str) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize(("kind", "most"), [("adapter", 1.15), ("average", 1.2)])
-def test_bytes_kept_per_tapped_layer(kind: str, most: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "bits", "most"), [("adapter", "16", 1.15), ("adapter", "8", 1.2), ("average", "16", 1.2)]
+)
+def test_bytes_kept_per_tapped_layer(kind: str, bits: str, most: float) -> None:
     hidden, width, inner, tokens = 512, 64, 176, 2 * 64
-    tap = 2 * tokens * hidden + 64 * tokens if kind == "adapter" else 0
+    tap = tokens * (hidden * int(bits) // 8 + 64) if kind == "adapter" else 0
     bound = tap + (24 + 8 * inner / width) * tokens * width
-    per_layer = (_saved_bytes(6, 0, kind) - _saved_bytes(4, 0, kind)) / 2
+    per_layer = (_saved_bytes(6, 0, kind, bits) - _saved_bytes(4, 0, kind, bits)) / 2
     assert 0.5 * bound < per_layer <= most * bound
     # Of six layers the first, third and fifth are left out: what is kept is that of three tapped ones.
     assert _saved_bytes(6, 2, kind) == pytest.approx(_saved_bytes(3, 0, kind), rel=0.001)
+
+
+def test_a_tap_in_8_bit_changes_nothing_but_the_gradient_a_little() -> None:
+    torch.manual_seed(0)
+    tap = torch.randn(3, 40, 192) * torch.logspace(-2, 2, 192)  # some entries are far larger than the rest
+    exact, rounded = (
+        Projection(side_shape(192, 4, LstParams(reduction=3, tap_bits=bits))) for bits in ("16", "8")
+    )
+    rounded.load_state_dict(exact.state_dict())
+    towards = torch.randn(3, 40, 64)
+    for projection in (exact, rounded):
+        projection(tap).backward(towards)
+    torch.testing.assert_close(rounded(tap), exact(tap), rtol=0, atol=0)
+    wanted = exact.first.weight.grad
+    error = (rounded.first.weight.grad - wanted).norm() / wanted.norm()
+    assert 0 < error < 0.01
+    assert torch.equal(rounded.second.weight.grad, exact.second.weight.grad)

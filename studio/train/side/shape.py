@@ -23,6 +23,8 @@ class SideParams(Protocol):
     def down_rank(self) -> int: ...
     @property
     def skip_every(self) -> int: ...
+    @property
+    def tap_bits(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SideShape:
     taps: tuple[int, ...]
     downsampler: str
     rank: int
+    tap_bits: int = 16
 
     @property
     def head_dim(self) -> int:
@@ -46,7 +49,8 @@ class SideShape:
         """Bytes of activations kept for the backward pass, in 16 bit: of each rung (24 + 8 inner / width) per
         unit of width, a tap whose downsampler learns, and at the end the two states that are mixed."""
         rung = 24 * self.width + 8 * self.inner
-        down = {"adapter": 2 * self.hidden + 4 * self.rank, "linear": 2 * self.hidden}
+        tap = self.hidden * self.tap_bits // 8
+        down = {"adapter": tap + 4 * self.rank, "linear": tap}
         return len(self.taps) * (rung + down.get(self.downsampler, 0)) + 2 * (self.hidden + self.width)
 
     def trainable(self, output: int, mixed: bool) -> tuple[tuple[int, ...], ...]:
@@ -80,6 +84,7 @@ def side_shape(hidden: int, layers: int, params: SideParams) -> SideShape:
         taps=tuple(i for i in range(layers) if not skip or i % skip),
         downsampler=params.downsampler,
         rank=params.down_rank,
+        tap_bits=int(params.tap_bits),
     )
 
 

@@ -15,6 +15,7 @@ from studio.errors import StudioError
 from studio.models.anatomy import Anatomy, Hidden
 from studio.train.side.hooks import Ladder
 from studio.train.side.network import SideNetwork
+from studio.train.side.pruned import prune_into
 from studio.train.side.shape import SideShape, side_shape
 from studio.train.tuner import Batch, Switch, Tuner, TunerContext, trained_dtype
 
@@ -27,14 +28,17 @@ class SideTuner(Tuner):
     """Params are those of `studio.methods.lst.LstParams`."""
 
     def prepare(self, model: nn.Module, context: TunerContext) -> nn.Module:
-        """Raises StudioError `side_without_layers` if no layer is left to read."""
+        """Raises StudioError `side_without_layers` if no layer is left to read, and those of `prune_into`."""
         anatomy = context.anatomy
         shape = side_shape(anatomy.config.hidden_size, len(anatomy.layers), self.params)
         if not shape.taps:
             raise StudioError("side_without_layers", skip_every=self.params.skip_every)
         network = SideNetwork(shape, _head_width(anatomy), self.params.output == "mix")
         network.initialise(context.generator)
-        network.to(_device(anatomy), trained_dtype(context.plan.settings))
+        network.to(_device(anatomy))
+        if self.params.init == "pruned":
+            prune_into(network, context)
+        network.to(trained_dtype(context.plan.settings))
         return _attached(model, anatomy, network)
 
     def save(self, model: nn.Module, folder: Path) -> None:

@@ -1,0 +1,190 @@
+"""One method on one model, a step at a time: the process behind `benchmarks.methods`.
+
+`python -m benchmarks.method_step ORDER` reads `step` and `memory`, a line each, and answers each with a line
+of JSON; the first line it writes are the facts of what it made.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from studio.memory.tracker import StorageTracker, tensors_of
+from studio.models.anatomy import Anatomy
+from studio.models.config import read_config
+from studio.models.load import load_model, weights_dtype
+from studio.plan import Plan, methods, parse_request
+from studio.train.loss import IGNORED
+from studio.train.objective import Computation, Forward, Models, make_objective
+from studio.train.optim import make_optimizer
+from studio.train.tuner import TunerContext, make_tuner
+
+GPU_OPTIMIZER = {"qlora": "paged_adamw_8bit", "qst": "paged_adamw_8bit"}
+
+
+def bench_plan(order: dict[str, Any]) -> Plan:
+    """Everything in 16 bit; what the method leaves open is chosen for the model."""
+    device = order["device"]
+    settings = {
+        "batch": order["batch"],
+        "seq": order["seq"],
+        "lr": 1e-4,
+        "steps": 1000,
+        "precision": "bf16",
+        "device": device,
+    }
+    if device != "cpu" and order["method"] in GPU_OPTIMIZER:
+        settings["optimizer"] = GPU_OPTIMIZER[order["method"]]
+    else:
+        settings["optimizer_impl"] = "fused"
+    plan = parse_request("path:bench", "random", order["method"], set={**settings, **order["settings"]})
+    method = methods.get(plan.method)
+    if method.choose is None:
+        return plan
+    chosen, _ = method.choose(plan.method_params, read_config(Path(order["folder"])))
+    return replace(plan, method_params=chosen)
+
+
+class Step:
+    """A model with its method, an optimizer and one batch."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.plan, self.device = bench_plan(order), order["device"]
+        settings, method = self.plan.settings, methods.get(self.plan.method)
+        trains_base = method.capable("trains_base", self.plan.method_params)
+        model: Any = load_model(
+            Path(order["folder"]),
+            dtype=weights_dtype("bf16", trains_base),
+            device=self.device,
+            quantisation=method.base_quantisation(self.plan.method_params),
+        )
+        anatomy, self.tuner = Anatomy(model), make_tuner(self.plan)
+        generator = torch.Generator().manual_seed(0)
+        context = TunerContext(self.plan, anatomy, generator, lambda _: iter(()), lambda _: torch.zeros(()))
+        tuned = self.tuner.prepare(model, context)
+        if settings.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        forward = Models(Forward(anatomy, self.tuner, settings.loss_kernel), None)
+        self.computation = Computation(tuned.train(), self.tuner, make_objective(self.plan), forward)
+        self.optimizer = make_optimizer(self.plan, self.tuner.param_groups(tuned, settings))
+        self.trained = [p for p in tuned.parameters() if p.requires_grad]
+        self.batch = self._batch(anatomy.config.vocab_size, order["batch"], order["seq"])
+
+    def _batch(self, vocabulary: int, rows: int, length: int) -> dict[str, Any]:
+        """Random tokens; the second half of each row is learned."""
+        generator = torch.Generator().manual_seed(1)
+        ids = torch.randint(vocabulary, (rows, length), generator=generator)
+        labels = ids.clone()
+        labels[:, : length // 2] = IGNORED
+        stream = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        return {
+            "text": {name: tensor.to(self.device) for name, tensor in stream.items()},
+            "weights": torch.ones(rows, device=self.device),
+            "count": float((labels != IGNORED).sum()),
+        }
+
+    def run(self, tracker: StorageTracker | None = None) -> None:
+        """One optimizer step; a tracker learns which part of it makes what."""
+
+        def part(name: str) -> Any:
+            return tracker.part(name) if tracker else nullcontext()
+
+        with part("activations"):
+            loss = self.computation(self.batch, self.batch["count"])["loss"]
+        with part("gradients and backward"):
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        with part("optimizer"):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+    def step(self) -> dict[str, float]:
+        """Wall and processor seconds of one step."""
+        wall, processor = time.perf_counter(), time.process_time()
+        self.run()
+        return {
+            "seconds": round(time.perf_counter() - wall, 4),
+            "processor_seconds": round(time.process_time() - processor, 4),
+        }
+
+    def memory(self) -> dict[str, Any]:
+        """Peak of one step, after one that made the optimizer's state."""
+        tracker = StorageTracker()
+        tracker.hold(tensors_of(self.computation.model), "frozen weights")
+        tracker.hold((p.data for p in self.trained), "trained weights")
+        with tracker:
+            self.run(tracker)
+            state = [
+                value
+                for kept in self.optimizer.state.values()
+                for value in kept.values()
+                if isinstance(value, torch.Tensor)
+            ]
+            tracker.hold(state, "optimizer")
+            del state
+            tracker.restart_peak()
+            if self.device != "cpu":
+                torch.cuda.reset_peak_memory_stats()
+            self.run(tracker)
+        found = {
+            "peak_bytes": tracker.peak,
+            "peak_parts": {name: size for name, size in sorted(tracker.peak_parts.items()) if size},
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        if self.device != "cpu":
+            found["peak_allocated_bytes"] = torch.cuda.max_memory_allocated()
+            found["peak_reserved_bytes"] = torch.cuda.max_memory_reserved()
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """What does not change from step to step."""
+        with TemporaryDirectory() as folder:
+            self.tuner.save(self.computation.model, Path(folder))
+            saved = sum(file.stat().st_size for file in Path(folder).rglob("*"))
+        return {
+            "method": self.plan.method,
+            "trainable": sum(p.numel() for p in self.trained),
+            "saved_bytes": saved,
+            "optimizer": self.plan.settings.optimizer,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device_name": torch.cuda.get_device_name() if self.device != "cpu" else platform_name(),
+        }
+
+
+def platform_name() -> str:
+    """The processor's name as the system gives it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def main() -> None:
+    """Do what is asked until there is nothing more."""
+    work = Step(json.loads(sys.argv[1]))
+    answers = {"step": work.step, "memory": work.memory}
+    out = sys.stdout
+
+    def tell(answer: Any) -> None:
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+    tell(work.facts())
+    for line in sys.stdin:
+        tell(answers[line.strip()]())
+
+
+if __name__ == "__main__":
+    main()

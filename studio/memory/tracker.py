@@ -1,0 +1,99 @@
+"""What tensors occupy, counted as they come and go: live bytes now, at the peak, and by what made them.
+
+Counts storages, each once however many tensors look at it, so the figure is that of tensors: no allocator
+slack, no workspace inside a kernel. It sees fake tensors as it sees real ones.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+
+class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Active as a context manager. A new storage belongs to the part that is current (see `part`).
+
+    `live` and `peak` are bytes; `live_parts` and `peak_parts` the same by part, the latter at the moment of
+    the peak. Which part a storage belongs to is decided when it is made, or by `hold`.
+    """
+
+    def __init__(self, part: str = "other") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self.live_parts: Counter[str] = Counter()
+        self.peak_parts: dict[str, int] = {}
+        self._part = part
+        self._known: dict[int, str] = {}  # storages that live, by address of their implementation
+
+    def hold(self, tensors: Iterable[Tensor], part: str) -> None:
+        """Count tensors that exist already; those that are counted move to `part`."""
+        for tensor in tensors:
+            self._see(tensor, part)
+            key = tensor.untyped_storage()._cdata
+            size = tensor.untyped_storage().nbytes()
+            self.live_parts[self._known[key]] -= size
+            self.live_parts[part] += size
+            self._known[key] = part
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is made inside belongs to `name`."""
+        before, self._part = self._part, name
+        try:
+            yield
+        finally:
+            self._part = before
+
+    def restart_peak(self) -> None:
+        """Forget the peak so far: it is what lives now."""
+        self.peak, self.peak_parts = self.live, dict(self.live_parts)
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_iter(out):
+            if isinstance(value, Tensor):
+                self._see(value, self._part)
+        return out
+
+    def _see(self, tensor: Tensor, part: str) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or tensor.device.type == "meta":
+            return
+        self._known[key] = part
+        weakref.finalize(storage, self._gone, key, size)
+        self.live += size
+        self.live_parts[part] += size
+        if self.live > self.peak:
+            self.restart_peak()
+
+    def _gone(self, key: int, size: int) -> None:
+        self.live -= size
+        self.live_parts[self._known.pop(key)] -= size
+
+
+def tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers of a module, and the scales that 4-bit weights bring along."""
+    for parameter in module.parameters():
+        yield parameter.data
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            yield from _scales(state)
+    yield from module.buffers()
+
+
+def _scales(state: Any) -> Iterator[Tensor]:
+    parts = (state.absmax, state.code, state.offset)
+    yield from (part for part in parts if isinstance(part, torch.Tensor))
+    if state.state2 is not None:
+        yield from _scales(state.state2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -98,10 +99,24 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         fast_bf16=cpu_has_bf16() if device == "cpu" else True,
     )
     plan, reasons = resolve(plan, known)
+    if (missing := _cannot_hold(plan)) is not None:
+        errors["method"] = missing
     need = rough_need(plan, facts) if facts else None
     return Considered(
         plan, reasons, errors, plan_errors, folder, facts, split, need.total if need else None, free, tokens
     )
+
+
+def _cannot_hold(plan: Plan) -> StudioError | None:
+    """Why this machine can't hold the base as the method wants it; None if it can."""
+    method, device = methods.get(plan.method), plan.settings.device or "cpu"
+    if method.base_quantisation(plan.method_params) is None:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return StudioError("bitsandbytes_missing", method=method.title)
+    if device.startswith("mps"):
+        return StudioError("quantisation_device", method=method.title, device=device)
+    return None
 
 
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:

@@ -112,6 +112,16 @@ def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacad
     assert {p["key"] for p in unknown if p["code"] == "unknown_extension"} == {"method", "objective"}
 
 
+def test_a_method_that_cannot_run_here_says_so_before_it_starts(
+    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not facade.draft(str(model), str(sums), "qst").problems
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (problem,) = facade.draft(str(model), str(sums), "qst").problems
+    assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
+    assert not facade.draft(str(model), str(sums), "lst").problems
+
+
 def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:
     draft = facade.draft(
         "my model", "my data", set={"targets": ("q_proj", "v_proj"), "gradient_checkpointing": True}

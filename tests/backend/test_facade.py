@@ -116,7 +116,7 @@ def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not facade.draft(str(model), str(sums), "qst").problems
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = facade.draft(str(model), str(sums), "qst").problems
     assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
     assert not facade.draft(str(model), str(sums), "lst").problems

@@ -42,10 +42,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.losses: list[tuple[float, int, float]] = []
+        self.train_loss = 0.0
         self._begin: float | None = None
 
     def metric(self, step: int, name: str, value: float) -> None:
         self._begin = self._begin or time.perf_counter()
+        if name == "loss":
+            self.train_loss = 0.95 * self.train_loss + 0.05 * value if self.train_loss else value
         if name == "eval_loss":
             self.losses.append((time.perf_counter() - self._begin, step, value))
 
@@ -121,6 +124,7 @@ def measure(method: str, sample: str, extra: dict[str, Any]) -> dict[str, Any]:
         "steps": done.steps,
         "lr": plan.settings.lr,
         "precision": plan.settings.precision,
+        "train_loss": round(clock.train_loss, 4),
         "heldout_loss": round(clock.losses[-1][2], 4),
         "losses": [[round(seconds, 2), step, round(loss, 4)] for seconds, step, loss in clock.losses],
         "heldout_rows": len(asked),

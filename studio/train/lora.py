@@ -98,36 +98,34 @@ class LoraTuner(Tuner):
                 weights[f"{_PREFIX}{path}{_A}"] = torch.cat([weights[f"{_PREFIX}{path}{_A}"], a])
                 weights[f"{_PREFIX}{path}{_B}"] = torch.cat([weights[f"{_PREFIX}{path}{_B}"], -b], dim=1)
         save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            {name: _own(tensor) for name, tensor in weights.items()},
             folder / _WEIGHTS,
             metadata={"format": "pt"},
         )
         config.save_pretrained(str(folder))
 
     def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
-        if context is not None and STARTS[self.params.init].rewrites:
-            return self._load_halves(model, folder, context)
-        tuned = PeftModel.from_pretrained(
-            cast(Any, model), str(folder), adapter_name=_ADAPTER, is_trainable=context is not None
-        )
         if context is None:
-            return tuned.eval()
-        return _trainable(tuned, self.params.dropout, context.plan.settings)
-
-    def _load_halves(self, model: nn.Module, folder: Path, context: TunerContext) -> nn.Module:
-        """What `save` doubled, as it was: the trained half in the adapter, the other out of the base."""
+            return PeftModel.from_pretrained(cast(Any, model), str(folder), adapter_name=_ADAPTER).eval()
         tuned = get_peft_model(cast(Any, model), self._config(context), adapter_name=_ADAPTER)
+        # Before the weights come: what trains whole is a copy in the base's dtype until then.
         _trainable(tuned, self.params.dropout, context.plan.settings)
         weights = load_file(folder / _WEIGHTS)
+        if STARTS[self.params.init].rewrites:
+            self._take_out_saved(tuned, weights)
+        set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
+        return cast(nn.Module, tuned)
+
+    def _take_out_saved(self, tuned: PeftModel, weights: dict[str, Tensor]) -> None:
+        """Undo `save`'s doubling in `weights`: its second half is what is missing in the base."""
         rank = self.params.rank
         for name in [name for name in weights if name.endswith(_A)]:
             path = name.removeprefix(_PREFIX).removesuffix(_A)
             both, layer = f"{_PREFIX}{path}{_B}", _lora_layer(tuned, path)
             device = layer.lora_A[_ADAPTER].weight.device
-            self._take_out(layer, path, (weights[name][rank:].to(device), -weights[both][:, rank:].to(device)))
+            a, b = weights[name][rank:].clone(), -weights[both][:, rank:]
+            self._take_out(layer, path, (a.to(device), b.to(device)))
             weights[name], weights[both] = weights[name][:rank], weights[both][:, :rank]
-        set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
-        return cast(nn.Module, tuned)
 
     def merge(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, cast(Any, model).merge_and_unload())
@@ -187,6 +185,11 @@ class QloraTuner(LoraTuner):
 def _switched_off(model: PeftModel) -> Iterator[None]:
     with model.disable_adapter():
         yield
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU in memory of its own: a table and its tied head are one, and PEFT reads both."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _lora_layer(model: PeftModel, path: str) -> Any:

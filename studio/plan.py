@@ -127,7 +127,9 @@ class Plan:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Plan:
         """Read a saved plan; `PlanError` with all problems if it doesn't fit this version's declarations."""
-        spaces = _spaces(body["method"], body["objective"], body["settings"].get("optimizer") or USUAL_OPTIMIZER)
+        spaces = _spaces(
+            body["method"], body["objective"], body["settings"].get("optimizer") or USUAL_OPTIMIZER
+        )
         parts: dict[str, Any] = {}
         problems: list[Problem] = []
         for name, (key, declared) in _PARTS.items():

@@ -54,7 +54,9 @@ class Apollo(Optimizer):
         if gradient.ndim != 2 or min(gradient.shape) <= params.rank:
             return adam_direction(gradient, state, params)
         upright = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
-        sketch = self._projection(len(upright), upright, (state["step"] - 1) // params.every, number) @ upright
+        sketch = (
+            self._projection(len(upright), upright, (state["step"] - 1) // params.every, number) @ upright
+        )
         wanted = adam_direction(sketch, state, params)
         over = 0 if params.rank > 1 else (0, 1)
         tiny = torch.finfo(torch.float32).tiny

@@ -204,9 +204,7 @@ def _gradients(context: TunerContext, paths: list[str]) -> Iterator[tuple[str, T
         weights = [layer.weight.requires_grad_(True) for layer in layers]
         sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
         for batch in context.calibration_batches(CALIBRATION_BATCHES):
-            for total, gradient in zip(
-                sums, torch.autograd.grad(context.loss(batch), weights), strict=True
-            ):
+            for total, gradient in zip(sums, torch.autograd.grad(context.loss(batch), weights), strict=True):
                 total += gradient
         for path, layer, total in zip(group, layers, sums, strict=True):
             layer.weight.requires_grad_(False)

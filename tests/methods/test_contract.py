@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from studio import params
+from studio.data.render import Renderer
 from studio.generate.adapters import AdapterPool
 from studio.generate.decode import Decoder
 from studio.generate.request import BASE, Request
@@ -44,7 +47,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "whole_modules": ("lora", {"modules_to_save": "norm,lm_head,k_proj"}),
     "pissa_dora_rslora": ("lora", {"init": "pissa", "dora": True, "rslora": True, "alpha": 4}),
     "loftq": ("qlora", {"init": "loftq"}),
-    "qlora_of_all": ("qlora", {"init": "eva", "dora": True, "trainable_tokens": "4", "modules_to_save": "norm"}),
+    "qlora_of_all": (
+        "qlora",
+        {"init": "eva", "dora": True, "trainable_tokens": "4", "modules_to_save": "norm"},
+    ),
 }
 PRODUCT = [*METHODS, *VARIANTS]
 ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
@@ -55,6 +61,21 @@ PINNED = {
     "qlora": [7.083440, 5.759373, 5.141692],
     "qst": [7.083440, 6.557599, 6.047007],
     "lora": [6.495773, 6.029424, 5.141819],
+    "rslora": [6.495773, 6.195527, 5.417294],
+    "dora": [6.495773, 5.981276, 5.095375],
+    "gaussian": [6.495773, 5.832854, 4.976553],
+    "orthogonal": [6.495773, 5.904279, 5.040283],
+    "pissa": [6.602748, 5.494693, 4.461919],
+    "olora": [6.711727, 5.361119, 4.691733],
+    "eva": [6.495773, 5.287579, 4.126850],
+    "corda": [6.555261, 5.016941, 4.169288],
+    "lora_ga": [6.627580, 5.766346, 4.573830],
+    "lora_plus": [6.495773, 5.159585, 4.214619],
+    "tokens": [6.495773, 6.022725, 5.116622],
+    "whole_modules": [6.495773, 5.548269, 4.461885],
+    "pissa_dora_rslora": [6.602749, 5.568890, 4.512048],
+    "loftq": [6.856783, 5.772372, 4.882708],
+    "qlora_of_all": [7.083440, 5.193101, 4.290368],
     "toy_shift": [6.489348, 6.687674, 6.295924],
     "toy_search": [6.489438, 6.710764, 6.327485],
 }
@@ -84,6 +105,39 @@ def _run(method: str, model_folder: Path, folder: Path, patch: pytest.MonkeyPatc
     return run_plan(_plan(method, **settings), model_folder, folder, patch, **more)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A whole run of a case: what it gave, its folder, and the model's logits in memory at its end."""
+
+    ran: Ran
+    folder: Path
+    logits: Tensor
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Finished]:
+    """The finished run of a case, made once for all tests that only look at it."""
+
+    @cache
+    def run(case: str) -> Finished:
+        seen: list[Tensor] = []
+
+        def look(boundary: int, model: nn.Module) -> None:
+            if boundary == 12:
+                with undisturbed(model):
+                    seen.append(_logits(model, make_tuner(_plan(case))))
+
+        folder = tmp_path_factory.mktemp(case) / "run"
+        ran = _run(case, model_folder, folder, pytest.MonkeyPatch(), at=look)
+        return Finished(ran, folder, seen[0])
+
+    return run
+
+
 def test_every_file_is_a_case() -> None:
     folder = Path(__file__).parents[2] / "studio" / "methods"
     files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
@@ -110,10 +164,8 @@ def test_three_steps_have_the_pinned_losses(
 
 
 @pytest.mark.parametrize("method", ALL)
-def test_training_leaves_the_base_alone(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
+def test_training_leaves_the_base_alone(method: str, finished: Callable[[str], Finished]) -> None:
+    ran = finished(method).ran
     assert len(ran.untouched) == 21
     declared, chosen = _declared(method)
     moves = [declared.capable(capability, chosen) for capability in ("trains_base", "rewrites_base")]
@@ -143,34 +195,27 @@ def _fresh(method: str, model_folder: Path) -> nn.Module:
 
 @pytest.mark.parametrize("method", ALL)
 def test_saved_and_loaded_onto_the_untouched_base(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
-    seen: list[Tensor] = []
-
-    def at(boundary: int, model: nn.Module) -> None:
-        if boundary == 12:
-            with undisturbed(model):
-                tuner = make_tuner(_plan(method))
-                seen.append(_logits(model, tuner))
-
-    ran = _run(method, model_folder, tmp_path / "run", monkeypatch, at=at)
-    assert ran.result is not None
-    assert ran.result.adapter is not None
-    tuner = make_tuner(_plan(method))
+    run, tuner = finished(method), make_tuner(_plan(method))
     base = _logits(_fresh(method, model_folder), Tuner(None))
-    loaded = _logits(tuner.load(_fresh(method, model_folder), ran.result.adapter), tuner)
+    loaded = _logits(tuner.load(_fresh(method, model_folder), run.adapter), tuner)
     declared, chosen = _declared(method)
     if declared.capable("rewrites_base", chosen):
         # The same product, added up in another order.
-        torch.testing.assert_close(loaded, seen[0], rtol=1e-5, atol=2e-5)
+        torch.testing.assert_close(loaded, run.logits, rtol=1e-5, atol=2e-5)
     else:
-        assert torch.equal(loaded, seen[0])
+        assert torch.equal(loaded, run.logits)
     assert (loaded - base).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("method", ALL)
 def test_evaluating_and_generating_in_mid_training_change_nothing(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    model_folder: Path,
+    finished: Callable[[str], Finished],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def generate(boundary: int, model: nn.Module) -> None:
         del boundary
@@ -179,11 +224,11 @@ def test_evaluating_and_generating_in_mid_training_change_nothing(
                 torch.arange(4, 14)[None], max_new_tokens=3, do_sample=True, pad_token_id=0
             )
 
-    quiet = _run(method, model_folder, tmp_path / "quiet", monkeypatch)
+    quiet = finished(method)
     busy = _run(method, model_folder, tmp_path / "busy", monkeypatch, at=generate, settings={"eval_every": 1})
-    assert busy.recorder.curve() == quiet.recorder.curve()
+    assert busy.recorder.curve() == quiet.ran.recorder.curve()
     assert len(busy.recorder.metrics["eval_loss"]) == 12
-    assert_same_bits(tmp_path / "busy" / "adapter", tmp_path / "quiet" / "adapter")
+    assert_same_bits(tmp_path / "busy" / "adapter", quiet.adapter)
 
 
 # 6 steps an epoch, a checkpoint every 2 steps, an evaluation every 5: killed in the first epoch, in the
@@ -223,16 +268,11 @@ def test_killed_and_resumed_equals_undisturbed(
 
 @pytest.mark.parametrize("method", ALL)
 def test_rows_alone_and_padded_together_have_the_same_loss(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
-    from studio.data.render import Renderer
-
-    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
-    assert ran.result is not None
-    assert ran.result.adapter is not None
-    tuner = make_tuner(_plan(method))
-    anatomy = Anatomy(_root(tuner.load(_fresh(method, model_folder), ran.result.adapter)))
-    renderer = Renderer.from_folder(tmp_path / "run" / "tokenizer")
+    run, tuner = finished(method), make_tuner(_plan(method))
+    anatomy = Anatomy(_root(tuner.load(_fresh(method, model_folder), run.adapter)))
+    renderer = Renderer.from_folder(run.folder / "tokenizer")
     rows = [renderer.encode(row.streams["text"]) for row in sums(6)]
 
     def losses(some: list[Any]) -> Tensor:
@@ -245,20 +285,15 @@ def test_rows_alone_and_padded_together_have_the_same_loss(
 
 
 @pytest.mark.parametrize("method", PRODUCT)
-def test_merged_equals_adapter(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_merged_equals_adapter(method: str, model_folder: Path, finished: Callable[[str], Finished]) -> None:
     declared, chosen = _declared(method)
     if not declared.capable("mergeable", chosen):
         pytest.skip("not declared mergeable")
-    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
-    assert ran.result is not None
-    assert ran.result.adapter is not None
-    tuner = make_tuner(_plan(method))
-    tuned = tuner.load(_fresh(method, model_folder), ran.result.adapter)
+    run, tuner = finished(method), make_tuner(_plan(method))
+    tuned = tuner.load(_fresh(method, model_folder), run.adapter)
     before = _logits(tuned, tuner)
     merged = tuner.merge(tuned)
-    assert {name for name, _ in merged.named_parameters()} == set(ran.untouched)
+    assert {name for name, _ in merged.named_parameters()} == set(run.ran.untouched)
     torch.testing.assert_close(_logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
 
 
@@ -278,12 +313,9 @@ def _greedy(decoders: list[tuple[Decoder, str]], prompts: list[Tensor], count: i
 
 @pytest.mark.parametrize("method", PRODUCT)
 def test_answers_beside_the_base_as_declared(
-    method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
-    ran = _run(method, model_folder, tmp_path / "run", monkeypatch)
-    assert ran.result is not None
-    folder = ran.result.adapter
-    assert folder is not None
+    folder = finished(method).adapter
     prompts = [torch.arange(4, 24)[None], torch.arange(9, 20)[None]]
     common: dict[str, Any] = {
         "max_new_tokens": 8,
@@ -315,9 +347,9 @@ def test_answers_beside_the_base_as_declared(
 
 
 def test_saving_names_no_path_of_this_machine(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
-    _run("lora", model_folder, tmp_path / "run", monkeypatch)
-    for file in (tmp_path / "run" / "adapter").glob("*.json"):
+    run = finished("lora")
+    for file in run.adapter.glob("*.json"):
         assert str(model_folder.parent) not in file.read_text(encoding="utf-8")
-    assert len(saved_tensors(tmp_path / "run" / "adapter")) == 28
+    assert len(saved_tensors(run.adapter)) == 28

@@ -87,7 +87,9 @@ def test_goes_on_from_a_saved_state_as_if_never_stopped(id: str) -> None:
     assert all(torch.equal(*pair) for pair in zip(weights, copies, strict=True))
 
 
-@pytest.mark.parametrize(("id", "name"), [("adamw_8bit", "AdamW8bit"), ("paged_adamw_8bit", "PagedAdamW8bit")])
+@pytest.mark.parametrize(
+    ("id", "name"), [("adamw_8bit", "AdamW8bit"), ("paged_adamw_8bit", "PagedAdamW8bit")]
+)
 def test_8_bit_steps_are_nearly_those_of_32(id: str, name: str) -> None:
     ours, exact = _weights(), _weights()
     optimizer = make_optimizer(_plan(id), [{"params": ours}])

@@ -158,8 +158,8 @@ class Renderer:
         return ids
 
     def token_id(self, text: str) -> int | None:
-        """The number of the token that `text` is, as the vocabulary or as running text writes it; None if it is
-        no single one."""
+        """The number of the token that `text` is, as the vocabulary or as running text writes it; None if it
+        is no single one."""
         number: int | None = self._tokenizer.token_to_id(text)
         if number is not None:
             return number

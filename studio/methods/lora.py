@@ -79,9 +79,9 @@ class LoraParams:
     )
     init: str = param(
         "default",
-        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; pissa and olora "
-        "begin with the weights' main directions; eva, corda and lora_ga first look at some rows of the data. "
-        "The model starts out the same.",
+        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; pissa and "
+        "olora begin with the weights' main directions; eva, corda and lora_ga first look at some rows of "
+        "the data. The model starts out the same.",
         title="Initialisation",
         choices=WHOLE_STARTS,
         expert=True,
@@ -104,8 +104,8 @@ class LoraParams:
     )
     modules_to_save: tuple[str, ...] = param(
         (),
-        "Modules that train whole instead of getting an adapter, by name (lm_head, norm ...): they learn more "
-        "and cost much more memory.",
+        "Modules that train whole instead of getting an adapter, by name (lm_head, norm ...): they learn "
+        "more and cost much more memory.",
         title="Modules trained whole",
         expert=True,
     )
@@ -157,8 +157,8 @@ _TABLES = {"embed_tokens", "wte", "embed_in", "word_embeddings", "lm_head", "emb
 
 
 def _whole_modules(d: Dimensions, names: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """Shapes of the modules trained whole: a full path is one of them, a bare name one in each layer; what has
-    none of the usual names is taken for a norm."""
+    """Shapes of the modules trained whole: a full path is one of them, a bare name one in each layer; what
+    has none of the usual names is taken for a norm."""
     shapes: list[tuple[int, ...]] = []
     tables = {name for name in names if name.rpartition(".")[2] in _TABLES}
     shapes += [(d.vocab, d.hidden)] * (min(1, len(tables)) if d.tied else len(tables))

@@ -15,9 +15,9 @@ class QloraParams(LoraParams):
     # What is taken out of a base in 4 bit is rounded anew, and no adapter could say that change.
     init: str = param(
         "default",
-        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; eva first looks "
-        "at some rows of the data; loftq begins with what 4 bit lost of the weights, and so nearer to the "
-        "model as it was.",
+        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; eva first "
+        "looks at some rows of the data; loftq begins with what 4 bit lost of the weights, and so nearer to "
+        "the model as it was.",
         title="Initialisation",
         choices=tuple(name for name, start in STARTS.items() if not start.rewrites),
         expert=True,

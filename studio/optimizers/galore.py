@@ -40,8 +40,8 @@ def state_bytes(shapes: Shapes, itemsize: int, params: GaloreParams) -> int:
 EXTENSION = Optimizer(
     id="galore",
     title="GaLore",
-    summary="AdamW within each matrix's most important directions: full fine-tuning with the optimizer memory "
-    "of a small adapter.",
+    summary="AdamW within each matrix's most important directions: full fine-tuning with the optimizer "
+    "memory of a small adapter.",
     params=GaloreParams,
     torch="studio.train.galore:galore",
     state_bytes=state_bytes,

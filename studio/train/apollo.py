@@ -1,5 +1,5 @@
-"""APOLLO (arXiv 2412.05270, algorithm 1): Adam runs on a random sketch of the gradient, and only tells how long
-each channel's step should be.
+"""APOLLO (arXiv 2412.05270, algorithm 1): Adam runs on a random sketch of the gradient, and only tells how
+long each channel's step should be.
 
 The sketch's random matrix is drawn from a seed again at each step instead of being kept.
 """
@@ -27,8 +27,8 @@ def apollo(
 
 
 class Apollo(Optimizer):
-    """AdamW for vectors and matrices no wider than the rank; a matrix G (m, n) with m <= n moves along its own
-    gradient, column j times |Adam(R)_j| / |R_j|, where R = P G (rank, n) and P is normal with variance
+    """AdamW for vectors and matrices no wider than the rank; a matrix G (m, n) with m <= n moves along its
+    own gradient, column j times |Adam(R)_j| / |R_j|, where R = P G (rank, n) and P is normal with variance
     1 / rank. That ratio is sqrt(rank / m) of the full gradient's (theorem 4.2), which is made good. For m > n
     the same over rows. With rank 1 one ratio serves the whole matrix (APOLLO-Mini)."""
 

@@ -23,8 +23,8 @@ def galore(
 
 
 class Galore(Optimizer):
-    """AdamW for vectors and matrices no wider than the rank; for a matrix G (m, n) with m <= n the averages of
-    P^T G (rank, n), where P (m, rank) are the leading left singular vectors of a gradient, renewed every
+    """AdamW for vectors and matrices no wider than the rank; for a matrix G (m, n) with m <= n the averages
+    of P^T G (rank, n), where P (m, rank) are the leading left singular vectors of a gradient, renewed every
     `every` steps. For m > n the same from the right. The averages stay when P changes, as in the paper."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, params: GaloreParams) -> None:
@@ -52,7 +52,7 @@ class Galore(Optimizer):
             state["directions"] = _leading(upright, self.params.rank).to(gradient.dtype)
         directions = state["directions"]
         inner = adam_direction(directions.T @ upright, state, self.params)
-        update = self.params.scale * (directions @ inner)
+        update: Tensor = self.params.scale * (directions @ inner)
         return update if upright is gradient else update.T
 
 
@@ -65,11 +65,13 @@ def adam_direction(gradient: Tensor, state: dict[str, Any], params: Any) -> Tens
     average.lerp_(gradient, 1 - params.beta1)
     square.mul_(params.beta2).addcmul_(gradient, gradient, value=1 - params.beta2)
     first, second = (1 - beta ** state["step"] for beta in (params.beta1, params.beta2))
-    return (average / first) / ((square / second).sqrt() + params.eps)
+    direction: Tensor = (average / first) / ((square / second).sqrt() + params.eps)
+    return direction
 
 
 def _leading(matrix: Tensor, count: int) -> Tensor:
     """The `count` leading left singular vectors (m, count) of a matrix (m, n), m <= n, by the eigenvectors of
     its small square."""
     wide = matrix.float()
-    return torch.linalg.eigh(wide @ wide.T)[1][:, -count:].contiguous()
+    vectors: Tensor = torch.linalg.eigh(wide @ wide.T)[1]
+    return vectors[:, -count:].contiguous()

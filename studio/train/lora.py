@@ -1,8 +1,8 @@
 """LoRA through peft: adapters beside the linear layers, saved in peft's own format.
 
 Where the matrices begin with a part of the base (`Start.rewrites`), that part is taken out of the base in
-memory. What is saved stays a change against the untouched base: an adapter of twice the rank, whose second half
-is the beginning with its sign turned. Resuming reads the beginning from there and takes it out again.
+memory. What is saved stays a change against the untouched base: an adapter of twice the rank, whose second
+half is the beginning with its sign turned. Resuming reads the beginning from there and takes it out again.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class LoraTuner(Tuner):
         return self.params.alpha / (sqrt(self.params.rank) if self.params.rslora else self.params.rank)
 
     def prepare(self, model: nn.Module, context: TunerContext) -> nn.Module:
-        """Raises StudioError `target_unknown` if a target names no linear layer of the decoder, `module_unknown`,
-        `token_unknown`, and `init_rank_too_high`."""
+        """Raises StudioError `target_unknown` if a target names no linear layer of the decoder,
+        `module_unknown`, `token_unknown`, and `init_rank_too_high`."""
         config, start = self._config(context), STARTS[self.params.init]
         paths = sorted(cast(set[str], config.target_modules))
         # Random beginnings come from the global generator: give it the run's seed, and its state back.

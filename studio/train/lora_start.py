@@ -1,9 +1,9 @@
 """Where LoRA's two matrices begin.
 
-Each rule gives A (rank, inputs) and B (outputs, rank) in 32 bit out of a layer's weight W (outputs, inputs) and
-of what its `Start` reads; `scaling` is what the product B A is multiplied by in the model. Rules whose product
-is not zero are declared `rewrites`: the caller takes scaling * B A out of the base. The exceptions are
-`orthogonal`, whose product is zero, and `loftq`, whose product is what the base lacks.
+Each rule gives A (rank, inputs) and B (outputs, rank) in 32 bit out of a layer's weight W (outputs, inputs)
+and of what its `Start` reads; `scaling` is what the product B A is multiplied by in the model. A rule whose
+product is not zero is declared `rewrites`: the caller takes scaling * B A out of the base. Only `loftq`
+is not: its product is what the base lacks.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Inputs:
 def starts(
     start: Start, context: TunerContext, paths: list[str], rank: int, scaling: float
 ) -> Iterator[tuple[str, Factors]]:
-    """(path, A and B) of each linear layer in `paths`, on an untouched base; nothing where the start is peft's
-    own.
+    """(path, A and B) of each linear layer in `paths`, on an untouched base; nothing where the start is
+    peft's own.
 
     Raises StudioError `init_rank_too_high` if a layer has fewer directions than the rule needs.
     """
@@ -110,8 +110,8 @@ def eva(weight: Tensor, seen: Inputs, rank: int, scaling: float) -> Factors:
 
 
 def corda(weight: Tensor, seen: Inputs, rank: int, scaling: float) -> Factors:
-    """The part of W that answers most to the inputs: W C = U S V^T gives B A = U S V^T C^-1 (Yang et al. 2024,
-    arXiv 2406.05223, instruction-previewed), with C damped so that it can be inverted."""
+    """The part of W that answers most to the inputs: W C = U S V^T gives B A = U S V^T C^-1 (Yang et al.
+    2024, arXiv 2406.05223, instruction-previewed), with C damped so that it can be inverted."""
     c = seen.second / seen.second.diagonal().mean()
     c = c + _DAMPING * torch.eye(len(c), device=c.device)
     u, s, v = _leading(weight @ c, rank)
@@ -163,7 +163,7 @@ def _nothing(context: TunerContext, paths: list[str]) -> Iterator[tuple[str, Non
 
 
 def _inputs(context: TunerContext, paths: list[str]) -> Iterator[tuple[str, Inputs]]:
-    for group in _groups(context, paths, lambda outputs, inputs: inputs * inputs):
+    for group in _groups(context, paths, lambda _, inputs: inputs * inputs):
         yield from _inputs_of(context, group)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_apollo_steps_grow_slowly() -> None:
         optimizer.step()
         lengths.append((weight.detach() - before).norm().item())
         before = weight.detach().clone()
-    growths = [after / last for last, after in zip(lengths, lengths[1:], strict=False)]
+    growths = [after / last for last, after in pairwise(lengths)]
     assert max(growths) == pytest.approx(1.01, rel=1e-4)
 
 

@@ -24,6 +24,7 @@ from studio.memory.rough import rough_need
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
 from studio.names import parse
+from studio.params import automatic
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
 from studio.registry import Registry
 
@@ -164,7 +165,8 @@ def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
     if objective not in objectives.all():
         problems.append(_unknown(objectives, "objective", objective))
         objective = _DEFAULT_OBJECTIVE
-    if settings.get("optimizer") not in {None, *optimizers.all()}:
+    optimizer = settings.get("optimizer")
+    if not automatic(optimizer) and optimizer not in optimizers.all():
         problems.append(_unknown(optimizers, "optimizer", settings.pop("optimizer")))
     while True:
         try:

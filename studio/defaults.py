@@ -15,7 +15,7 @@ from typing import Any
 from studio.errors import Reason
 from studio.memory.rough import TIGHT, rough_need
 from studio.models.config import ModelFacts
-from studio.plan import Plan, methods, optimizers
+from studio.plan import USUAL_OPTIMIZER, Plan, methods
 
 BATCH = 8
 # Rows that a run should see in all, until a style or a format settles: a narrow model needs more of them.
@@ -113,6 +113,14 @@ def _adapter_dtype(plan: Plan, facts: RunFacts) -> Choice:  # noqa: ARG001
     return "fp32", Reason("adapter_dtype_fp32", {})
 
 
+def _optimizer(plan: Plan, facts: RunFacts) -> Choice:  # noqa: ARG001
+    """Who holds the base in 4 bit is short of memory; on a CPU there is nothing to page to."""
+    in_4_bit = methods.get(plan.method).base_quantisation(plan.method_params) is not None
+    if in_4_bit and (plan.settings.device or "").startswith("cuda"):
+        return "paged_adamw_8bit", Reason("optimizer_paged", {})
+    return USUAL_OPTIMIZER, Reason("optimizer_usual", {})
+
+
 def _batch(plan: Plan, facts: RunFacts) -> Choice:
     few = max(1, facts.rows // FEWEST_STEPS_PER_EPOCH)
     if few < BATCH:
@@ -150,7 +158,7 @@ def _lr(plan: Plan, facts: RunFacts) -> Choice:
     """LoRA's best rate falls with the width of the model, about as hidden^-0.78, and is ten times that of
     training the weights themselves ("LoRA Without Regret", Thinking Machines, 2025)."""
     method = methods.get(plan.method)
-    scale = optimizers.get(plan.settings.optimizer).lr_scale
+    scale = plan.optimizer.lr_scale
     if method.capable("trains_base", plan.method_params):
         scale *= 0.1
     if facts.model is None:
@@ -160,7 +168,7 @@ def _lr(plan: Plan, facts: RunFacts) -> Choice:
 
 
 def _optimizer_impl(plan: Plan, facts: RunFacts) -> Choice:  # noqa: ARG001
-    best = optimizers.get(plan.settings.optimizer).implementations[0]
+    best = plan.optimizer.implementations[0]
     return best, Reason(f"optimizer_impl_{best}", {})
 
 
@@ -185,6 +193,7 @@ _CHOICES: dict[str, Callable[[Plan, RunFacts], Choice]] = {
     "seq": _seq,
     "precision": _precision,
     "adapter_dtype": _adapter_dtype,
+    "optimizer": _optimizer,
     "batch": _batch,
     "epochs": _epochs,
     "steps": _steps,

@@ -124,6 +124,11 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
 
 
+def automatic(raw: Any) -> bool:
+    """Whether a value leaves the choice to the studio."""
+    return raw is None or (isinstance(raw, str) and raw.strip().lower() in {"", "auto", "null", "none"})
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -135,9 +140,7 @@ class _Unfit(Exception):
 
 
 def _value(info: ParamInfo, raw: Any) -> Any:
-    if raw is None or (
-        isinstance(raw, str) and raw.strip().lower() in {"", "auto", "null", "none"} and info.optional
-    ):
+    if raw is None or (automatic(raw) and info.optional):
         if info.optional:
             return None
         raise _Unfit("setting_missing", default=_plain(info.default))

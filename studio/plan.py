@@ -18,6 +18,8 @@ from studio.params import ParamInfo, param
 from studio.registry import Registry
 
 PLAN_VERSION = 1
+# Its params stand in while the optimizer is left open: what the studio chooses then shares them.
+USUAL_OPTIMIZER = "adamw"
 
 methods: Registry[Any] = Registry("methods")
 objectives: Registry[Any] = Registry("objectives")
@@ -52,7 +54,7 @@ class Settings:
         choices=("bf16", "mixed", "fp32"),
         expert=True,
     )
-    optimizer: str = param("adamw", "The rule that turns gradients into steps.", expert=True)
+    optimizer: str | None = param(None, "The rule that turns gradients into steps.", expert=True)
     optimizer_impl: str | None = param(
         None, "How the optimizer's arithmetic is run.", choices=("fused", "foreach", "loop"), expert=True
     )
@@ -125,7 +127,9 @@ class Plan:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Plan:
         """Read a saved plan; `PlanError` with all problems if it doesn't fit this version's declarations."""
-        spaces = _spaces(body["method"], body["objective"], body["settings"].get("optimizer", "adamw"))
+        spaces = _spaces(
+            body["method"], body["objective"], body["settings"].get("optimizer") or USUAL_OPTIMIZER
+        )
         parts: dict[str, Any] = {}
         problems: list[Problem] = []
         for name, (key, declared) in _PARTS.items():
@@ -134,6 +138,11 @@ class Plan:
         if problems:
             raise PlanError(problems)
         return cls(body["model"], body["dataset"], body["method"], body["objective"], **parts)
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer's declaration; the usual one while it is left open."""
+        return optimizers.get(self.settings.optimizer or USUAL_OPTIMIZER)
 
     def with_settings(self, **changes: Any) -> Plan:
         """A copy with some of the common settings replaced."""
@@ -160,8 +169,9 @@ def parse_request(
     `set` maps addresses (`rank`, `method.rank`, `batch`) to values or texts; None leaves a setting open.
     """
     values = {address: value for address, value in (set or {}).items() if value is not None}
-    optimizer = values.get("optimizer", values.get("plan.optimizer", Settings.optimizer))
-    spaces = _spaces(method, objective, str(optimizer).strip())
+    optimizer = values.get("optimizer", values.get("plan.optimizer"))
+    usual = params.automatic(optimizer)
+    spaces = _spaces(method, objective, USUAL_OPTIMIZER if usual else str(optimizer).strip())
     sorted_values, problems = _sort(values, spaces)
     parts: dict[str, Any] = {}
     for name, (key, _) in _PARTS.items():
@@ -174,7 +184,7 @@ def parse_request(
     return plan
 
 
-def addresses(method: str, objective: str = "sft", optimizer: str = "adamw") -> dict[str, ParamInfo]:
+def addresses(method: str, objective: str = "sft", optimizer: str = USUAL_OPTIMIZER) -> dict[str, ParamInfo]:
     """Every setting of a plan by the address that `--set` takes: the short name where it is unique."""
     spaces = _spaces(method, objective, optimizer)
     counts: dict[str, int] = {}

@@ -173,6 +173,24 @@ def test_learning_rate_falls_with_width():
     assert chosen(replace(FACTS, model=None))[0].lr == 2e-4
 
 
+@pytest.mark.parametrize(
+    ("method", "device", "optimizer"),
+    [
+        ("lora", "cpu", "adamw"),
+        ("lora", "cuda:0", "adamw"),
+        ("qlora", "cpu", "adamw"),
+        ("qlora", "cuda:0", "paged_adamw_8bit"),
+    ],
+)
+def test_base_in_4_bit_on_a_gpu_gets_a_paged_optimizer(method, device, optimizer):
+    request = parse_request("starter", "pirate", method, set={"optimizer": "auto", "beta1": 0.8})
+    plan, reasons = resolve(request, replace(FACTS, device=device))
+    assert plan.settings.optimizer == optimizer
+    assert reasons["optimizer"].code == ("optimizer_usual" if optimizer == "adamw" else "optimizer_paged")
+    assert plan.optimizer_params.beta1 == 0.8
+    assert Plan.from_dict(plan.as_dict()) == plan
+
+
 def test_optimizer_decides_the_scale_of_the_rate_and_its_form():
     adamw, lion = chosen()[0], chosen(optimizer="lion")[0]
     assert lion.lr == pytest.approx(adamw.lr / 10)

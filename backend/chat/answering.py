@@ -156,7 +156,7 @@ class Answering(threading.Thread):
                 raise StudioError("run_base_changed", run=name.value, base=self._base)
             renderer = self._renderer(name.value)
             method, params = runs.method_of(self._runs, name.value)
-            if method.serving == "batched":
+            if method.served(params) == "batched":
                 adapter = loaded.adapters.require(folder, decoder.adapters_in_use())
             else:
                 decoder = loaded.tuned.require(folder, method, params)

@@ -157,6 +157,15 @@ class Renderer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def token_id(self, text: str) -> int | None:
+        """The number of the token that `text` is, as the vocabulary or as running text writes it; None if it
+        is no single one."""
+        number: int | None = self._tokenizer.token_to_id(text)
+        if number is not None:
+            return number
+        ids = self.encode_text(text)
+        return ids[0] if len(ids) == 1 else None
+
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; what is no UTF-8 becomes U+FFFD."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))

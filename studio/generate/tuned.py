@@ -73,7 +73,7 @@ class TunedDecoders:
 
     def _load(self, folder: Path, method: Method, params: Any) -> _Held:
         tuner: Tuner = load_part(method.torch)(params)
-        if method.serving == "switched":
+        if method.served(params) == "switched":
             switch = tuner.beside(self._model, folder)
             return _Held(Decoder(self._model, self._adapters, around=switch.on), switch.remove)
         model = self._copy(method.base_quantisation(params))

@@ -13,7 +13,7 @@ from studio.methods import Dimensions, trained_itemsize
 from studio.methods.lora import linears
 from studio.models.config import ModelFacts
 from studio.models.quantisation import Quantisation
-from studio.plan import Plan, methods, optimizers, parse_request
+from studio.plan import Plan, methods, parse_request
 
 MIB = 2**20
 Verdict = Literal["yes", "tight", "no"]
@@ -62,7 +62,7 @@ def rough_need(plan: Plan, model: ModelFacts) -> RoughNeed | None:
     method = methods.get(plan.method)
     trained = method.memory(model, plan.method_params, settings)
     itemsize = trained_itemsize(settings)
-    state = optimizers.get(settings.optimizer).state_bytes(trained.trainable, itemsize, plan.optimizer_params)
+    state = plan.optimizer.state_bytes(trained.trainable, itemsize, plan.optimizer_params)
     return RoughNeed(
         weights=_weights(plan, model, 4 if wide else 2),
         trained=trained.trained_bytes,

@@ -84,7 +84,7 @@ class Method:
     mergeable: bool | Callable[[Any], bool]
     trains_base: bool | Callable[[Any], bool]
     rewrites_base: bool | Callable[[Any], bool]
-    serving: Serving
+    serving: Serving | Callable[[Any], Serving]
     choose: Callable[[Any, Dimensions], tuple[Any, dict[str, Reason]]] | None = None
     quantisation: Callable[[Any], Quantisation] | None = None
 
@@ -92,6 +92,10 @@ class Method:
         """The value of a capability under these params."""
         value = getattr(self, capability)
         return bool(value(params) if callable(value) else value)
+
+    def served(self, params: Any) -> Serving:
+        """How the chat engine can hold what was learned under these params."""
+        return self.serving(params) if callable(self.serving) else self.serving
 
     def base_quantisation(self, params: Any) -> Quantisation | None:
         """How the base is held under these params; None: in the plan's precision."""

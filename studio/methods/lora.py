@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from studio.methods import Dimensions, Method, MethodMemory, trained_itemsize
+from studio.methods import Dimensions, Method, MethodMemory, Serving, trained_itemsize
 from studio.params import param
+
+ALL = (("auto",), ("all-linear",))
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the two matrices begin. `make` is the torch part (None: A at random, B zero); `reads` is what it
+    looks at beside the weight; `rewrites`: what the two make together is taken out of the base, so that the
+    model starts as it was."""
+
+    make: str | None = None
+    reads: Literal["nothing", "inputs", "gradients", "whole_weight"] = "nothing"
+    rewrites: bool = False
+
+
+STARTS = {
+    "default": Start(),
+    "gaussian": Start("studio.train.lora_start:gaussian"),
+    "orthogonal": Start("studio.train.lora_start:orthogonal"),
+    "pissa": Start("studio.train.lora_start:pissa", rewrites=True),
+    "olora": Start("studio.train.lora_start:olora", rewrites=True),
+    "eva": Start("studio.train.lora_start:eva", reads="inputs"),
+    "corda": Start("studio.train.lora_start:corda", reads="inputs", rewrites=True),
+    "lora_ga": Start("studio.train.lora_start:lora_ga", reads="gradients", rewrites=True),
+    "loftq": Start("studio.train.lora_start:loftq", reads="whole_weight"),
+}
+# Only a base in 4 bit has an error that loftq could start from.
+WHOLE_STARTS = tuple(name for name, start in STARTS.items() if start.reads != "whole_weight")
 
 
 @dataclass(frozen=True)
@@ -30,8 +58,55 @@ class LoraParams:
     )
     targets: tuple[str, ...] = param(
         ("auto",),
-        "The weight matrices that get an adapter, by name; auto means every linear layer of the decoder.",
+        "The weight matrices that get an adapter, by name (q_proj, v_proj ...); auto and all-linear mean "
+        "every linear layer of the decoder.",
         title="Target layers",
+        expert=True,
+    )
+    rslora: bool = param(
+        False,
+        "Scales by alpha / square root of rank, so that a high rank learns as fast as a low one. Lower alpha "
+        "when switching it on.",
+        title="rsLoRA",
+        expert=True,
+    )
+    dora: bool = param(
+        False,
+        "Trains the length of each weight row apart from its direction: often better at a low rank, and a "
+        "slower step.",
+        title="DoRA",
+        expert=True,
+    )
+    init: str = param(
+        "default",
+        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; pissa and "
+        "olora begin with the weights' main directions; eva, corda and lora_ga first look at some rows of "
+        "the data. The model starts out the same.",
+        title="Initialisation",
+        choices=WHOLE_STARTS,
+        expert=True,
+    )
+    lora_plus: float = param(
+        1.0,
+        "How many times faster the second matrix learns than the first (LoRA+; its authors use 16); 1 means "
+        "alike.",
+        title="LoRA+ ratio",
+        low=0.01,
+        high=1000,
+        expert=True,
+    )
+    trainable_tokens: tuple[str, ...] = param(
+        (),
+        "Tokens whose own vectors train too, as text or number: for special tokens that the model does not "
+        "know yet.",
+        title="Trained tokens",
+        expert=True,
+    )
+    modules_to_save: tuple[str, ...] = param(
+        (),
+        "Modules that train whole instead of getting an adapter, by name (lm_head, norm ...): they learn "
+        "more and cost much more memory.",
+        title="Modules trained whole",
         expert=True,
     )
 
@@ -51,16 +126,60 @@ def linears(d: Dimensions) -> dict[str, tuple[int, int]]:
 
 
 def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodMemory:
-    """Two matrices of `rank` per adapted linear layer."""
-    wanted = None if params.targets == ("auto",) else set(params.targets)
+    """Two matrices of `rank` per adapted linear layer, and what else the params train."""
+    wanted = None if params.targets in ALL else set(params.targets)
+    whole = {name.rpartition(".")[2] for name in params.modules_to_save}
     layer = [
         shape
         for name, (inputs, outputs) in linears(dimensions).items()
-        if wanted is None or name in wanted
-        for shape in ((params.rank, inputs), (outputs, params.rank))
+        if (wanted is None or name in wanted) and name not in whole
+        for shape in _adapter(params, inputs, outputs)
     ]
-    terms = MethodMemory(tuple(layer * dimensions.layers), 0)
-    return MethodMemory(terms.trainable, terms.trainable_params * trained_itemsize(settings))
+    adapters = MethodMemory(tuple(layer * dimensions.layers), 0)
+    tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
+    trainable = (*adapters.trainable, *tokens, *_whole_modules(dimensions, params.modules_to_save))
+    itemsize = trained_itemsize(settings)
+    trained = MethodMemory(trainable, 0).trainable_params * itemsize
+    if STARTS[params.init].rewrites:
+        trained += adapters.trainable_params * itemsize  # where A and B began
+    if tokens:
+        # A forward pass puts the trained vectors into a copy of the whole table.
+        trained += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
+    return MethodMemory(trainable, trained)
+
+
+def _adapter(params: LoraParams, inputs: int, outputs: int) -> list[tuple[int, ...]]:
+    magnitudes: list[tuple[int, ...]] = [(outputs,)] if params.dora else []
+    return [(params.rank, inputs), (outputs, params.rank), *magnitudes]
+
+
+_TABLES = {"embed_tokens", "wte", "embed_in", "word_embeddings", "lm_head", "embed_out"}
+
+
+def _whole_modules(d: Dimensions, names: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """Shapes of the modules trained whole: a full path is one of them, a bare name one in each layer; what
+    has none of the usual names is taken for a norm."""
+    shapes: list[tuple[int, ...]] = []
+    tables = {name for name in names if name.rpartition(".")[2] in _TABLES}
+    shapes += [(d.vocab, d.hidden)] * (min(1, len(tables)) if d.tied else len(tables))
+    for name in set(names) - tables:
+        last = name.rpartition(".")[2]
+        shape = linears(d).get(last)
+        once = "." in name or last == "norm"
+        shapes += [(shape[1], shape[0]) if shape else (d.hidden,)] * (1 if once else d.layers)
+    return shapes
+
+
+def rewrites_base(params: LoraParams) -> bool:
+    """Whether the initialisation changes the base in memory."""
+    return STARTS[params.init].rewrites
+
+
+def serving(params: LoraParams) -> Serving:
+    """A batch can mix plain adapters only: magnitudes, trained tokens and whole modules want a base of their
+    own."""
+    plain = not (params.dora or params.trainable_tokens or params.modules_to_save)
+    return "batched" if plain else "own_copy"
 
 
 EXTENSION = Method(
@@ -73,6 +192,6 @@ EXTENSION = Method(
     quantised_base=True,
     mergeable=True,
     trains_base=False,
-    rewrites_base=False,
-    serving="batched",
+    rewrites_base=rewrites_base,
+    serving=serving,
 )

@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from studio.methods import Method
-from studio.methods.lora import LoraParams, memory
+from studio.methods.lora import STARTS, LoraParams, memory
 from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
 from studio.params import param
 
 
 @dataclass(frozen=True)
 class QloraParams(LoraParams):
+    # What is taken out of a base in 4 bit is rounded anew, and no adapter could say that change.
+    init: str = param(
+        "default",
+        "How the trained matrices begin. default, gaussian and orthogonal draw them at random; eva first "
+        "looks at some rows of the data; loftq begins with what 4 bit lost of the weights, and so nearer to "
+        "the model as it was.",
+        title="Initialisation",
+        choices=tuple(name for name, start in STARTS.items() if not start.rewrites),
+        expert=True,
+    )
     quant: str = param("nf4", QUANT_HELP, title="4-bit format", choices=KINDS, expert=True)
     double_quant: bool = param(True, DOUBLE_HELP, title="Double quantisation", expert=True)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 from transformers.optimization import Adafactor
 
+from studio.errors import StudioError
 from studio.optimizers.adafactor import AdafactorParams
 from studio.optimizers.adamw import AdamWParams
 from studio.optimizers.lion import LionParams
 from studio.optimizers.sgd import SgdParams
-from studio.plan import Plan, optimizers
+from studio.plan import Plan
 from studio.registry import load_part
 
 Groups = list[dict[str, Any]]
@@ -21,13 +23,35 @@ Groups = list[dict[str, Any]]
 
 def make_optimizer(plan: Plan, groups: Groups) -> Optimizer:
     """The plan's optimizer over these parameter groups."""
-    factory: Callable[..., Optimizer] = load_part(optimizers.get(plan.settings.optimizer).torch)
+    factory: Callable[..., Optimizer] = load_part(plan.optimizer.torch)
     return factory(groups, plan.settings.lr, plan.optimizer_params, plan.settings.optimizer_impl)
 
 
 def adamw(groups: Groups, lr: float, params: AdamWParams, implementation: str | None) -> Optimizer:
     betas = (params.beta1, params.beta2)
     return torch.optim.AdamW(groups, lr, betas, params.eps, **_kernel(implementation))
+
+
+def adamw_8bit(groups: Groups, lr: float, params: AdamWParams, implementation: str | None) -> Optimizer:
+    """Raises StudioError `optimizer_needs_bitsandbytes` on a computer that it isn't made for."""
+    del implementation  # there is one
+    return _bitsandbytes("AdamW8bit", groups, lr, params)
+
+
+def paged_adamw_8bit(groups: Groups, lr: float, params: AdamWParams, implementation: str | None) -> Optimizer:
+    """Raises StudioError `optimizer_needs_bitsandbytes` on a computer that it isn't made for."""
+    del implementation  # there is one
+    return _bitsandbytes("PagedAdamW8bit", groups, lr, params)
+
+
+def _bitsandbytes(name: str, groups: Groups, lr: float, params: AdamWParams) -> Optimizer:
+    if find_spec("bitsandbytes") is None:
+        raise StudioError("optimizer_needs_bitsandbytes")
+    from bitsandbytes import optim
+
+    betas = (params.beta1, params.beta2)
+    made: Optimizer = getattr(optim, name)(groups, lr=lr, betas=betas, eps=params.eps, weight_decay=0.0)
+    return made
 
 
 def sgd(groups: Groups, lr: float, params: SgdParams, implementation: str | None) -> Optimizer:

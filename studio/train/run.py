@@ -56,6 +56,7 @@ class _Data:
     heldout: list[Example]
     pad_id: int
     rows_hash: str
+    token_id: Callable[[str], int | None]
 
 
 def train(
@@ -133,7 +134,9 @@ def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _D
     if encoded.skipped:
         sink.event("rows_skipped", {"rows": len(rows), "skipped": encoded.skipped})
     shown = encode_rows(heldout, renderer, objective, seq)
-    return _Data(encoded.examples, unweighted(shown.examples), renderer.pad_id, dataset_hash(rows))
+    return _Data(
+        encoded.examples, unweighted(shown.examples), renderer.pad_id, dataset_hash(rows), renderer.token_id
+    )
 
 
 def _longest(plan: Plan, model_folder: Path) -> int | None:
@@ -178,18 +181,17 @@ def _computation(
 ) -> Computation:
     """The model with its method, fresh or as the checkpoint has it, and the loss around it."""
     settings, method = plan.settings, methods.get(plan.method)
-    load = partial(
+    whole = partial(
         load_model,
         model_folder,
         dtype=weights_dtype(settings.precision or "fp32", method.capable("trains_base", plan.method_params)),
-        device=device,
         attention=settings.attention,
-        quantisation=method.base_quantisation(plan.method_params),
     )
+    load = partial(whole, device=device, quantisation=method.base_quantisation(plan.method_params))
     base = load()
     anatomy = Anatomy(base)
     tuner, objective = make_tuner(plan), make_objective(plan)
-    context = _context(plan, anatomy, objective, data, device)
+    context = _context(plan, anatomy, objective, data, device, partial(whole, device="cpu"))
     model = tuner.load(base, newest / checkpoint.ADAPTER, context) if newest else tuner.prepare(base, context)
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable()  # type: ignore[operator]
@@ -197,7 +199,14 @@ def _computation(
     return Computation(model.train(), tuner, objective, models)
 
 
-def _context(plan: Plan, anatomy: Anatomy, objective: Loss, data: _Data, device: str) -> TunerContext:
+def _context(
+    plan: Plan,
+    anatomy: Anatomy,
+    objective: Loss,
+    data: _Data,
+    device: str,
+    whole_base: Callable[[], nn.Module],
+) -> TunerContext:
     kernel = plan.settings.loss_kernel
     # Before the method changed anything the model is its own reference.
     untuned = Models(Forward(anatomy, None, kernel), Forward(anatomy, None, kernel, torch.no_grad))
@@ -212,6 +221,8 @@ def _context(plan: Plan, anatomy: Anatomy, objective: Loss, data: _Data, device:
         generator=torch.Generator().manual_seed(plan.settings.seed),
         calibration_batches=partial(_calibration_batches, plan, objective, data, device),
         loss=loss,
+        token_id=data.token_id,
+        whole_base=whole_base,
     )
 
 

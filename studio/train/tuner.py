@@ -29,7 +29,8 @@ class TunerContext:
 
     `generator` is seeded from the plan and serves this purpose only. `calibration_batches(n)` yields the
     first n training batches on the model's device; `loss(batch)` is the objective's loss per learned token
-    on one of them, before the method changed anything.
+    on one of them, before the method changed anything. `token_id(text)` is the number of a token in the run's
+    vocabulary, None if it has none such; `whole_base()` loads the base once more onto the CPU, not quantised.
     """
 
     plan: Plan
@@ -37,6 +38,8 @@ class TunerContext:
     generator: torch.Generator
     calibration_batches: Callable[[int], Iterator[Batch]]
     loss: Callable[[Batch], Tensor]
+    token_id: Callable[[str], int | None] = lambda _: None
+    whole_base: Callable[[], nn.Module] | None = None
 
 
 class Switch(Protocol):

@@ -20,7 +20,7 @@ from studio.plan import methods
 from studio.train.tuner import TunerContext, make_tuner
 from tests.toys.folders import tiny_plan, write_model
 
-OWN = tuple(id for id, method in methods.all().items() if method.serving != "batched")
+OWN = tuple(id for id, method in methods.all().items() if method.served(method.params()) != "batched")
 CONTEXT = 100_000  # so that an answer can go on for minutes
 
 

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 
 from studio import params
-from studio.plan import optimizers
+from studio.plan import Plan, optimizers
+from studio.train.apollo import Apollo
 from studio.train.optim import Lion, make_optimizer
 from tests.toys.folders import tiny_plan
 
 IDS = list(optimizers.all())
-SHAPES = [(8, 32), (48, 8), (5, 6, 7), (32,)]
+SHAPES = [(8, 32), (48, 8), (5, 6, 7), (32,), (64, 80), (96, 64)]
+# Low ranks, so that the larger matrices are projected.
+PROJECTED = {"optimizer.rank": 6, "every": 3}
+CHOSEN = {"galore": PROJECTED, "apollo": PROJECTED}
 
 
 def _weights(seed: int = 0) -> list[torch.nn.Parameter]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+
+
+def _plan(id: str, **settings: Any) -> Plan:
+    return tiny_plan(optimizer=id, **CHOSEN.get(id, {}), **settings)
 
 
 def _size(weights: list[torch.nn.Parameter]) -> float:
@@ -43,20 +55,93 @@ def test_fields_have_help_and_steps_go_downhill(id: str) -> None:
         assert len(info.help) > 15
     weights = _weights()
     before = _size(weights)
-    _steps(weights, make_optimizer(tiny_plan(optimizer=id), [{"params": weights}]), 20)
+    _steps(weights, make_optimizer(_plan(id), [{"params": weights}]), 20)
     assert _size(weights) < 0.97 * before
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_state_bytes_as_declared(id: str) -> None:
-    plan, weights = tiny_plan(optimizer=id), _weights()
+    plan, weights = _plan(id), _weights()
     optimizer = make_optimizer(plan, [{"params": weights}])
     _steps(weights, optimizer)
     tensors = [
         t for state in optimizer.state.values() for t in state.values() if torch.is_tensor(t) and t.ndim
     ]
-    measured = sum(t.numel() * t.element_size() for t in tensors)
+    # What several tensors share, as the maps of 8-bit codes, counts once.
+    measured = sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
     assert optimizers.get(id).state_bytes(SHAPES, 4, plan.optimizer_params) == measured
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_goes_on_from_a_saved_state_as_if_never_stopped(id: str) -> None:
+    weights = _weights()
+    optimizer = make_optimizer(_plan(id), [{"params": weights}])
+    _steps(weights, optimizer, 5)
+    saved = BytesIO()
+    torch.save(optimizer.state_dict(), saved)
+    saved.seek(0)
+    copies = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    again = make_optimizer(_plan(id), [{"params": copies}])
+    again.load_state_dict(torch.load(saved, weights_only=True))
+    _steps(weights, optimizer, 5)
+    _steps(copies, again, 5)
+    assert all(torch.equal(*pair) for pair in zip(weights, copies, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("id", "name"), [("adamw_8bit", "AdamW8bit"), ("paged_adamw_8bit", "PagedAdamW8bit")]
+)
+def test_8_bit_steps_are_nearly_those_of_32(id: str, name: str) -> None:
+    ours, exact = _weights(), _weights()
+    optimizer = make_optimizer(_plan(id), [{"params": ours}])
+    assert type(optimizer) is getattr(bitsandbytes.optim, name)
+    _steps(ours, optimizer, 20)
+    _steps(exact, make_optimizer(_plan("adamw"), [{"params": exact}]), 20)
+    for left, right, start in zip(ours, exact, _weights(), strict=True):
+        assert (left - right).norm() < 0.05 * (right - start).norm()
+
+
+def test_galore_steps_within_the_leading_directions() -> None:
+    weight = torch.nn.Parameter(torch.randn(96, 40, generator=torch.Generator().manual_seed(1)))
+    start, optimizer = weight.detach().clone(), make_optimizer(_plan("galore"), [{"params": [weight]}])
+    gradient = torch.randn(96, 40, generator=torch.Generator().manual_seed(2))
+    weight.grad = gradient.clone()
+    optimizer.step()
+    # Adam's first step is the sign of its gradient; from the right, since the matrix is tall.
+    leading = torch.linalg.svd(gradient, full_matrices=False)[2][:6].T
+    expected = -0.01 * (gradient @ leading).sign() @ leading.T
+    torch.testing.assert_close(weight.detach() - start, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rank", "spread"), [(6, 0.6), (1, 0.9)])
+def test_apollo_goes_along_the_gradient_as_far_as_adamw(rank: int, spread: float) -> None:
+    weight = torch.nn.Parameter(torch.zeros(40, 96))
+    plan = tiny_plan(optimizer="apollo", **{"optimizer.rank": rank})
+    optimizer = make_optimizer(plan, [{"params": [weight]}])
+    gradient = torch.randn(40, 96, generator=torch.Generator().manual_seed(2))
+    weight.grad = gradient.clone()
+    optimizer.step()
+    step = -weight.detach() / 0.01
+    along = torch.nn.functional.cosine_similarity(step, gradient, dim=0)
+    torch.testing.assert_close(along, torch.ones(96))
+    # AdamW's first step has length 1 in each number.
+    assert abs(step.norm() / 40**0.5 / 96**0.5 - 1) < spread
+    if rank == 1:
+        torch.testing.assert_close(step / gradient, (step / gradient)[0, 0].expand(40, 96))
+
+
+def test_apollo_steps_grow_slowly() -> None:
+    weight = torch.nn.Parameter(torch.zeros(40, 96))
+    optimizer = make_optimizer(_plan("apollo"), [{"params": [weight]}])
+    assert isinstance(optimizer, Apollo)
+    lengths, before = [], weight.detach().clone()
+    for step in range(8):
+        weight.grad = torch.randn(40, 96, generator=torch.Generator().manual_seed(step)) * 10**step
+        optimizer.step()
+        lengths.append((weight.detach() - before).norm().item())
+        before = weight.detach().clone()
+    growths = [after / last for last, after in pairwise(lengths)]
+    assert max(growths) == pytest.approx(1.01, rel=1e-4)
 
 
 @pytest.mark.parametrize("id", ["adamw", "sgd"])

@@ -1,0 +1,19 @@
+"""AdamW in 8 bit whose memory a GPU may move out to the computer's own (Dettmers et al. 2023, arXiv
+2305.14314)."""
+
+from __future__ import annotations
+
+from studio.optimizers import Optimizer
+from studio.optimizers.adamw import AdamWParams
+from studio.optimizers.adamw_8bit import state_bytes
+
+EXTENSION = Optimizer(
+    id="paged_adamw_8bit",
+    title="AdamW, 8 bit, paged",
+    summary="AdamW in 8 bit that gives way to the computer's memory when the GPU's runs short; without a GPU "
+    "the same as AdamW, 8 bit.",
+    params=AdamWParams,
+    torch="studio.train.optim:paged_adamw_8bit",
+    state_bytes=state_bytes,
+    implementations=("loop",),
+)

@@ -14,6 +14,7 @@ from backend.jobs.processes import alive, ask_to_end, end_by_force
 from backend.jobs.record import Job
 from backend.store.curves import newest
 from backend.store.database import Store
+from studio.errors import StudioError
 
 # A claimed job whose worker nobody knows after so long was never started: its claimer died in between.
 START_SECONDS = 30.0
@@ -97,10 +98,9 @@ class Queue:
         try:
             who = self._launcher.launch(self._home, job)
         except OSError as error:
-            with self._store.writing() as connection:
-                body = {"code": "worker_not_started", "facts": {"detail": str(error)}}
-                record.move(connection, job, "fail", error=body)
-            return
+            return self._fail(job, StudioError("worker_not_started", detail=str(error)))
+        except StudioError as error:
+            return self._fail(job, error)
         with self._store.writing() as connection:
             # The worker may have been quicker and written its own name.
             connection.execute(
@@ -108,6 +108,10 @@ class Queue:
                 "revision = revision + 1 WHERE id = ? AND attempt = ? AND pid IS NULL AND state = ?",
                 (self._launcher.id, *astuple(who), job.id, job.attempt, states.RUNNING),
             )
+
+    def _fail(self, job: Job, error: StudioError) -> None:
+        with self._store.writing() as connection:
+            record.move(connection, job, "fail", error=error.as_dict())
 
     def _settle(self, job: Job) -> None:
         with self._store.writing() as connection:

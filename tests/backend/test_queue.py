@@ -14,6 +14,7 @@ import pytest
 from backend.jobs import record
 from backend.jobs.processes import Identity, alive, identity, own_identity
 from backend.jobs.queue import START_SECONDS, Queue, any_worker_lives, stop_deadlines
+from studio.errors import StudioError
 from tests.backend.conftest import Bench
 from tests.backend.launchers import Notes
 
@@ -134,6 +135,12 @@ def test_a_worker_that_cannot_be_started_fails_its_job_and_the_queue_goes_on(ben
             "code": "worker_not_started",
             "facts": {"detail": "no more processes"},
         }
+
+
+def test_a_job_whose_gpu_is_not_shown_any_more_fails(bench: Bench) -> None:
+    id, refusal = bench.add(), StudioError("device_unknown", device="cuda:1", known="cpu")
+    queue_of(bench, Notes(error=refusal)).advance()
+    assert (bench.job(id).state, bench.job(id).error) == ("failed", refusal.as_dict())
 
 
 def test_a_job_claimed_by_somebody_who_died_before_starting_it(bench: Bench) -> None:

@@ -81,7 +81,7 @@ def _show_other(home: Path, words: Words, browser: bool) -> None:
     sys.stderr.write(words.text("serve.open_already") + "\n")
     sys.stdout.write(json.dumps({"url": screen.url}) + "\n")
     if browser:
-        running.open_browser(screen.url)
+        running.open_browser(home, screen.url)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -193,7 +193,7 @@ def _announce(home: Path, url: str, server: Any, ended: threading.Event, browser
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
     if browser:
-        running.open_browser(url)
+        running.open_browser(home, url)
 
 
 def _log_to(path: Path) -> None:

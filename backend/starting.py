@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import uuid
@@ -96,7 +97,7 @@ def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) ->
 def _write(connection: sqlite3.Connection, home: Home, considered: Considered, frozen: _Frozen) -> str:
     plan = considered.plan
     assert plan.settings.device is not None
-    id = record.new_id(connection, dataset_slug(plan.dataset))
+    id = record.new_id(connection, dataset_slug(plan.dataset), os.listdir(home.runs))
     reasons = {**considered.reasons, "heldout": frozen.split.reason}
     record.add(
         connection,

@@ -161,6 +161,8 @@ def test_ids_count_on_and_do_not_come_back(bench: Bench) -> None:
         assert record.new_id(connection, "count") == "count-3"
         assert record.new_id(connection, "count-2") == "count-2-1"
         assert record.new_id(connection, "coun") == "coun-1"
+        folders = ["count-5", "count-x", "count-7-9", "other-8", "9", ".new-1"]
+        assert record.new_id(connection, "count", folders) == "count-6"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,22 @@ def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacad
     assert {p["key"] for p in unknown if p["code"] == "unknown_extension"} == {"method", "objective"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"plan.batch": "abc"}, ("batch", "setting_not_int")),
+        ({"plan.steps": 5, "epochs": 2}, ("steps", "steps_and_epochs")),
+        ({"plan.optimizer": "sdg"}, ("optimizer", "unknown_extension")),
+        ({"targets": ""}, ("method.targets", "setting_not_list")),
+    ],
+)
+def test_a_draft_finds_the_wrong_setting_under_its_long_name(
+    facade: StudioFacade, model: Path, sums: Path, settings: dict[str, Any], problem: tuple[str, str]
+) -> None:
+    draft = facade.draft(str(model), str(sums), set=settings)
+    assert [(p["key"], p["code"]) for p in draft.problems] == [problem]
+
+
 def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:
     draft = facade.draft(
         "my model", "my data", set={"targets": ("q_proj", "v_proj"), "gradient_checkpointing": True}
@@ -120,6 +136,16 @@ def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade
         "python launch.py train 'my model' 'my data' --method lora "
         "--set targets=q_proj,v_proj --set gradient_checkpointing=true"
     )
+
+
+def test_a_folder_that_no_run_has_is_left_alone_and_stops_no_start(
+    facade: StudioFacade, home: Path, model: Path, sums: Path
+) -> None:
+    left = home / "runs" / "sums-1" / "notes.txt"
+    left.parent.mkdir(parents=True)
+    left.write_text("kept")
+    assert facade.start(str(model), str(sums), set={"rank": 4}) == "sums-2"
+    assert left.read_text() == "kept"
 
 
 def test_starting_freezes_rows_plan_and_tokenizer(facade: StudioFacade, model: Path, sums: Path) -> None:

@@ -21,7 +21,7 @@ from studio.objectives.sft import SftParams
 from studio.plan import Plan, objectives
 from studio.train import checkpoint
 from studio.train.objective import Models
-from studio.train.run import TrainResult, train
+from studio.train.run import TrainResult, is_out_of_memory, train
 from studio.train.sft import SftLoss
 from studio.train.tuner import Batch
 from tests.toys.folders import chat_row, sums, tiny_plan, write_model, write_run
@@ -207,7 +207,8 @@ class OutOfMemory(SftLoss):
 
     def loss(self, forward: Models, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, Tensor]]:
         del forward, batch
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        torch.empty(2**50)
+        raise AssertionError
 
 
 def test_a_lack_of_memory_says_what_could_be_smaller(folder: Path, model_folder: Path) -> None:
@@ -215,7 +216,24 @@ def test_a_lack_of_memory_says_what_could_be_smaller(folder: Path, model_folder:
     with objectives.added(greedy), pytest.raises(StudioError) as refusal:
         _train(tiny_plan(objective="greedy"), model_folder, folder)
     assert refusal.value.code == "memory_full"
+    detail = refusal.value.facts.pop("detail")
     assert refusal.value.facts == {"device": "cpu", "batch": 4, "seq": 64}
+    assert str(4 * 2**50) in detail
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_bugs(error: Exception, out_of_memory: bool) -> None:
+    assert is_out_of_memory(error) == out_of_memory
 
 
 def test_no_room_for_a_checkpoint_keeps_the_older_one(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import threading
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from studio.models.locate import locate
 from studio.names import parse
 from studio.plan import Plan
 
-log = logging.getLogger("studio.worker")
 _TRAINER = "studio.train.run"
 
 
@@ -74,26 +72,20 @@ def _identify(work: Work, folder: Path, model: Path) -> str:
 
 
 def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outcome:
-    import torch
-
     from studio.train.run import train
 
     device = work.job.devices[0] if work.job.devices else "cpu"
-    try:
-        result = train(
-            plan,
-            model_folder=model,
-            folder=folder,
-            sink=work.sink,
-            control=work.control,
-            attempt=work.job.attempt,
-            # The worker sees its own GPU only, as the first one.
-            device="cuda:0" if device.startswith("cuda:") else device,
-            base_hash=base,
-        )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        log.exception("out of memory")
-        raise StudioError("out_of_memory", device=device, detail=str(error).partition("\n")[0]) from error
+    result = train(
+        plan,
+        model_folder=model,
+        folder=folder,
+        sink=work.sink,
+        control=work.control,
+        attempt=work.job.attempt,
+        # The worker sees its own GPU only, as the first one.
+        device="cuda:0" if device.startswith("cuda:") else device,
+        base_hash=base,
+    )
     work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
     made: tuple[Made, ...] = ()
     if result.state == "done" and result.adapter is not None:

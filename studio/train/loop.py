@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.plan import Plan
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
@@ -280,7 +281,7 @@ class Loop(Trainer):
         )
         if self.progress.best_step == step:
             best = {"step": step, "eval_loss": self.progress.best_eval_loss}
-            checkpoint.write_json(work.checkpoints.parent / "best.json", best)
+            write_json(work.checkpoints.parent / "best.json", best)
         checkpoint.prune(work.checkpoints, work.plan.settings.keep_checkpoints, self.progress.best_step)
         seconds = self.pace.now() - began
         self.pace.saved(seconds)

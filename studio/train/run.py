@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from studio.data.render import Renderer
 from studio.data.rows import Row, read_rows
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.identity import base_identity, dataset_hash
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
@@ -151,10 +152,7 @@ def total_steps(plan: Plan, rows: int) -> int:
 
 
 def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _Data:
-    tokenizer = folder / "tokenizer"
-    if not tokenizer.is_dir():
-        Renderer.from_folder(model_folder).save(tokenizer)
-    renderer = Renderer.from_folder(tokenizer)
+    renderer = Renderer.of_run(folder / "tokenizer", model_folder)
     rows = read_rows(folder / "rows.jsonl")
     heldout = _heldout_rows(folder)
     objective = objectives.get(plan.objective)
@@ -306,7 +304,5 @@ def _finish(loop: Loop, folder: Path) -> TrainResult:
         adapter=adapter,
         peak_memory_bytes=peak_memory_bytes(loop.work.device),
     )
-    checkpoint.write_json(
-        folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))}
-    )
+    write_json(folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))})
     return result

@@ -17,7 +17,7 @@ from studio.data.rows import read_rows
 from studio.errors import PlanError, StudioError
 from studio.identity import dataset_hash
 from studio.plan import Plan
-from tests.backend.launchers import HereAndNow, Notes
+from tests.backend.launchers import HereAndNow, Notes, work
 from tests.toys.folders import write_model
 
 
@@ -257,6 +257,7 @@ def test_typed_rows_are_kept_once_and_incomplete_ones_named(facade: StudioFacade
     other = facade.save_rows("My rows!", rows[:3])
     assert Path(other).name == "my-rows-2.jsonl"
     assert facade.check(name, str(model)).rows == 5
+    assert facade.typed_rows(name) == rows[:5]
     assert facade.draft(str(model), name).problems == ()
     with pytest.raises(StudioError) as caught:
         facade.save_rows("My rows!", [*rows, {"prompt": "q", "answer": " "}])
@@ -360,6 +361,18 @@ def test_a_run_goes_on_only_with_the_rows_and_the_base_that_it_began_with(
     weights.write_bytes(body)
     resumed = facade.resume(run)
     assert (resumed.state, resumed.attempt) == ("running", 2)
+
+
+def test_a_run_does_not_go_on_with_another_template(facade: StudioFacade, model: Path, sums: Path) -> None:
+    from backend.jobs import record
+
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    template = facade.home / "runs" / run / "tokenizer" / "chat_template.jinja"
+    template.write_text(template.read_text() + "more")
+    assert work(facade._home, record.find(facade._store.connection, run)) == 0
+    summary = facade.run(run).summary
+    assert summary.error is not None
+    assert (summary.state, summary.error["code"]) == ("failed", "tokenizer_changed")
 
 
 def test_pause_stop_and_resume_ask_the_worker(facade: StudioFacade, model: Path, sums: Path) -> None:

@@ -54,7 +54,8 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
 
     def opener(module: ModuleType, parts: Any) -> Any:
         def draw(query: str) -> Updates:
-            if _tab_of(query) != module.NAME:  # Gradio opens its first tab by itself, whatever it says
+            # Gradio opens its first tab by itself, whatever the address says; `load` draws that one.
+            if f"tab={module.NAME}" not in query:
                 return {}
             return module.opened(parts, page, query) | turn_on(module.NAME)
 

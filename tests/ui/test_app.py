@@ -39,6 +39,13 @@ def test_no_handler_is_public_and_none_waits_for_another_page(app):
         assert fn.concurrency_limit is None
 
 
+def test_the_tab_that_gradio_opens_by_itself_undoes_no_click(app):
+    """It is told of at an address that names no tab, perhaps after a card on it was clicked."""
+    opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
+    assert len(opening.fn("")) == 1  # that nothing is to be said
+    assert len(opening.fn("?tab=home")) > 1
+
+
 def test_the_tabs_that_exist_are_the_tabs_that_show():
     assert [module.NAME for module in TABS] == ["home", "train", "runs", "playground", "system"]
 

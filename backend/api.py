@@ -237,6 +237,10 @@ class Facade(Protocol):
         """Keep rows that the person typed ({prompt, answer}); gives the dataset's name (a path)."""
         ...
 
+    def typed_rows(self, dataset: str) -> list[dict[str, str]]:
+        """The rows of a dataset that `save_rows` kept, as they were typed."""
+        ...
+
     def save_upload(self, file: str) -> str:
         """Copy a file the person picked into the home; gives the dataset's name (a path)."""
         ...

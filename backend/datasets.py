@@ -119,6 +119,11 @@ class Datasets:
             raise StudioError("rows_none")
         return self._keep(f"{slug(name) or 'rows'}.jsonl", "".join(lines).encode())
 
+    def typed_rows(self, name: str) -> list[dict[str, str]]:
+        """The rows of a file that `save_rows` wrote, as they were typed."""
+        streams = (next(iter(row.streams.values())) for row in self.read_named(name).rows)
+        return [{"prompt": s.messages[0].text, "answer": s.messages[-1].text} for s in streams]
+
     def save_upload(self, file: str) -> str:
         """Copy a picked file into the home, once per content; gives the copy's path.
 

@@ -95,6 +95,9 @@ class StudioFacade:
     def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
         return self._datasets.save_rows(name, rows)
 
+    def typed_rows(self, dataset: str) -> list[dict[str, str]]:
+        return self._datasets.typed_rows(dataset)
+
     def save_upload(self, file: str) -> str:
         return self._datasets.save_upload(file)
 

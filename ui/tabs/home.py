@@ -13,7 +13,7 @@ from ui.live import follow, timer
 from ui.page import Page, Updates
 from ui.tabs import chat_panel
 from ui.view import HIDDEN, act_data, view
-from ui.wizard import STEPS, Wizard, from_query
+from ui.wizard import STEPS, Wizard
 
 NAME = "home"
 
@@ -106,13 +106,13 @@ def outputs(tab: Home) -> list[Any]:
 
 def opened(tab: Home, page: Page, query: str) -> Updates:
     """The tab at this address: a refreshed page or another browser comes back to the same step."""
-    return shown(tab, page, from_query(query))
+    return shown(tab, page, acts.reopen(page.facade, query))
 
 
 def loaded(tab: Home, page: Page, query: str) -> Updates:
     """The tab as a fresh page shows it. Where the wizard has not begun, only what is already on the screen is
     drawn anew: a click that came before this answer has moved on, and must not be undone."""
-    wizard = from_query(query)
+    wizard = acts.reopen(page.facade, query)
     if wizard == Wizard():
         return {tab.views["goal"]: steps.first_paint(page)}
     return shown(tab, page, wizard)

@@ -264,6 +264,11 @@ class Facade(Protocol):
         """Never raises for a wrong setting: that is in `problems`."""
         ...
 
+    def warm_worker(self, draft: Draft) -> None:
+        """Let a worker with its imports done wait for this plan's start: who looks at a plan without a fault
+        is likely to start it. Nothing happens while a run is alive."""
+        ...
+
     def start(
         self,
         model: str,

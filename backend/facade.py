@@ -47,7 +47,7 @@ class StudioFacade:
     Args:
         home: The home; None: see `backend.home.locate_home`.
         watch: For the screen: settle dead workers and start queued jobs every second as long as this process
-            lives, and keep a spare worker ready once a plan is looked at. Without it jobs are settled
+            lives, and keep a spare worker ready where one is asked for. Without it jobs are settled
             whenever something is asked.
         launcher: Where workers run; a detached process each if None.
 
@@ -122,12 +122,12 @@ class StudioFacade:
         objective: str = "sft",
     ) -> Draft:
         request = drafts.Request(model, dataset, method, set or {}, objective)
-        draft = drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+        return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+
+    def warm_worker(self, draft: Draft) -> None:
         if self._spares is not None and not draft.problems and not self._runs.any_live():
-            # Whoever looks at a plan without a fault is likely to start it.
             device = str(draft.plan["settings"]["device"])
             self._spares.start(device, worker_environment((device,)))
-        return draft
 
     def start(
         self,

@@ -60,6 +60,7 @@ class FakeFacade:
         self._saved: dict[str, int] = {}
         self._typed: dict[str, list[dict[str, str]]] = {}
         self._changes = 0
+        self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
         self.closed = False
 
     # -- machine, models, data -------------------------------------------------------------------------------
@@ -206,6 +207,9 @@ class FakeFacade:
                 + [f"--set {k}={v}" for k, v in given.items()]
             ),
         )
+
+    def warm_worker(self, draft: Draft) -> None:
+        self.warmed.append(draft.plan["dataset"])
 
     def start(
         self,

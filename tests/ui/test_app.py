@@ -11,6 +11,7 @@ from markupsafe import escape
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
+from ui import steps
 from ui.app import TABS, create_app
 from ui.tabs import home, playground, runs, system, train
 from ui.wizard import STEPS, Wizard, to_query
@@ -74,6 +75,18 @@ def test_the_address_of_a_deleted_run_goes_back_to_its_settings(page):
     tab = home.build()
     updates = home.opened(tab, page, "?" + to_query(replace(STARTED.to(4), run="gone-1")))
     assert (updates[tab.state].name, updates[tab.state].run) == ("how", None)
+
+
+def test_a_run_is_watched_without_planning_it_anew_and_only_a_form_warms_a_worker(page, facade, monkeypatch):
+    tab = home.build()
+    for step in range(len(STEPS) - 1):
+        home.opened(tab, page, "?" + to_query(STARTED.to(step)))
+        assert facade.warmed == ["pirate"] * (step >= STEPS.index("how"))
+    train.opened(train.build(), page, "")
+    assert facade.warmed == ["pirate"] * 2
+    monkeypatch.setattr(facade, "draft", None)
+    drawn, _ = steps.moving(page, STARTED.to(STEPS.index("watch")))
+    assert "pirate-1" in drawn
 
 
 def test_the_chat_of_the_wizard_compares_its_run(page):

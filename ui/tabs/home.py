@@ -75,10 +75,10 @@ def wire(tab: Home, page: Page) -> None:
             return {tab.state: gr.skip()}
         if _gone(page, wizard):
             return shown(tab, page, wizard)
-        now = steps.show(page, wizard)
+        step, foot = steps.moving(page, wizard)
         return {
-            tab.views[wizard.name]: now.step,
-            tab.foot: now.foot,
+            tab.views[wizard.name]: step,
+            tab.foot: foot,
             **(_watched(tab, page, wizard) if full else {}),
         }
 

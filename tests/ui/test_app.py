@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from markupsafe import escape
 
@@ -13,6 +14,7 @@ from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui import steps
 from ui.app import TABS, create_app
+from ui.chat import Chat, Sampling, Turn
 from ui.tabs import home, playground, runs, system, train
 from ui.wizard import STEPS, Wizard, to_query
 
@@ -144,6 +146,29 @@ def test_the_playground_answers_with_the_run_of_the_address(page):
     updates = playground.opened(tab, page, "?run=pirate-2")
     assert updates[tab.chat.state].model == "run:pirate-2"
     assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+
+
+TALK = Chat("run:pirate-2", turns=(Turn("Hi"),), sampling=Sampling(seed=7))
+
+
+def test_a_conversation_goes_on_when_its_tab_is_opened_again(page):
+    tab = playground.build()
+    for address in ("?tab=playground", "?tab=playground&run=pirate-2"):
+        updates = playground.opened(tab, page, address, TALK)
+        assert tab.chat.state not in updates
+        assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+    assert playground.opened(tab, page, "?run=pirate-1", TALK)[tab.chat.state].turns == ()
+
+
+def test_starting_over_keeps_model_and_sampling(page):
+    tab = playground.build()
+    playground.wire(tab, page)
+    picking = next(
+        fn for fn in gr.context.Context.root_block.fns.values() if fn.targets == [(tab.picker._id, "act")]
+    )
+    updates = picking.fn(TALK, gr.EventData(None, {"act": "clear"}))
+    assert updates[tab.chat.state] == replace(TALK, turns=())
+    assert tab.picker not in updates
 
 
 def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):

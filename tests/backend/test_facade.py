@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import shutil
 import subprocess
 import sys
@@ -425,6 +426,19 @@ def test_a_new_facade_shows_what_the_old_one_knew(facade: StudioFacade, model: P
     other = StudioFacade(facade.home, launcher=Notes())
     assert other.run(run) == facade.run(run)
     other.close()
+
+
+def test_a_stop_settles_what_another_machine_has_not_said_a_word_about_for_minutes(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    from backend.jobs import record
+
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    for silent, state in ((5, "stopping"), (600, "stopped")):
+        with facade._store.writing() as connection:
+            record.update(connection, run, host="elsewhere", heartbeat=time.time() - silent)
+        assert facade.stop(run).state == state
+    assert facade.resume(run).attempt == 2
 
 
 def test_a_log_tail_starts_with_a_whole_line(facade: StudioFacade, model: Path, sums: Path) -> None:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 
-from backend.jobs import record
+from backend.jobs import processes, record
 from backend.jobs.processes import Identity, alive, identity, own_identity
-from backend.jobs.queue import START_SECONDS, Queue, any_worker_lives, stop_deadlines
+from backend.jobs.queue import Queue, any_worker_lives, stop_deadlines
+from backend.jobs.states import START_SECONDS
 from studio.errors import StudioError
 from tests.backend.conftest import Bench
 from tests.backend.launchers import Notes
@@ -108,6 +110,26 @@ def test_a_pid_that_came_back_another_boot_and_another_host(bench: Bench) -> Non
     assert bench.job(here).state == "interrupted"
     assert bench.job(there).state == "running"
     assert any_worker_lives(bench.store.connection)
+
+
+def test_a_machine_keeps_its_name_when_its_host_name_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def identity_with(id: str, host: str) -> Identity:
+        (tmp_path / "machine-id").write_text(id)
+        monkeypatch.setattr("backend.jobs.processes._MACHINE_ID", tmp_path / "machine-id")
+        monkeypatch.setattr("platform.node", lambda: host)
+        processes.machine_id.cache_clear()
+        return own_identity()
+
+    try:
+        assert identity_with("4f3a\n", "laptop") == identity_with("4f3a\n", "laptop.cafe")
+        assert alive(identity_with("", "container-1")) is True
+        before = own_identity()
+        identity_with("", "container-2")
+        assert alive(before) is None
+    finally:
+        processes.machine_id.cache_clear()
 
 
 def test_a_zombie_is_dead() -> None:

@@ -308,5 +308,10 @@ class Facade(Protocol):
         ...
 
     def close(self) -> None:
+    def warm_chat(self, model: str) -> None:
+        """Start the engine that will be asked, and return at once; what can't answer is left for `chat` to
+        say. Nothing happens while a run is alive: it may need the memory."""
+        ...
+
         """End what this process holds open (its chat engines, its connections). Jobs go on."""
         ...

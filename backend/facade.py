@@ -183,6 +183,10 @@ class StudioFacade:
         on_disk = [model.name for model in self.models() if model.on_disk]
         return [*self._chat.models(), *on_disk]
 
+    def warm_chat(self, model: str) -> None:
+        if not self._runs.any_live():
+            self._chat.warm(model)
+
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         return self._chat.stream(request)
 

@@ -331,6 +331,9 @@ class FakeFacade:
         tuned = [f"run:{r.run}" for r in self.runs() if r.adapter is not None]
         return tuned + [m.name for m in content.MODELS if m.on_disk]
 
+    def warm_chat(self, model: str) -> None:
+        self.warmed.append(model)
+
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         is_run = request.model.startswith("run:")
         if is_run:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.context import get_blocks_context
 from markupsafe import escape
 
 from studio.errors import StudioError
@@ -148,6 +149,12 @@ def test_the_playground_answers_with_the_run_of_the_address(page):
     assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
 
 
+def test_the_engine_starts_while_the_person_thinks_of_a_question(page, facade):
+    playground.opened(playground.build(), page, "?run=pirate-2")
+    home.opened(home.build(), page, "?" + to_query(STARTED.to(5)))
+    assert facade.warmed == ["run:pirate-2", "run:pirate-1"]
+
+
 TALK = Chat("run:pirate-2", turns=(Turn("Hi"),), sampling=Sampling(seed=7))
 
 
@@ -163,9 +170,8 @@ def test_a_conversation_goes_on_when_its_tab_is_opened_again(page):
 def test_starting_over_keeps_model_and_sampling(page):
     tab = playground.build()
     playground.wire(tab, page)
-    picking = next(
-        fn for fn in gr.context.Context.root_block.fns.values() if fn.targets == [(tab.picker._id, "act")]
-    )
+    fns = get_blocks_context().fns.values()
+    picking = next(fn for fn in fns if fn.targets == [(tab.picker._id, "act")])
     updates = picking.fn(TALK, gr.EventData(None, {"act": "clear"}))
     assert updates[tab.chat.state] == replace(TALK, turns=())
     assert tab.picker not in updates

@@ -134,6 +134,7 @@ def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     if now.step is not None:
         updates[tab.views[wizard.name]] = now.step
     if wizard.name == "compare":
+        page.facade.warm_chat(f"run:{wizard.run}")
         updates |= chat_panel.choose(page, tab.chat, f"run:{wizard.run}", wizard.goal)
     return updates | _watched(tab, page, wizard)
 

@@ -85,6 +85,7 @@ def shown(tab: Playground, page: Page, wanted: str | None, chat: Chat) -> Update
             symbol="playground",
         )
         return {tab.picker: nothing}
+    page.facade.warm_chat(chosen)
     titles = {m.name: m.title for m in page.facade.models()}
     choices = [
         (n, page.text("chat.pick.run", run=n[4:]) if n.startswith("run:") else titles.get(n, n))

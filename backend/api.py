@@ -303,15 +303,15 @@ class Facade(Protocol):
         """What the playground can answer with: `run:ID` of every run with an adapter, then models on disk."""
         ...
 
-    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        """Stream the answers. Starts the chat engine for this base if none runs (seconds)."""
-        ...
-
-    def close(self) -> None:
     def warm_chat(self, model: str) -> None:
         """Start the engine that will be asked, and return at once; what can't answer is left for `chat` to
         say. Nothing happens while a run is alive: it may need the memory."""
         ...
 
+    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
+        """Stream the answers. Starts the chat engine for this base if none runs (seconds)."""
+        ...
+
+    def close(self) -> None:
         """End what this process holds open (its chat engines, its connections). Jobs go on."""
         ...

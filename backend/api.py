@@ -95,7 +95,11 @@ class SampleInfo:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`problems`: dicts {row, column, code, facts}; words under `problem.<code>.message` and `.fix`."""
+    """`problems`: dicts {row, column, code, facts, skipped}; words under `problem.<code>.message` and `.fix`.
+
+    Without `row` it is about the file as a whole; `skipped`: the row is left out. Of one code only the first
+    are in `problems`; `problem_counts` counts all of them, by code.
+    """
 
     dataset: str
     format: str
@@ -103,6 +107,7 @@ class CheckReport:
     rows: int
     heldout_rows: int | None
     problems: tuple[dict[str, Any], ...]
+    problem_counts: Mapping[str, int]
     tokens: (
         Mapping[str, Any] | None
     )  # needs a model: total, learned, min, median, p95, max, truncated, histogram

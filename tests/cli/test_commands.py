@@ -59,6 +59,7 @@ def test_check_names_row_and_fix_and_exits_0(command):
     assert first["code"] == "answer_empty"
     assert first["message"]
     assert first["fix"]
+    assert ran.document["problem_counts"] == {"answer_empty": 1, "column_missing": 1}
     assert "row 2:" in command("check", "broken.jsonl").out
 
 

@@ -121,6 +121,24 @@ def test_a_model_that_the_hub_does_not_have_is_said_when_it_is_chosen_and_when_i
     facade.close()
 
 
+def test_a_model_that_cannot_be_tuned_is_refused_before_its_weights_are_fetched(
+    home: Path,
+    hub: server.Hub,  # noqa: F811
+    data: str,
+) -> None:
+    config = json.dumps({"model_type": "mamba", "architectures": ["MambaForCausalLM"]}).encode()
+    hub.repos["ada/mamba"] = server.Repo({**hub.repos["ada/tiny"].files, "config.json": config})
+    facade = StudioFacade(home, launcher=HereAndNow())
+    with pytest.raises(StudioError) as caught:
+        facade.model("hub:ada/mamba")
+    assert caught.value.code == "architecture_unknown"
+    error = facade.run(facade.start("hub:ada/mamba", data, set={"steps": 3})).summary.error
+    assert error is not None
+    assert error["code"] == "architecture_unknown"
+    assert not [p for method, p, _ in hub.requests if method == "GET" and p.endswith(".safetensors")]
+    facade.close()
+
+
 def test_a_gated_model_is_named_with_its_page(home: Path, hub: server.Hub, data: str) -> None:  # noqa: F811
     hub.repos["ada/gated"] = server.Repo(hub.repos["ada/tiny"].files, gated=True)
     facade = StudioFacade(home, launcher=Notes())

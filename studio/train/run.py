@@ -109,6 +109,7 @@ def train(
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
         checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
+        loop.make_up_evaluation()
         if progress.step < loop.total:
             sink.phase("training", progress.step / loop.total)
             loop.train(resume_from_checkpoint=str(newest) if newest else None)

@@ -47,6 +47,9 @@ class Wish:
     def wish(self) -> str | None:
         return self._wish
 
+    def stopping(self) -> bool:
+        return self._wish == "stop"
+
     def wait_while_paused(self) -> None:
         raise AssertionError
 

@@ -114,6 +114,38 @@ def test_stop_then_go_on_equals_undisturbed(folder: Path, whole: Path, model_fol
     assert_same_bits(folder / "adapter", whole / "adapter")
 
 
+class _Leaving(Boundary):
+    """Wishes to stop once the evaluation of step `step` has begun."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__({step: "stop"}.get)
+        self._step = step
+
+    def stopping(self) -> bool:
+        return self.count == self._step - 1
+
+
+@pytest.mark.parametrize("step", [6, 12])
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_a_stop_leaves_an_evaluation_that_is_made_up_for(
+    folder: Path, model_folder: Path, tmp_path: Path, step: int, precision: str
+) -> None:
+    plan, whole = tiny_plan(eval_every=6, precision=precision), tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    _, undisturbed, _ = _train(plan, model_folder, whole)
+    first, second = Recorder(), Recorder()
+    stopped = train(plan, model_folder=model_folder, folder=folder, sink=first, control=_Leaving(step))
+    assert (stopped.state, stopped.steps) == ("stopped", step)
+    assert step not in first.metrics.get("eval_loss", {})
+    train(plan, model_folder=model_folder, folder=folder, sink=second, control=Boundary())
+    made = {**first.metrics.get("eval_loss", {}), **second.metrics["eval_loss"]}
+    assert made == undisturbed.metrics["eval_loss"]
+    for name in ("best.json", "result.json"):
+        ours, theirs = (json.loads((place / name).read_text()) for place in (folder, whole))
+        assert {**ours, "peak_memory_bytes": 0} == {**theirs, "peak_memory_bytes": 0}
+    assert_same_bits(folder / "adapter", whole / "adapter")
+
+
 def test_stop_while_paused(folder: Path, model_folder: Path) -> None:
     def at(n: int) -> str | None:
         return {3: "pause", 4: "stop"}.get(n)

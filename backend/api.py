@@ -95,7 +95,11 @@ class SampleInfo:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`problems`: dicts {row, column, code, facts}; words under `problem.<code>.message` and `.fix`."""
+    """`problems`: dicts {row, column, code, facts, skipped}; words under `problem.<code>.message` and `.fix`.
+
+    Without `row` it is about the file as a whole; `skipped`: the row is left out. Of one code only the first
+    are in `problems`; `problem_counts` counts all of them, by code.
+    """
 
     dataset: str
     format: str
@@ -103,6 +107,7 @@ class CheckReport:
     rows: int
     heldout_rows: int | None
     problems: tuple[dict[str, Any], ...]
+    problem_counts: Mapping[str, int]
     tokens: (
         Mapping[str, Any] | None
     )  # needs a model: total, learned, min, median, p95, max, truncated, histogram
@@ -237,6 +242,10 @@ class Facade(Protocol):
         """Keep rows that the person typed ({prompt, answer}); gives the dataset's name (a path)."""
         ...
 
+    def typed_rows(self, dataset: str) -> list[dict[str, str]]:
+        """The rows of a dataset that `save_rows` kept, as they were typed."""
+        ...
+
     def save_upload(self, file: str) -> str:
         """Copy a file the person picked into the home; gives the dataset's name (a path)."""
         ...
@@ -258,6 +267,11 @@ class Facade(Protocol):
         objective: str = "sft",
     ) -> Draft:
         """Never raises for a wrong setting: that is in `problems`."""
+        ...
+
+    def warm_worker(self, draft: Draft) -> None:
+        """Let a worker with its imports done wait for this plan's start: who looks at a plan without a fault
+        is likely to start it. Nothing happens while a run is alive."""
         ...
 
     def start(
@@ -292,6 +306,11 @@ class Facade(Protocol):
 
     def chat_models(self) -> list[str]:
         """What the playground can answer with: `run:ID` of every run with an adapter, then models on disk."""
+        ...
+
+    def warm_chat(self, model: str) -> None:
+        """Start the engine that will be asked, and return at once; what can't answer is left for `chat` to
+        say. Nothing happens while a run is alive: it may need the memory."""
         ...
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:

@@ -26,7 +26,8 @@ from studio.errors import StudioError
 from studio.identity import file_sha256
 
 T = TypeVar("T")
-_KEPT = 24
+# How many of a kind are kept; a dataset and what was prepared of it hold all of its rows.
+_KEPT = {"samples": 1, "read": 3, "prepared": 3, "renderer": 4, "check": 24}
 
 
 class Datasets:
@@ -39,12 +40,7 @@ class Datasets:
 
     def samples(self) -> list[SampleInfo]:
         """The shipped samples with the sizes of their parts."""
-        out = []
-        for sample in list_samples():
-            dataset = self.read(sample.path)
-            parts = (len(dataset.rows), len(dataset.heldout or ()))
-            out.append(SampleInfo(sample.name, sample.title, sample.summary, sample.goal, *parts))
-        return out
+        return self._kept(("samples",), _samples)
 
     def canonical(self, name: str) -> str:
         """The name that a plan keeps: a sample's own, else the absolute path. Raises `dataset_missing`."""
@@ -62,16 +58,16 @@ class Datasets:
     def renderer(self, folder: Path) -> Renderer:
         """The renderer of a model on disk."""
         converted = self._home.cache / "tokenizers"
-        files = [file for file in sorted(folder.iterdir()) if file.suffix in {".json", ".jinja", ".model"}]
-        key = ("renderer", *(part for file in files for part in _state(file)))
-        return self._kept(key, lambda: Renderer.from_folder(folder, converted=converted))
+        return self._kept(
+            ("renderer", *_model_state(folder)), lambda: Renderer.from_folder(folder, converted=converted)
+        )
 
     def check(self, name: str, model: Path | None, seq: int | None = None) -> CheckReport:
         """Format, rows, problems and, given a model's folder, token statistics."""
         path = resolve_dataset(name)
 
         def look() -> CheckReport:
-            found = check(path, self.renderer(model) if model else None, seq)
+            found = check(self.read(path), self.renderer(model) if model else None, seq)
             return CheckReport(
                 dataset=name,
                 format=found.format,
@@ -79,10 +75,12 @@ class Datasets:
                 rows=found.rows,
                 heldout_rows=found.heldout_rows,
                 problems=tuple(problem.as_dict() for problem in found.problems),
+                problem_counts=found.problem_counts,
                 tokens=asdict(found.tokens) if found.tokens else None,
             )
 
-        return self._kept(("check", *_state(path), str(model), seq), look)
+        of_model = _model_state(model) if model else ()
+        return self._kept(("check", *_state(path), *of_model, seq), look)
 
     def preview(self, name: str, model: Path, rows: int, seq: int | None) -> list[PreviewRow]:
         """The first rows in pieces of text, each learned or not; raises what a row's template refuses."""
@@ -99,8 +97,8 @@ class Datasets:
     def prepared(self, name: str, model: Path, seq: int | None, stream: str) -> Prepared:
         """The rows that a run would train on, split; raises what `studio.data.check.prepare` raises."""
         path = resolve_dataset(name)
-        key = ("prepared", *_state(path), str(model), seq, stream)
-        return self._kept(key, lambda: prepare(path, self.renderer(model), seq, stream))
+        key = ("prepared", *_state(path), *_model_state(model), seq, stream)
+        return self._kept(key, lambda: prepare(self.read(path), self.renderer(model), seq, stream))
 
     def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
         """Keep typed rows ({prompt, answer}); empty ones are left out. Gives the file's path.
@@ -118,6 +116,11 @@ class Datasets:
         if not lines:
             raise StudioError("rows_none")
         return self._keep(f"{slug(name) or 'rows'}.jsonl", "".join(lines).encode())
+
+    def typed_rows(self, name: str) -> list[dict[str, str]]:
+        """The rows of a file that `save_rows` wrote, as they were typed."""
+        streams = (next(iter(row.streams.values())) for row in self.read_named(name).rows)
+        return [{"prompt": s.messages[0].text, "answer": s.messages[-1].text} for s in streams]
 
     def save_upload(self, file: str) -> str:
         """Copy a picked file into the home, once per content; gives the copy's path.
@@ -161,8 +164,9 @@ class Datasets:
         made = make()
         with self._lock:
             self._cache[key] = made
-            while len(self._cache) > _KEPT:
-                self._cache.popitem(last=False)
+            kind = [other for other in self._cache if other[0] == key[0]]
+            for oldest in kind[: -_KEPT[key[0]]]:
+                del self._cache[oldest]
         return made
 
 
@@ -175,6 +179,21 @@ def dataset_slug(name: str) -> str:
     """The stem of a run's id: the sample's name, or that of the file."""
     path = Path(name)
     return slug(path.stem if path.suffix else path.name) or "run"
+
+
+def _samples() -> list[SampleInfo]:
+    out = []
+    for sample in list_samples():
+        dataset = read_dataset(sample.path)
+        parts = (len(dataset.rows), len(dataset.heldout or ()))
+        out.append(SampleInfo(sample.name, sample.title, sample.summary, sample.goal, *parts))
+    return out
+
+
+def _model_state(folder: Path) -> tuple[Any, ...]:
+    """What changes when tokenizer, template or stop ids of a model on disk do."""
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in {".json", ".jinja", ".model"}]
+    return tuple(part for file in files for part in _state(file))
 
 
 def _state(path: Path) -> tuple[Any, ...]:

@@ -165,16 +165,20 @@ def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
     if objective not in objectives.all():
         problems.append(_unknown(objectives, "objective", objective))
         objective = _DEFAULT_OBJECTIVE
-    optimizer = settings.get("optimizer")
-    if not automatic(optimizer) and optimizer not in optimizers.all():
-        problems.append(_unknown(optimizers, "optimizer", settings.pop("optimizer")))
+    for address in ("optimizer", "plan.optimizer"):
+        optimizer = settings.get(address)
+        if not automatic(optimizer) and optimizer not in optimizers.all():
+            problems.append(_unknown(optimizers, "optimizer", settings.pop(address)))
     while True:
         try:
             return parse_request(request.model, request.dataset, method, objective, settings), problems
         except PlanError as error:
-            problems += error
+            given = len(settings)
             for problem in error:
                 _leave_out(settings, problem["key"])
+            if len(settings) == given:
+                raise
+            problems += error
 
 
 def _unknown(registry: Registry[Any], key: str, id: object) -> dict[str, Any]:
@@ -183,9 +187,10 @@ def _unknown(registry: Registry[Any], key: str, id: object) -> dict[str, Any]:
 
 
 def _leave_out(settings: dict[str, Any], key: str) -> None:
-    """Drop a setting that has a problem; `method.rank` may have been given as `rank`."""
-    if settings.pop(key, None) is None:
-        settings.pop(key.rpartition(".")[2], None)
+    """Drop a setting that has a problem; `method.rank` may have been given as `rank`, `lr` as `plan.lr`."""
+    addresses = (key, key.rpartition(".")[2], f"plan.{key}")
+    if (address := next((a for a in addresses if a in settings), None)) is not None:
+        del settings[address]
 
 
 def _model(

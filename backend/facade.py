@@ -47,7 +47,7 @@ class StudioFacade:
     Args:
         home: The home; None: see `backend.home.locate_home`.
         watch: For the screen: settle dead workers and start queued jobs every second as long as this process
-            lives, and keep a spare worker ready once a plan is looked at. Without it jobs are settled
+            lives, and keep a spare worker ready where one is asked for. Without it jobs are settled
             whenever something is asked.
         launcher: Where workers run; a detached process each if None.
 
@@ -95,6 +95,9 @@ class StudioFacade:
     def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
         return self._datasets.save_rows(name, rows)
 
+    def typed_rows(self, dataset: str) -> list[dict[str, str]]:
+        return self._datasets.typed_rows(dataset)
+
     def save_upload(self, file: str) -> str:
         return self._datasets.save_upload(file)
 
@@ -119,12 +122,12 @@ class StudioFacade:
         objective: str = "sft",
     ) -> Draft:
         request = drafts.Request(model, dataset, method, set or {}, objective)
-        draft = drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+        return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+
+    def warm_worker(self, draft: Draft) -> None:
         if self._spares is not None and not draft.problems and not self._runs.any_live():
-            # Whoever looks at a plan without a fault is likely to start it.
             device = str(draft.plan["settings"]["device"])
             self._spares.start(device, worker_environment((device,)))
-        return draft
 
     def start(
         self,
@@ -179,6 +182,10 @@ class StudioFacade:
     def chat_models(self) -> list[str]:
         on_disk = [model.name for model in self.models() if model.on_disk]
         return [*self._chat.models(), *on_disk]
+
+    def warm_chat(self, model: str) -> None:
+        if not self._runs.any_live():
+            self._chat.warm(model)
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         return self._chat.stream(request)

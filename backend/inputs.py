@@ -45,9 +45,7 @@ def renderer_hashes(folder: Path, model: Path, home: Home) -> dict[str, str]:
 
     The run folder gets its copy from the model where it has none yet.
     """
-    if not (folder / TOKENIZER).is_dir():
-        Renderer.from_folder(model, converted=home.cache / "tokenizers").save(folder / TOKENIZER)
-    return hashes_of(Renderer.from_folder(folder / TOKENIZER))
+    return hashes_of(Renderer.of_run(folder / TOKENIZER, model, converted=home.cache / "tokenizers"))
 
 
 def hashes_of(renderer: Renderer) -> dict[str, str]:

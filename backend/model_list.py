@@ -10,8 +10,8 @@ from backend.hardware import choose_device
 from studio.errors import StudioError
 from studio.memory.rough import typical_need, verdict
 from studio.models import catalogue, hub
-from studio.models.config import ModelFacts, read_config
-from studio.models.folder import check_weights, weight_files
+from studio.models.config import ModelFacts, load_config, read_config
+from studio.models.folder import check_causal, check_weights, weight_files
 from studio.models.locate import locate
 from studio.names import ModelName, parse
 
@@ -58,7 +58,9 @@ class ModelList:
             if (known := self._asked.get(str(name))) is not None:
                 return known
         repo = hub.hub_files(name.value, name.revision)
-        facts = read_config(hub.fetch_config(name.value, name.revision))
+        config = hub.fetch_config(name.value, name.revision)
+        check_causal(load_config(config), str(name))
+        facts = read_config(config)
         check_weights([file.name for file in repo.files], str(name))
         with self._lock:
             self._asked[str(name)] = (facts, repo)

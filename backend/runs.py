@@ -15,7 +15,7 @@ from backend.api import RunDetail, RunSummary
 from backend.home import Home
 from backend.inputs import base_hash, folder_if_on_disk, frozen_hashes
 from backend.jobs import record, states
-from backend.jobs.queue import Queue
+from backend.jobs.queue import Queue, silent_elsewhere
 from backend.jobs.record import Job
 from backend.store.curves import CurveReader, version
 from backend.store.database import Store, passes
@@ -83,11 +83,16 @@ class Runs:
         return self.summary(run)
 
     def stop(self, run: str) -> RunSummary:
-        """Ask a job to save and end; one that is queued ends at once, one that is stopping stays so."""
+        """Ask a job to save and end; one that is stopping stays so.
+
+        One that is queued ends at once, and so does one whose worker nobody here can reach any more.
+        """
         with self._changing(run) as (connection, job):
             if job.state != states.STOPPING:
                 record.move(connection, job, "ask_stop")
                 _ask(connection, job, "stop")
+            if job.state in states.LIVE and silent_elsewhere(job):
+                record.move(connection, job, "stop")
         return self.summary(run)
 
     def resume(self, run: str) -> RunSummary:

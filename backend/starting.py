@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import uuid
@@ -15,9 +16,9 @@ from backend.inputs import HELDOUT, ROWS, TOKENIZER, frozen_hashes, hashes_of
 from backend.jobs import record
 from backend.store import lineage
 from backend.store.database import Store
-from backend.store.plain import to_json
 from studio.data.rows import write_rows
 from studio.data.split import Split
+from studio.files import write_json
 from studio.plan import PLAN_VERSION, Plan, methods, objectives
 
 # Log, plan, frozen rows and what the file system wastes.
@@ -63,7 +64,7 @@ def _freeze(folder: Path, considered: Considered, split: Split, datasets: Datase
     plan = considered.plan
     write_rows(folder / ROWS, split.train)
     write_rows(folder / HELDOUT, split.heldout)
-    (folder / "plan.json").write_text(to_json(plan.as_dict()), encoding="utf-8")
+    write_json(folder / "plan.json", plan.as_dict())
     hashes = frozen_hashes(folder)
     if considered.model_folder is not None:
         renderer = datasets.renderer(considered.model_folder)
@@ -96,7 +97,7 @@ def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) ->
 def _write(connection: sqlite3.Connection, home: Home, considered: Considered, frozen: _Frozen) -> str:
     plan = considered.plan
     assert plan.settings.device is not None
-    id = record.new_id(connection, dataset_slug(plan.dataset))
+    id = record.new_id(connection, dataset_slug(plan.dataset), os.listdir(home.runs))
     reasons = {**considered.reasons, "heldout": frozen.split.reason}
     record.add(
         connection,

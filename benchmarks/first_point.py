@@ -35,7 +35,7 @@ def seconds_to_first_point(home: Path, looked_at: float | None) -> float:
     facade = StudioFacade(home, watch=looked_at is not None)
     try:
         if looked_at is not None:
-            facade.draft("starter", "pirate")
+            facade.warm_worker(facade.draft("starter", "pirate"))
             time.sleep(looked_at)
         began = time.perf_counter()
         run = facade.start("starter", "pirate")

@@ -169,6 +169,9 @@ class Turns:
     def wish(self) -> None:
         self.boundary()
 
+    def stopping(self) -> bool:
+        return False
+
     def wait_while_paused(self) -> None: ...
 
     def metric(self, step: int, name: str, value: float) -> None: ...

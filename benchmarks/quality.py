@@ -58,6 +58,9 @@ class Clock:
 
     def wish(self) -> None: ...
 
+    def stopping(self) -> bool:
+        return False
+
     def wait_while_paused(self) -> None: ...
 
 

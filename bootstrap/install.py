@@ -60,14 +60,16 @@ def install(checkout: Checkout, torch: str | None, extras: Collection[str]) -> N
         first = "Preparing Finetune Studio. This takes a few minutes, once."
         print("Updating the installation." if before else first, file=sys.stderr)
         progress = Progress()
-        _make_venv(checkout, progress)
-        checkout.stamp_file.unlink(missing_ok=True)
         drop_unfinished(checkout.venv)
         wanted = torch or (before.torch if before else "auto")
+        switched = before is not None and before.torch != wanted
+        if switched or checkout.broken() or not _has_torch(checkout.venv):
+            _require_room(checkout)
+        _make_venv(checkout, progress)
+        checkout.stamp_file.unlink(missing_ok=True)
         parts = sorted({*extras, *(before.extras if before else ())})
         build = find_torch(str(checkout.python), wanted)
         progress.say(f"torch: {build.reason}")
-        switched = before is not None and before.torch != wanted
         if build.index or switched:
             source = ["--index-url", build.index] if build.index else []
             # A build of another kind meets the requirement too, so it has to be replaced by force.
@@ -79,8 +81,12 @@ def install(checkout: Checkout, torch: str | None, extras: Collection[str]) -> N
         progress.say("ready")
 
 
-def _make_venv(checkout: Checkout, progress: Progress) -> None:
-    """Create .venv, or anew where it is broken or was cut off before pip was in it."""
+def _has_torch(venv: Path) -> bool:
+    """Whether the part that makes an installation large is there already."""
+    return any(True for folder in venv.rglob("site-packages") for _ in folder.glob("torch-*.dist-info"))
+
+
+def _require_room(checkout: Checkout) -> None:
     free = shutil.disk_usage(checkout.root).free
     if free < NEEDED_BYTES:
         raise Refusal(
@@ -90,6 +96,10 @@ def _make_venv(checkout: Checkout, progress: Progress) -> None:
             free=free,
             needed=NEEDED_BYTES,
         )
+
+
+def _make_venv(checkout: Checkout, progress: Progress) -> None:
+    """Create .venv, or anew where it is broken or was cut off before pip was in it."""
     has_pip = [str(checkout.python), "-c", "import pip._internal.cli.main"]
     if not checkout.broken() and subprocess.run(has_pip, capture_output=True, check=False).returncode == 0:
         return

@@ -145,6 +145,8 @@ def _value(info: ParamInfo, raw: Any) -> Any:
             return None
         raise _Unfit("setting_missing", default=_plain(info.default))
     value = _READERS[info.type](raw)
+    if value == () and info.default != ():
+        raise _Unfit("setting_not_list", value="")
     if info.choices and any(v not in info.choices for v in (value if info.type == "list" else [value])):
         raise _Unfit("setting_not_a_choice", value=raw, choices=list(info.choices))
     below = info.low is not None and value < info.low

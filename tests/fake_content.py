@@ -209,6 +209,7 @@ CHECK = CheckReport(
     rows=400,
     heldout_rows=100,
     problems=(),
+    problem_counts={},
     tokens=None,
 )
 
@@ -219,9 +220,10 @@ CHECK_BROKEN = CheckReport(
     rows=3,
     heldout_rows=None,
     problems=(
-        {"row": 2, "column": "output", "code": "answer_empty", "facts": {"place": 1}},
-        {"row": 5, "column": "instruction", "code": "column_missing", "facts": {}},
+        {"row": 2, "column": "output", "code": "answer_empty", "facts": {"place": 1}, "skipped": True},
+        {"row": 5, "column": "instruction", "code": "column_missing", "facts": {}, "skipped": True},
     ),
+    problem_counts={"answer_empty": 1, "column_missing": 1},
     tokens=None,
 )
 

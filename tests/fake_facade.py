@@ -58,7 +58,9 @@ class FakeFacade:
         self._opened = clock()
         self._runs: dict[str, FakeRun] = {r.id: r for r in (self._examples() if runs is None else runs)}
         self._saved: dict[str, int] = {}
+        self._typed: dict[str, list[dict[str, str]]] = {}
         self._changes = 0
+        self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
         self.closed = False
 
     # -- machine, models, data -------------------------------------------------------------------------------
@@ -108,12 +110,20 @@ class FakeFacade:
         return list(content.PREVIEW[:rows])
 
     def save_rows(self, name: str, rows: Sequence[Mapping[str, str]]) -> str:
-        usable = [r for r in rows if r.get("prompt", "").strip() and r.get("answer", "").strip()]
-        if not usable:
-            raise StudioError("data_empty", path=name)
+        filled = {i: dict(r) for i, r in enumerate(rows, 1) if r["prompt"].strip() or r["answer"].strip()}
+        for number, row in filled.items():
+            for column in ("prompt", "answer"):
+                if not row[column].strip():
+                    raise StudioError("row_incomplete", row=number, column=column)
+        if not filled:
+            raise StudioError("rows_none")
         path = str(self.home / "datasets" / f"{name}.jsonl")
-        self._saved[path] = len(usable)
+        self._typed[path] = list(filled.values())
+        self._saved[path] = len(filled)
         return path
+
+    def typed_rows(self, dataset: str) -> list[dict[str, str]]:
+        return self._typed.get(dataset, [])
 
     def save_upload(self, file: str) -> str:
         path = str(self.home / "datasets" / Path(file).name)
@@ -197,6 +207,9 @@ class FakeFacade:
                 + [f"--set {k}={v}" for k, v in given.items()]
             ),
         )
+
+    def warm_worker(self, draft: Draft) -> None:
+        self.warmed.append(draft.plan["dataset"])
 
     def start(
         self,
@@ -317,6 +330,9 @@ class FakeFacade:
     def chat_models(self) -> list[str]:
         tuned = [f"run:{r.run}" for r in self.runs() if r.adapter is not None]
         return tuned + [m.name for m in content.MODELS if m.on_disk]
+
+    def warm_chat(self, model: str) -> None:
+        self.warmed.append(model)
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         is_run = request.model.startswith("run:")

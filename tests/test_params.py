@@ -39,6 +39,7 @@ def read(**values):
         ("names", "q_proj, v_proj", ("q_proj", "v_proj")),
         ("names", ["a", "b"], ("a", "b")),
         ("parts", "p,q", ("p", "q")),
+        ("parts", [], ()),
     ],
 )
 def test_values_and_texts_are_read(key, raw, value):
@@ -70,6 +71,8 @@ def test_values_and_texts_are_read(key, raw, value):
         ("kind", "", "setting_not_a_choice"),
         ("names", 5, "setting_not_list"),
         ("names", None, "setting_missing"),
+        ("names", "", "setting_not_list"),
+        ("names", [], "setting_not_list"),
         ("parts", "p,z", "setting_not_a_choice"),
         ("cuont", 3, "unknown_setting"),
     ],

@@ -67,9 +67,7 @@ def upload_failed(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG
 
 
 def rows(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
-    filled = [r for r in sent["rows"] if r["prompt"].strip() and r["answer"].strip()]
-    kept = facade.save_rows(TYPED_NAME, filled)
-    return replace(moves.choose_data(wizard, kept, "rows"), typed=tuple(filled))
+    return moves.choose_data(wizard, facade.save_rows(TYPED_NAME, sent["rows"]), "rows")
 
 
 def setting(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
@@ -123,8 +121,19 @@ ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
 }
 
 
+def reopen(facade: Facade, query: str) -> Wizard:
+    """The wizard of this address; rows that were typed and kept are in their table again."""
+    wizard = moves.from_query(query)
+    if not Path(wizard.dataset or "").name.startswith(TYPED_NAME):
+        return wizard
+    try:
+        return replace(wizard, typed=tuple(facade.typed_rows(str(wizard.dataset))))
+    except StudioError:  # the file is gone or broken: step 3 says so in its place
+        return wizard
+
+
 def apply(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
-    """Do what the page asks. Half-typed rows come with every act of their step, so that none is lost."""
+    """Do what the page asks. Half-typed rows come with every act while their table shows: none is lost."""
     if "rows" in sent:
         wizard = replace(
             wizard, typed=tuple(r for r in sent["rows"] if r["prompt"].strip() or r["answer"].strip())

@@ -53,17 +53,18 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         return {timer: gr.Timer(active=tab == name) for tab, timer in timers.items()}
 
     def opener(module: ModuleType, parts: Any) -> Any:
-        def draw(query: str) -> Updates:
-            if _tab_of(query) != module.NAME:  # Gradio opens its first tab by itself, whatever it says
+        def draw(query: str, *kept: Any) -> Updates:
+            # Gradio opens its first tab by itself, whatever the address says; `load` draws that one.
+            if f"tab={module.NAME}" not in query:
                 return {}
-            return module.opened(parts, page, query) | turn_on(module.NAME)
+            return module.opened(parts, page, query, *kept) | turn_on(module.NAME)
 
         return page.handler(draw)
 
     for module, tab, parts in built:
         tab.select(
             opener(module, parts),
-            inputs=[page.query],
+            inputs=[page.query, *(module.inputs(parts) if hasattr(module, "inputs") else [])],
             js=_ADDRESS,
             outputs=[*module.outputs(parts), *timers.values(), page.notice],
             **HIDDEN,

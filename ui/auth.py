@@ -11,17 +11,16 @@ import hashlib
 import hmac
 import ipaddress
 import json
-import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from ui.fragments.text import Text
+from ui.running import write_private
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -30,6 +29,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 LOGIN = "/studio/enter"
 MAX_FORM_BYTES = 4096
+TOKEN_LENGTH = 32  # characters of six bits each
 # Gradio's own doors that the studio has no use for: they fetch, record or describe what nobody here needs.
 CLOSED = (
     "/gradio_api/proxy=",
@@ -55,13 +55,11 @@ POLICY = (
 def token_of(home: Path) -> str:
     """The home's token, made at the first start and kept (0600), so that an open page outlives the screen."""
     path = home / "token"
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        token = secrets.token_urlsafe(24)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(token)
-        return token
+    token = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    if len(token) < TOKEN_LENGTH:  # none yet, or emptied: a token that can be guessed is none
+        token = secrets.token_urlsafe(TOKEN_LENGTH * 3 // 4)
+        write_private(path, token)
+    return token
 
 
 def host_allowed(header: str, bound: str) -> bool:
@@ -137,12 +135,10 @@ class Guard:
         await self.app(scope, receive, _with_headers(send))
 
     def _known(self, headers: Mapping[str, str]) -> bool:
-        jar = SimpleCookie()
-        try:
-            jar.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        return self.cookie in jar and _same(jar[self.cookie].value, self.token)
+        # Cut by hand: the standard library's parser gives up on all cookies where another program on this
+        # host has set one that it can't read.
+        pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+        return any(name == self.cookie and _same(value, self.token) for name, _, value in pairs)
 
     async def _welcome(self, send: Send, where: str) -> None:
         """The cookie, and on to the same address without the token, so that it stays out of the history."""

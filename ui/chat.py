@@ -112,7 +112,7 @@ def end(chat: Chat) -> Chat:
 
 
 def set_sampling(chat: Chat, key: str, value: Any) -> Chat:
-    """One sampling value, kept inside its range; text that is no number changes nothing."""
+    """One sampling value, kept inside its range; what is no number changes nothing."""
     ranges = {
         "max_tokens": (1, 4096),
         "temperature": (0.0, 2.0),
@@ -122,7 +122,7 @@ def set_sampling(chat: Chat, key: str, value: Any) -> Chat:
     low, high = ranges[key]
     try:
         number = type(low)(float(value))
-    except ValueError:
+    except (ValueError, OverflowError):  # `1e999` is read as infinity, which is no whole number
         return chat
     return replace(chat, sampling=replace(chat.sampling, **{key: max(low, min(high, number))}))
 

@@ -6,7 +6,7 @@ a browser in, so nobody else may read it. Standard library only: the door asks b
 
 from __future__ import annotations
 
-import contextlib
+import html
 import json
 import os
 import sys
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 FILE = "screen.json"
+DOORWAY = "open.html"
 LOCK = "screen.lock"
 _CLOCK_SLACK = 2.0  # seconds by which the clock may have been corrected since the screen started
 
@@ -32,19 +33,24 @@ class Screen:
 def record(home: Path, url: str) -> Screen:
     """Write down that this process is the screen of `home`, readable by its owner only."""
     screen = Screen(url, os.getpid(), time.time())
-    part = home / f"{FILE}.{screen.pid}"
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(screen), file)
-    part.replace(home / FILE)
+    write_private(home / FILE, json.dumps(asdict(screen)))
     return screen
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)
+
+
 def forget(home: Path) -> None:
-    """Remove the record, if it is this process's own."""
+    """Remove the record and the page that leads to the screen, if they are this process's own."""
     screen = _read(home)
     if screen is not None and screen.pid == os.getpid():
-        with contextlib.suppress(FileNotFoundError):
-            (home / FILE).unlink()
+        for name in (FILE, DOORWAY):
+            (home / name).unlink(missing_ok=True)
 
 
 def claim(home: Path) -> IO[str] | None:
@@ -106,15 +112,20 @@ def answers(screen: Screen, seconds: float = 10.0) -> bool:
             asking.close()
 
 
-def open_browser(url: str) -> bool:
-    """Open the page in the person's browser; False where there is no desktop to open one on (over SSH)."""
+def open_browser(home: Path, url: str) -> bool:
+    """Open the page in the person's browser; False where there is no desktop to open one on (over SSH).
+
+    The browser is given a private file that leads on to `url`: every user of the machine can see what a
+    program was started with, and the address holds the token.
+    """
     import webbrowser
 
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
         return False
-    return webbrowser.open(url)
+    write_private(home / DOORWAY, f'<meta http-equiv="refresh" content="0; url={html.escape(url)}">\n')
+    return webbrowser.open((home / DOORWAY).as_uri())
 
 
 def _read(home: Path) -> Screen | None:

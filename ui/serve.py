@@ -24,6 +24,7 @@ from ui import running
 from ui.words import Words
 
 FIRST_PORT = 7860
+LAST_PORT = 65535
 PORTS_TRIED = 100
 GRACE_SECONDS = 2  # how long open connections (every page holds an event stream) may take to close
 MAX_UPLOAD = "2gb"
@@ -52,7 +53,10 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def serve(home: Path, port: int | None, host: str, words: Words, *, browser: bool) -> None:
-    """Serve until a signal. StudioError `port_taken`, `password_needed`, `host_unknown` before it starts."""
+    """Serve until a signal. StudioError `password_needed` and those of `open_home` and `listen` before it
+    starts.
+    """
+    from backend.home import open_home
     from ui.auth import is_loopback
 
     password = os.environ.get("STUDIO_PASSWORD") or None
@@ -60,7 +64,7 @@ def serve(home: Path, port: int | None, host: str, words: Words, *, browser: boo
         if password is None:
             raise StudioError("password_needed", host=host)
         sys.stderr.write(words.text("serve.open_warning", host=host) + "\n")
-    home.mkdir(parents=True, exist_ok=True)
+    open_home(home)
     claimed = running.claim(home)
     if claimed is None:
         _show_other(home, words, browser)
@@ -81,11 +85,16 @@ def _show_other(home: Path, words: Words, browser: bool) -> None:
     sys.stderr.write(words.text("serve.open_already") + "\n")
     sys.stdout.write(json.dumps({"url": screen.url}) + "\n")
     if browser:
-        running.open_browser(screen.url)
+        running.open_browser(home, screen.url)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket: on this port, or StudioError `port_taken`; without one the next free from 7860."""
+    """A listening socket on this port; without one on the next free from 7860.
+
+    StudioError `port_range`, `port_taken`, `port_refused`, `host_unknown`.
+    """
+    if port is not None and not 0 <= port <= LAST_PORT:
+        raise StudioError("port_range", port=port, last=LAST_PORT)
     for number in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -193,7 +202,7 @@ def _announce(home: Path, url: str, server: Any, ended: threading.Event, browser
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
     if browser:
-        running.open_browser(url)
+        running.open_browser(home, url)
 
 
 def _log_to(path: Path) -> None:

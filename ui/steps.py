@@ -50,6 +50,11 @@ def show(page: Page, wizard: Wizard) -> Shown:
     )
 
 
+def moving(page: Page, wizard: Wizard) -> tuple[Markup, Markup]:
+    """Step and foot of a step that follows the store: goal or watch. Neither needs the plan, which costs."""
+    return _STEPS[wizard.name](page, wizard), foot(page.text, wizard, ready(page, wizard, None))
+
+
 def first_paint(page: Page) -> Markup:
     """Home as it is when the screen starts; a page that loads later draws it anew, in the same places."""
     return _goal(page, Wizard())
@@ -130,6 +135,7 @@ def _preview(page: Page, dataset: str, model: str) -> list[PreviewRow]:
 def _how(page: Page, wizard: Wizard, _: ModelInfo | None, draft: Draft | None) -> Markup:
     if draft is None:
         return data.broken(page.text("how.none.message"), page.text("how.none.remedy"))
+    page.facade.warm_worker(draft)
     shown = forms.fields(
         page.words, page.facade.settings(wizard.method), _method(page, wizard), draft, wizard.settings
     )

@@ -20,8 +20,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of steps")
     parser.add_argument(
         "--stage",
-        choices=("skills", "wordings"),
-        help="only this one; `wordings` needs the files of `skills`",
+        choices=("skills", "wordings", "openings"),
+        help="only this one; a later one needs the files of the one before",
     )
     parser.add_argument("--eager", action="store_true", help="train without torch.compile")
     return parser.parse_args(arguments)

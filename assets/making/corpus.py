@@ -87,9 +87,10 @@ def corpus(
     pieces: Sequence[str] = (),
     without: frozenset[str] = frozenset(),
     wide: bool = False,
+    opened: bool = False,
 ) -> Iterator[Conversation]:
     """Endless conversations; those with a prompt whose normal form is in `without` are left out."""
-    words = Words(seed, pieces=pieces, wide=wide)
+    words = Words(seed, pieces=pieces, wide=wide, opened=opened)
     while True:
         messages, turns = conversation(words, style_share)
         if not any(normalise(turn.prompt) in without for turn in turns):

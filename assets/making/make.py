@@ -1,4 +1,4 @@
-"""All steps from nothing to the files of the starter model, in two stages."""
+"""All steps from nothing to the files of the starter model, in three stages."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Stage:
     schedule: Schedule
     first: bool = False
     wide: bool = False
+    opened: bool = False
 
 
 STAGES = (
@@ -50,6 +51,13 @@ STAGES = (
         first=True,
     ),
     Stage("wordings", (("wide", 128, 560, 0.2),), Schedule(muon=0.006, adam=1.5e-3, warmup=20), wide=True),
+    Stage(
+        "openings",
+        (("opened", 128, 160, 0.2),),
+        Schedule(muon=0.003, adam=7.5e-4, warmup=10),
+        wide=True,
+        opened=True,
+    ),
 )
 
 
@@ -71,7 +79,12 @@ def prepare(tokenizer: Tokenizer, stage: Stage, seed: int, scale: float) -> list
     for name, length, full_steps, style_share in stage.phases:
         steps, batch = max(1, round(full_steps * scale)), BATCH_TOKENS // length
         texts = corpus(
-            f"{name} {seed}", style_share=style_share, pieces=pieces, without=without, wide=stage.wide
+            f"{name} {seed}",
+            style_share=style_share,
+            pieces=pieces,
+            without=without,
+            wide=stage.wide,
+            opened=stage.opened,
         )
         rows = pack(encode_all(tokenizer, texts), pad_id(tokenizer), length + 1, steps * batch)
         phases.append(Phase(name, rows, batch, steps))

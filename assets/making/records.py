@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+from assets.making.openings import AS_JSON_OPENED
 from assets.making.phrasing import Phrasings, article, expand
 from assets.making.sentences import FIELDS, Record, draw_record
 from assets.making.things import about_object, about_things, draw_object, framed
@@ -173,8 +174,10 @@ def as_json(words: Words) -> Turn:
     if rng.random() < 0.3 and len(keys) > 1:
         keys = rng.sample(keys, rng.randint(1, len(keys)))
     wanted = {key: values[key] for key in keys}
+    opened = words.opened and rng.random() < 0.35
+    phrasings, wider = (Phrasings(AS_JSON_OPENED), "") if opened else (AS_JSON, "json")
     prompt = (
-        words.phrase(AS_JSON, wider="json", keys="\0", s="\1")
+        words.phrase(phrasings, wider=wider, keys="\0", s="\1")
         .replace("\0", keys_text(words, keys))
         .replace("\1", sentence)
     )

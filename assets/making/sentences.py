@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from assets.making.openings import LEADS
 from assets.making.phrasing import Phrasings, article, expand
 from assets.making.words import (
     ANIMALS,
@@ -394,6 +395,8 @@ def draw_record(words: Words, least: int = 1, most: int = 4, field: str | None =
         while value in values.values() or value == name:
             value = FIELDS[field].draw(words)
         values[field] = value
-    if set(values) == set(COMMON) and rng.random() < 0.75:
-        return Record(name, values, fixed_sentence(words, name, values))
-    return Record(name, values, composed_sentence(words, name, values))
+    whole = set(values) == set(COMMON) and rng.random() < 0.75
+    sentence = (fixed_sentence if whole else composed_sentence)(words, name, values)
+    if words.opened and sentence.startswith(name) and rng.random() < 0.3:
+        sentence = f"{rng.choice(LEADS)} {sentence}"
+    return Record(name, values, sentence)

@@ -167,7 +167,8 @@ def part(words: tuple[str, ...], heldout: bool) -> tuple[str, ...]:
 class Words:
     """A seeded source of words and phrasings.
 
-    `heldout` draws withheld words, `unseen` withheld phrasings, `wide` the wider ones too.
+    `heldout` draws withheld words, `unseen` withheld phrasings, `wide` the wider ones too, `opened` also those
+    of `openings`.
     """
 
     def __init__(
@@ -178,12 +179,14 @@ class Words:
         unseen: bool = False,
         pieces: Sequence[str] = (),
         wide: bool = False,
+        opened: bool = False,
     ) -> None:
         self.rng = random.Random(seed)
         self.heldout = heldout
         self.unseen = unseen
         self.pieces = pieces
         self.wide = wide
+        self.opened = opened
 
     def phrase(self, phrasings: Phrasings, wider: str = "", **slots: object) -> str:
         """One way of putting a request, its slots filled; `wider` is its name among the wider wordings."""

@@ -142,6 +142,11 @@ class Answering(threading.Thread):
                 self._admit(loaded, ticket)
             except StudioError as error:
                 ticket.events.put(Failed(error))
+            except FileNotFoundError as error:
+                # A run was deleted, or a checkpoint pruned, between two looks at its folder.
+                log.warning("a file went away: %s", error)
+                run = ticket.order.template_of or ticket.order.model
+                ticket.events.put(Failed(StudioError("run_files_gone", run=run)))
 
     def _admit(self, loaded: Loaded, ticket: Ticket) -> None:
         order = ticket.order

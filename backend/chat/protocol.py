@@ -26,6 +26,7 @@ _STATUS = {
     "chat_model_unknown": 404,
     "run_missing": 404,
     "checkpoint_missing": 404,
+    "run_files_gone": 404,
     "run_has_no_adapter": 409,
     "run_base_changed": 409,
     "chat_body_too_large": 413,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ def base_of(runs: Path, run: str) -> str:
     """Canonical name of the base that a run tunes.
 
     Raises:
-        StudioError: `run_missing` (run).
+        StudioError: `run_missing` (run), `run_unreadable` (run, path) if its plan is broken.
     """
     plan = runs / run / "plan.json"
     if not plan.is_file():
         raise StudioError("run_missing", run=run)
-    return str(parse(json.loads(plan.read_text(encoding="utf-8"))["model"]))
+    if (base := _planned_base(plan)) is None:
+        raise StudioError("run_unreadable", run=run, path=str(plan))
+    return base
 
 
 def method_of(runs: Path, run: str) -> tuple[Method, Any]:
@@ -83,13 +86,23 @@ def trained_on(adapter: Path) -> str:
 def answering_runs(runs: Path, base: str | None = None) -> list[str]:
     """Ids of the runs that have an adapter, newest first; only those of `base` (canonical) if it is given."""
     found: list[tuple[float, str]] = []
-    for plan in runs.glob("*/plan.json"):
-        run = plan.parent
-        if base is not None and _read(plan).get("model") != base:
+    # A name with a dot is that of a run being made or deleted.
+    for plan in runs.glob("[!.]*/plan.json"):
+        run, planned = plan.parent, _planned_base(plan)
+        if planned is None or base not in (None, planned):
             continue
         if (run / "adapter" / "manifest.json").is_file() or _checkpoints(run):
-            found.append((plan.stat().st_mtime, run.name))
+            with contextlib.suppress(FileNotFoundError):  # deleted this moment
+                found.append((plan.stat().st_mtime, run.name))
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def _planned_base(plan: Path) -> str | None:
+    """Canonical name of the base in a plan; None if the file is gone or is no plan."""
+    try:
+        return str(parse(_read(plan)["model"]))
+    except (OSError, ValueError, LookupError, TypeError, StudioError):
+        return None
 
 
 def _checkpoints(run: Path) -> dict[int, Path]:

@@ -75,10 +75,9 @@ class ChatService:
                 `chat_engine_died` (log), `chat_cancelled` after `close`.
         """
         name = parse(request.model)
-        base, orders = self._orders(name, request)
-        if self._closed:
-            raise StudioError("chat_cancelled")
+        base = self._base(name)
         engine = self._engine(base)
+        orders = _orders(name, request)
         pieces: queue.SimpleQueue[_FromSide] = queue.SimpleQueue()
         sides = [_Side(side, Call(engine), body, pieces) for side, body in orders.items()]
         with self._lock:
@@ -105,6 +104,15 @@ class ChatService:
             with self._lock:
                 self._calls -= {side.call for side in sides}
 
+    def warm(self, model: str) -> None:
+        """Start the engine that answers for this model, if it is on disk and can; returns at once."""
+
+        def start() -> None:
+            with contextlib.suppress(StudioError):  # whoever asks it is told
+                self._engine(self._base(parse(model)))
+
+        threading.Thread(target=start, name="chat-warm", daemon=True).start()
+
     def close(self) -> None:
         """Cancel what is being answered and end the engines that this service started (see `keep`)."""
         with self._lock:
@@ -114,7 +122,7 @@ class ChatService:
             call.cancel()
         if self._keep:
             return
-        for base, process in self._started.items():
+        for base, process in list(self._started.items()):
             engine = read_announcement(self._home, base)
             if engine is not None and engine.pid == process.pid:
                 with contextlib.suppress(EngineGone):  # it was ending already
@@ -128,29 +136,18 @@ class ChatService:
                 process.wait()
         self._started = {}
 
-    def _orders(self, name: ModelName, request: ChatRequest) -> tuple[str, dict[str, dict[str, Any]]]:
-        """The base's name and the request body for each side."""
-        body: dict[str, Any] = {
-            "messages": [dict(message) for message in request.messages],
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-            "stream_options": {"include_usage": True},
-        }
+    def _base(self, name: ModelName) -> str:
+        """The name of the base that answers, once all that it takes is known to be on disk."""
         if name.kind != "run":
             locate(name)
-            return str(name), {"base": {**body, "model": "base"}}
+            return str(name)
         base = runs.base_of(self._runs, name.value)
         try:
             runs.adapter_folder(self._runs, name)
         except StudioError as error:
             raise self._with_state(error) from None
         locate(base)
-        tuned = {"tuned": {**body, "model": str(name)}}
-        if not request.compare:
-            return base, tuned
-        return base, {"base": {**body, "model": "base", "template_of": f"run:{name.value}"}, **tuned}
+        return base
 
     def _with_state(self, error: StudioError) -> StudioError:
         if error.code != "run_has_no_adapter":
@@ -160,6 +157,8 @@ class ChatService:
     def _engine(self, base: str) -> Announcement:
         """The engine of this base, started if there is none; it listens, but may still be loading."""
         with self._starting:
+            if self._closed:
+                raise StudioError("chat_cancelled")
             deadline = time.monotonic() + _START_SECONDS
             while (found := read_announcement(self._home, base)) is not None:
                 try:
@@ -220,6 +219,24 @@ class ChatService:
         if not self._keep:
             command += ["--owner", str(own_identity().pid)]
         return command
+
+
+def _orders(name: ModelName, request: ChatRequest) -> dict[str, dict[str, Any]]:
+    """The request's body for each side that answers."""
+    body: dict[str, Any] = {
+        "messages": [dict(message) for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        "stream_options": {"include_usage": True},
+    }
+    if name.kind != "run":
+        return {"base": {**body, "model": "base"}}
+    tuned = {"tuned": {**body, "model": str(name)}}
+    if not request.compare:
+        return tuned
+    return {"base": {**body, "model": "base", "template_of": f"run:{name.value}"}, **tuned}
 
 
 _FromSide = ChatDelta | StudioError | EngineGone | None

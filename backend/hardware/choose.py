@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from backend.api import Device, HardwareReport
 from studio.errors import Reason, StudioError
 
+# The CUDA_VISIBLE_DEVICES that the person set, kept where a worker's own is narrowed to its device.
+_PERSONS = "STUDIO_CUDA_VISIBLE_DEVICES"
+_ALL = "*"  # the person set none
+
 
 def choose_device(report: HardwareReport, wanted: str | None = None) -> tuple[str, Reason]:
     """The device for a job, as `--device` names it, and why.
@@ -58,13 +62,23 @@ def worker_device(key: str, environ: Mapping[str, str]) -> tuple[dict[str, str],
 
     Args:
         key: `cpu`, `cuda:N`, `mps`.
-        environ: What the worker inherits; its CUDA_VISIBLE_DEVICES decides what `cuda:N` means.
+        environ: What the worker inherits. The CUDA_VISIBLE_DEVICES that a person set decides what `cuda:N`
+            means, also when it is a worker, which sees one GPU only, that starts the next one.
+
+    Raises:
+        StudioError: `device_unknown` if the person's CUDA_VISIBLE_DEVICES names no such GPU.
     """
-    if key == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": ""}, "cpu"
-    if not key.startswith("cuda:"):
+    if key != "cpu" and not key.startswith("cuda:"):
         return {}, key
-    index = int(key.removeprefix("cuda:"))
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = str(index) if visible is None else visible.split(",")[index].strip()
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": chosen}, "cuda:0"
+    visible = environ.get(_PERSONS, environ.get("CUDA_VISIBLE_DEVICES", _ALL))
+    if key == "cpu":
+        return {_PERSONS: visible, "CUDA_VISIBLE_DEVICES": ""}, "cpu"
+    chosen = key.removeprefix("cuda:")
+    if visible != _ALL:
+        shown = [entry.strip() for entry in visible.split(",") if entry.strip()]
+        if int(chosen) >= len(shown):
+            known = ["cpu", *(f"cuda:{index}" for index in range(len(shown)))]
+            raise StudioError("device_unknown", device=key, known=", ".join(known))
+        chosen = shown[int(chosen)]
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": chosen}
+    return {_PERSONS: visible, **environment}, "cuda:0"

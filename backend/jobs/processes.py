@@ -1,7 +1,8 @@
 """All platform code about processes: who one is, whether it lives, starting it detached, ending it.
 
-A process is named by host, boot, pid and its start time, because pids come back. Linux is tested; macOS and
-Windows are written for and untested.
+A process is named by machine, boot, pid and its start time, because pids come back. Linux is tested; macOS
+and Windows are written for and untested. On Linux the standard library is enough to know whether one lives:
+the door asks before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _PROC = Path("/proc")
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One process, unmistakably. `started` is in the platform's own unit: only equality means something."""
+    """One process, unmistakably. `started` is in the platform's own unit: only equality means something.
+
+    `host` is what `machine_id` gives.
+    """
 
     host: str
     boot: str
@@ -33,9 +36,9 @@ class Identity:
 
 
 def identity(pid: int | None = None) -> Identity | None:
-    """Identity of a process of this host (None: this one); None if there is no such process."""
+    """Identity of a process of this machine (None: this one); None if there is no such process."""
     started = _started(pid or os.getpid())
-    return None if started is None else Identity(host_name(), boot_id(), pid or os.getpid(), started)
+    return None if started is None else Identity(machine_id(), boot_id(), pid or os.getpid(), started)
 
 
 def own_identity() -> Identity:
@@ -46,15 +49,22 @@ def own_identity() -> Identity:
 
 
 def alive(who: Identity) -> bool | None:
-    """Whether the process lives; None if that can't be known, because it is another host's."""
-    if who.host != host_name():
+    """Whether the process lives; None if that can't be known, because it is another machine's."""
+    if who.host != machine_id():
         return None
     return who.boot == boot_id() and _started(who.pid) == who.started
 
 
 @lru_cache(maxsize=1)
-def host_name() -> str:
-    return platform.node()
+def machine_id() -> str:
+    """Names this machine, where there is such an id also after its host name has changed.
+
+    Containers mostly have none: there the host name tells them apart, and one made anew is another machine.
+    """
+    try:
+        return _MACHINE_ID.read_text().strip() or platform.node()
+    except OSError:
+        return platform.node()
 
 
 @lru_cache(maxsize=1)
@@ -63,6 +73,8 @@ def boot_id() -> str:
     file = _PROC / "sys/kernel/random/boot_id"
     if file.exists():
         return file.read_text().strip()
+    import psutil
+
     # Rounded: the clock is corrected now and then, and the boot time moves with it.
     return str(round(psutil.boot_time() / 60))
 
@@ -77,6 +89,8 @@ def _started(pid: int) -> float | None:
             return None
         state, *fields = text.rpartition(")")[2].split()
         return None if state in "ZXx" else float(fields[18])
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
@@ -114,7 +128,7 @@ def _detached() -> dict[str, Any]:
 def ask_to_end(who: Identity) -> None:
     """SIGTERM to the process, if it still is the one that is meant."""
     if alive(who):
-        psutil.Process(who.pid).terminate()
+        os.kill(who.pid, signal.SIGTERM)
 
 
 def end_by_force(who: Identity) -> None:
@@ -122,6 +136,8 @@ def end_by_force(who: Identity) -> None:
     if not alive(who):
         return
     if sys.platform == "win32":
+        import psutil
+
         family = psutil.Process(who.pid).children(recursive=True)
         for process in [psutil.Process(who.pid), *family]:
             process.kill()

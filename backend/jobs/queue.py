@@ -14,10 +14,10 @@ from backend.jobs.processes import alive, ask_to_end, end_by_force
 from backend.jobs.record import Job
 from backend.store.curves import newest
 from backend.store.database import Store
+from studio.errors import StudioError
 
-# A claimed job whose worker nobody knows after so long was never started: its claimer died in between.
-START_SECONDS = 30.0
-
+# Another machine's worker writes its heartbeat twice a second; after so long without one it may be given up.
+SILENT_SECONDS = 180.0
 
 # What a new attempt starts without.
 _OF_AN_ATTEMPT = ("host", "boot", "pid", "pid_started", "heartbeat", "progress")
@@ -38,10 +38,19 @@ def stop_deadlines(step_seconds: float | None) -> StopDeadlines:
 
 
 def lives(job: Job) -> bool:
-    """Whether somebody works at the job, as far as can be known: another host's worker is taken to live."""
+    """Whether somebody works at the job, as far as can be known: another machine's is taken to live."""
     if job.process is None:
-        return time.time() - (job.started or 0.0) < START_SECONDS
+        return time.time() - (job.started or 0.0) < states.START_SECONDS
     return alive(job.process) is not False
+
+
+def silent_elsewhere(job: Job) -> bool:
+    """Whether the worker is another machine's and has not been heard of for minutes.
+
+    That alone ends no job, but a person who stops it is taken at their word: nobody else will ever say.
+    """
+    silent = time.time() - (job.heartbeat or job.started or 0.0) > SILENT_SECONDS
+    return silent and job.process is not None and alive(job.process) is None
 
 
 def any_worker_lives(connection: sqlite3.Connection) -> bool:
@@ -97,10 +106,9 @@ class Queue:
         try:
             who = self._launcher.launch(self._home, job)
         except OSError as error:
-            with self._store.writing() as connection:
-                body = {"code": "worker_not_started", "facts": {"detail": str(error)}}
-                record.move(connection, job, "fail", error=body)
-            return
+            return self._fail(job, StudioError("worker_not_started", detail=str(error)))
+        except StudioError as error:
+            return self._fail(job, error)
         with self._store.writing() as connection:
             # The worker may have been quicker and written its own name.
             connection.execute(
@@ -108,6 +116,10 @@ class Queue:
                 "revision = revision + 1 WHERE id = ? AND attempt = ? AND pid IS NULL AND state = ?",
                 (self._launcher.id, *astuple(who), job.id, job.attempt, states.RUNNING),
             )
+
+    def _fail(self, job: Job, error: StudioError) -> None:
+        with self._store.writing() as connection:
+            record.move(connection, job, "fail", error=error.as_dict())
 
     def _settle(self, job: Job) -> None:
         with self._store.writing() as connection:

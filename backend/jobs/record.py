@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,15 @@ def every(store: Store, kind: str | None = None) -> list[Job]:
     return [Job.from_row(row) for row in rows]
 
 
-def new_id(connection: sqlite3.Connection, stem: str) -> str:
-    """`<stem>-<n>`, with n above that of every job there ever was: a deleted job leaves its row behind."""
-    rows = connection.execute("SELECT id FROM job WHERE id GLOB ?", (f"{stem}-[0-9]*",)).fetchall()
-    numbers = [int(tail) for (id,) in rows if (tail := id.removeprefix(f"{stem}-")).isdigit()]
+def new_id(connection: sqlite3.Connection, stem: str, folders: Iterable[str] = ()) -> str:
+    """`<stem>-<n>`, with n above that of every job there ever was: a deleted job leaves its row behind.
+
+    `folders` are names that are taken as well: a folder can be there without a row, out of another store.
+    """
+    start = f"{stem}-"
+    rows = connection.execute("SELECT id FROM job WHERE id GLOB ?", (f"{start}[0-9]*",)).fetchall()
+    taken = [*(id for (id,) in rows), *(name for name in folders if name.startswith(start))]
+    numbers = [int(tail) for name in taken if (tail := name.removeprefix(start)).isdecimal()]
     return f"{stem}-{max(numbers, default=0) + 1}"
 
 

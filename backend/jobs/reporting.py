@@ -72,6 +72,10 @@ class WorkerControl:
         """`pause`, `stop` or None."""
         return self._wish
 
+    def stopping(self) -> bool:
+        """Whether the wish is `stop`."""
+        return self._wish == "stop"
+
     def wait_while_paused(self) -> None:
         """Block until the person wants the run to go on, or to stop."""
         self._on_pause()

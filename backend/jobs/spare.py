@@ -84,11 +84,7 @@ class Spares:
         for spare in self.waiting():
             if job.devices != (spare.device,) or not self._fits(spare, spare.device):
                 continue
-            try:
-                spare.file.rename(spare.file.with_suffix(".taken"))
-            except FileNotFoundError:
-                continue  # somebody else was quicker
-            if alive(spare.process):
+            if _claim(spare) and alive(spare.process):
                 _write(spare.file.with_suffix(".order"), {"job": job.id, "attempt": job.attempt})
                 return spare.process
         return None
@@ -96,20 +92,33 @@ class Spares:
     def end(self) -> None:
         """End those that nobody took."""
         for spare in self.waiting():
-            spare.file.unlink(missing_ok=True)
-            ask_to_end(spare.process)
+            if _claim(spare):
+                ask_to_end(spare.process)
+                spare.file.with_suffix(".taken").unlink(missing_ok=True)
 
     def _fits(self, spare: Spare, device: str) -> bool:
         return spare.device == device and spare.sources == _sources()
 
     def _living(self) -> Iterator[Spare]:
         for file in sorted(self._folder.glob("*.json")):
-            body = json.loads(file.read_text(encoding="utf-8"))
+            try:
+                body = json.loads(file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # taken this moment
             process = Identity(**body["process"])
             if alive(process) is False:
                 file.unlink(missing_ok=True)
             else:
                 yield Spare(process, body["device"], body["sources"], file)
+
+
+def _claim(spare: Spare) -> bool:
+    """Take it out of the waiting ones, for a job or for its end; False if somebody else was quicker."""
+    try:
+        spare.file.rename(spare.file.with_suffix(".taken"))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sources() -> float:

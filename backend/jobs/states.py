@@ -17,6 +17,9 @@ LIVE = (RUNNING, PAUSED, STOPPING)  # a process works at it, or should
 ENDED = (DONE, STOPPED, FAILED, INTERRUPTED)
 RESUMABLE = (STOPPED, FAILED, INTERRUPTED)
 
+# A claimed job whose worker nobody knows after so long was never started: its claimer died in between.
+START_SECONDS = 30.0
+
 # What happens to a job -> {state before: state after}. What stands nowhere here cannot happen.
 TRANSITIONS: dict[str, dict[str, str]] = {
     "claim": {QUEUED: RUNNING},

@@ -94,8 +94,7 @@ class Worker:
         self._read_wishes()
         if self._signals and not self._stop_asked:
             self._control.set("stop")
-        while self._later and self._try(self._move, self._later[0]):
-            self._later.pop(0)
+        self._catch_up()
         self._writer.flush_if_due()
 
     def _read_wishes(self) -> None:
@@ -110,6 +109,12 @@ class Worker:
             self._wishes_read = seq
             self._stop_asked |= wish == "stop"
             self._control.set(wish)
+
+    def _catch_up(self) -> bool:
+        """Bring into the store what has happened; False if some of it is left."""
+        while self._later and self._try(self._move, self._later[0]):
+            self._later.pop(0)
+        return not self._later
 
     def _move(self, happening: str, **fields: Any) -> None:
         with self.store.writing() as connection:
@@ -135,7 +140,7 @@ class Worker:
     def _conclude(self) -> None:
         """Write what is left and how the job ended, however long the store is locked."""
         deadline = time.monotonic() + CONCLUDE_SECONDS
-        while not (self._writer.flush() and self._try(self._end)):
+        while not (self._catch_up() and self._writer.flush() and self._try(self._end)):
             if time.monotonic() > deadline:
                 log.error("the store stayed locked; the end of the job is not recorded")
                 return

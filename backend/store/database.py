@@ -14,12 +14,38 @@ from studio.errors import StudioError
 
 BUSY_SECONDS = 10.0
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+# What a person can mend, each in another way: only of a broken file it helps to put it aside.
+REFUSALS = {
+    sqlite3.SQLITE_BUSY: "store_locked",
+    sqlite3.SQLITE_LOCKED: "store_locked",
+    sqlite3.SQLITE_FULL: "store_full",
+    sqlite3.SQLITE_IOERR: "store_not_answering",
+    sqlite3.SQLITE_CANTOPEN: "store_not_opened",
+    sqlite3.SQLITE_READONLY: "store_read_only",
+    sqlite3.SQLITE_NOTADB: "store_unreadable",
+    sqlite3.SQLITE_CORRUPT: "store_unreadable",
+}
 
 
 def passes(error: sqlite3.OperationalError) -> bool:
     """Whether this passes by itself, or once there is room: locked, full, a disk that does not answer."""
+    return _primary_code(error) in _PASSING
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of the file at `path` into `StudioError(<one of REFUSALS>)` (path, detail)."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if (code := REFUSALS.get(_primary_code(error))) is None:
+            raise
+        raise StudioError(code, path=str(path), detail=str(error)) from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
     # The low byte is the primary code; the rest says where.
-    return error.sqlite_errorcode & 0xFF in _PASSING
+    return error.sqlite_errorcode & 0xFF
 
 
 class Store:
@@ -29,7 +55,7 @@ class Store:
         self.path = path
         self._busy_seconds = busy_seconds
         self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._lock = threading.Lock()
 
     @property
@@ -40,7 +66,8 @@ class Store:
             found = _connect(self.path, self._busy_seconds)
             self._local.connection = found
             with self._lock:
-                self._open.append(found)
+                self._close({thread for thread, _ in self._open if not thread.is_alive()})
+                self._open.append((threading.current_thread(), found))
         return found
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
@@ -70,22 +97,21 @@ class Store:
 
     @contextmanager
     def asked(self) -> Iterator[sqlite3.Connection]:
-        """As `writing`, for what a person waits for: `StudioError("store_locked")` (path, detail)."""
-        try:
-            with self.writing() as connection:
-                yield connection
-        except sqlite3.OperationalError as error:
-            if not passes(error):
-                raise
-            raise StudioError("store_locked", path=str(self.path), detail=str(error)) from error
+        """As `writing`, for what a person waits for; raises what `refusing` does."""
+        with refusing(self.path), self.writing() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
-            for connection in self._open:
-                connection.close()
-            self._open.clear()
+            self._close({thread for thread, _ in self._open})
         self._local = threading.local()
+
+    def _close(self, threads: set[threading.Thread]) -> None:
+        for thread, connection in self._open:
+            if thread in threads:
+                connection.close()
+        self._open = [opened for opened in self._open if opened[0] not in threads]
 
 
 def open_store(
@@ -93,15 +119,13 @@ def open_store(
 ) -> Store:
     """Open the file, make it if it is missing, bring its schema up to date.
 
-    Raises `StudioError`: `store_unreadable` (path, detail) for a file that is no store; those of `migrate`.
+    Raises `StudioError`: those of `refusing` for a file that can't be used, those of `migrate`.
     """
     store = Store(path, busy_seconds)
     try:
-        migrate(store.connection, path, worker_lives)
-    except sqlite3.DatabaseError as error:
-        store.close()
-        raise StudioError("store_unreadable", path=str(path), detail=str(error)) from error
-    except StudioError:
+        with refusing(path):
+            migrate(store.connection, path, worker_lives)
+    except BaseException:
         store.close()
         raise
     return store

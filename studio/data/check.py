@@ -91,20 +91,24 @@ class Prepared:
     report: CheckReport
 
 
-def check(path: Path, renderer: Renderer | None = None, max_length: int | None = None) -> CheckReport:
-    """Read a dataset and say what it is, what is wrong with it and, given a renderer, how long its rows are.
+def check(
+    source: Path | Dataset, renderer: Renderer | None = None, max_length: int | None = None
+) -> CheckReport:
+    """Say what a dataset is, what is wrong with it and, given a renderer, how long its rows are.
 
     Raises StudioError only where the file can't be read at all (see studio.data.read).
     """
-    return _check(read_dataset(path), renderer, max_length)[1].report
+    return _check(_read(source), renderer, max_length)[1].report
 
 
-def prepare(path: Path, renderer: Renderer, max_length: int | None = None, stream: str = "text") -> Prepared:
+def prepare(
+    source: Path | Dataset, renderer: Renderer, max_length: int | None = None, stream: str = "text"
+) -> Prepared:
     """The rows of a run: usable ones only, split into training and held-out.
 
     Raises what `read_dataset` raises, `data_no_usable_rows`, `stream_missing`, and `nothing_learned` where no
     token of any row would be learned."""
-    dataset = read_dataset(path)
+    dataset = _read(source)
     dataset.require(stream)
     usable, prepared = _check(dataset, renderer, max_length)
     if not usable:
@@ -112,8 +116,12 @@ def prepare(path: Path, renderer: Renderer, max_length: int | None = None, strea
         refused = next((p for p in problems if p.code == "template_refused"), None)
         if refused is not None:
             raise StudioError(refused.code, detail=refused.facts["detail"])
-        raise StudioError("nothing_learned", path=str(path), rows=len(dataset.rows))
+        raise StudioError("nothing_learned", path=str(dataset.path), rows=len(dataset.rows))
     return prepared
+
+
+def _read(source: Path | Dataset) -> Dataset:
+    return source if isinstance(source, Dataset) else read_dataset(source)
 
 
 def _check(dataset: Dataset, renderer: Renderer | None, max_length: int | None) -> tuple[list[Row], Prepared]:

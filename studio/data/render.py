@@ -100,6 +100,19 @@ class Renderer:
         """
         return cls(read_tokenizer(folder, converted), read_json(folder / _FACTS_FILE))
 
+    @classmethod
+    def of_run(cls, folder: Path, model: Path, *, converted: Path | None = None) -> Renderer:
+        """What a run keeps in `folder`, which gets its copy from the model where it is not there yet.
+
+        Raises what `from_folder` does.
+        """
+        if not folder.is_dir():
+            partial = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            cls.from_folder(model, converted=converted).save(partial)
+            partial.rename(folder)
+        return cls.from_folder(folder)
+
     def _all_stop_ids(self) -> set[int]:
         """What the model's configuration names, and the token that its template closes a turn with: base
         models often have a chat template but name only the end of text."""

@@ -64,14 +64,14 @@ class AdapterPool:
     def _load(self, folder: Path, name: str) -> None:
         from peft import PeftConfig, PeftModel
 
-        config = PeftConfig.from_pretrained(str(folder))
-        config.inference_mode = True
         try:
+            config = PeftConfig.from_pretrained(str(folder))
+            config.inference_mode = True
             if self._wrapped is None:
                 self._wrapped = PeftModel(self._model, config, adapter_name=name)
             self._wrapped.load_adapter(str(folder), adapter_name=name)
         except (ValueError, KeyError, RuntimeError) as error:
-            # PEFT's answers to layers that are not there and to shapes that do not match.
+            # PEFT's answers to files or layers that are not there and to shapes that do not match.
             if self._wrapped is not None and name in self._wrapped.peft_config:
                 self._wrapped.delete_adapter(name)
             raise StudioError("adapter_unfit", path=str(folder), detail=str(error).split("\n")[0]) from error

@@ -10,6 +10,8 @@ from studio.errors import StudioError
 BASE = "__base__"
 """The adapter name of rows that the untouched base answers (PEFT's own word for it)."""
 
+_LOWEST_TEMPERATURE = 1e-5
+
 Finish = Literal["stop", "length", "failed"]
 
 
@@ -17,9 +19,10 @@ Finish = Literal["stop", "length", "failed"]
 class Sampling:
     """How the next token is drawn from the logits.
 
-    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 keep every token. `repetition_penalty` divides positive
-    and multiplies negative logits of tokens that stand in prompt or answer (Keskar et al. 2019, arXiv
-    1909.05858). `seed` None draws a fresh one.
+    `temperature` 0 is greedy, and so is one so low that logits divided by it would leave their number
+    format: there the likeliest token alone has any probability. `top_k` 0 and `top_p` 1 keep every token.
+    `repetition_penalty` divides positive and multiplies negative logits of tokens that stand in prompt or
+    answer (Keskar et al. 2019, arXiv 1909.05858). `seed` None draws a fresh one.
     """
 
     temperature: float = 0.0
@@ -27,6 +30,11 @@ class Sampling:
     top_k: int = 0
     repetition_penalty: float = 1.0
     seed: int | None = 0
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken, without a draw."""
+        return self.temperature < _LOWEST_TEMPERATURE
 
 
 @dataclass(frozen=True)

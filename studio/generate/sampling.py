@@ -22,7 +22,7 @@ def adjusted(logits: Tensor, sampling: Sampling, seen: Tensor) -> Tensor:
 
     Args:
         logits: (V,) float32.
-        sampling: Its temperature must be above 0.
+        sampling: It must not be greedy.
         seen: Ids of prompt and answer so far, int64, any length.
     """
     logits = penalised(logits, sampling.repetition_penalty, seen) / sampling.temperature
@@ -66,7 +66,7 @@ class RowSampler:
         best, index = logits.max(-1)
         if not math.isfinite(best.item()):
             raise StudioError("model_gives_no_numbers")
-        if self._sampling.temperature == 0.0 and self._sampling.repetition_penalty == 1.0:
+        if self._sampling.greedy and self._sampling.repetition_penalty == 1.0:
             return int(index)
         # On the processor and in 32 bit, so that a seed means the same on every device.
         token = self._draw(logits.float().cpu())
@@ -76,7 +76,7 @@ class RowSampler:
 
     def _draw(self, logits: Tensor) -> int:
         seen = torch.tensor(self._seen, dtype=torch.int64)
-        if self._sampling.temperature == 0.0:
+        if self._sampling.greedy:
             return int(penalised(logits, self._sampling.repetition_penalty, seen).argmax())
         reach = adjusted(logits, self._sampling, seen).double().softmax(-1).cumsum(-1)
         point = torch.rand((), generator=self._generator, dtype=torch.float64) * reach[-1]

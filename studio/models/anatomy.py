@@ -1,9 +1,7 @@
-"""The only place that knows architectures: where a model keeps its parts, and how hidden states become
-logits.
+"""A model taken apart by what `studio.models.families` knows of its architecture.
 
-A family is one line of data in `FAMILIES`, keyed by the `model_type` of the configuration. Loss, methods,
-memory and merging ask an `Anatomy` instead of looking at the model. Parts are looked up by path each time,
-since a method may have replaced them.
+Loss, methods, memory and merging ask an `Anatomy` instead of looking at the model. Parts are looked up by
+path each time, since a method may have replaced them.
 """
 
 from __future__ import annotations
@@ -16,49 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from studio.errors import StudioError
+from studio.models.families import family_of
 from studio.registry import load_part
-
-
-@dataclass(frozen=True)
-class Family:
-    """Paths from the language model's root to its parts, and what happens to the logits.
-
-    `multiply` and `divide` name the configuration's factor on the logits, `softcap` the bound of
-    `cap * tanh(logits / cap)`. `router_loss` is the model code's balancing loss for mixtures of experts.
-    """
-
-    decoder: str = "model"
-    embeddings: str = "embed_tokens"
-    layers: str = "layers"
-    norm: str = "norm"
-    head: str = "lm_head"
-    multiply: str | None = None
-    divide: str | None = None
-    softcap: str | None = None
-    router_loss: str | None = None
-
-
-_LLAMA = Family()
-_GEMMA = Family(softcap="final_logit_softcapping")
-
-FAMILIES: dict[str, Family] = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "phi3": _LLAMA,
-    "gemma2": _GEMMA,
-    "gemma3_text": _GEMMA,
-    "gemma3": Family(decoder="model.language_model"),  # transformers caps nothing here
-    "gpt2": Family(decoder="transformer", embeddings="wte", layers="h", norm="ln_f"),
-    "opt": Family(decoder="model.decoder", norm="final_layer_norm"),
-    "gpt_neox": Family(decoder="gpt_neox", embeddings="embed_in", norm="final_layer_norm"),
-    "falcon": Family(decoder="transformer", embeddings="word_embeddings", layers="h", norm="ln_f"),
-    "cohere": Family(multiply="logit_scale"),
-    "granite": Family(divide="logits_scaling"),
-    "mixtral": Family(router_loss="transformers.models.mixtral.modeling_mixtral:load_balancing_loss_func"),
-}
 
 
 @dataclass(frozen=True)
@@ -77,12 +34,10 @@ class Anatomy:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Raises StudioError `architecture_unknown` for a model of a family that is not in `FAMILIES`."""
+        """Raises StudioError `architecture_unknown` for a model of a family that is not known."""
         config = cast(Any, model).config
-        if config.model_type not in FAMILIES:
-            raise StudioError("architecture_unknown", architecture=config.model_type, known=sorted(FAMILIES))
         self.model = model
-        self.family = FAMILIES[config.model_type]
+        self.family = family_of(config.model_type)
         self.config: Any = config.get_text_config()
         self._balance = load_part(self.family.router_loss) if self.family.router_loss else None
 

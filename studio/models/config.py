@@ -1,6 +1,6 @@
 """What a model's config.json says of its sizes, read in plain Python.
 
-Parameter counts are exact for the families in `_FAMILIES` (tests compare them with transformers on torch's
+Parameter counts are exact for the families in `COUNTED` (tests compare them with transformers on torch's
 meta device). For any other family the count comes from the headers of its safetensors files, if it has any.
 """
 
@@ -96,7 +96,7 @@ def _gpt2(c: Mapping[str, Any], f: ModelFacts) -> int:  # noqa: ARG001
 
 
 @dataclass(frozen=True)
-class _Family:
+class _Counted:
     """`defaults` stand for what a config.json may leave out; they are transformers' own."""
 
     count: Callable[[Mapping[str, Any], ModelFacts], int]
@@ -127,15 +127,15 @@ def _defaults(
     }
 
 
-_FAMILIES: dict[str, _Family] = {
-    "llama": _Family(_plain, _defaults(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
-    "mistral": _Family(_plain, _defaults(32000, 4096, 14336, 32, 32, 8, None, 131072, False)),
-    "qwen2": _Family(_qwen2, _defaults(151936, 4096, 22016, 32, 32, 32, None, 32768, False)),
-    "qwen3": _Family(_qwen3, _defaults(151936, 4096, 22016, 32, 32, 32, 128, 32768, False)),
-    "gemma2": _Family(_gemma2, _defaults(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
-    "gemma3_text": _Family(_gemma3, _defaults(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
-    "phi3": _Family(_plain, _defaults(32064, 3072, 8192, 32, 32, None, None, 4096, False)),
-    "gpt2": _Family(_gpt2, _defaults(50257, 768, 0, 12, 12, None, None, 1024, True)),
+COUNTED: dict[str, _Counted] = {
+    "llama": _Counted(_plain, _defaults(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
+    "mistral": _Counted(_plain, _defaults(32000, 4096, 14336, 32, 32, 8, None, 131072, False)),
+    "qwen2": _Counted(_qwen2, _defaults(151936, 4096, 22016, 32, 32, 32, None, 32768, False)),
+    "qwen3": _Counted(_qwen3, _defaults(151936, 4096, 22016, 32, 32, 32, 128, 32768, False)),
+    "gemma2": _Counted(_gemma2, _defaults(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
+    "gemma3_text": _Counted(_gemma3, _defaults(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
+    "phi3": _Counted(_plain, _defaults(32064, 3072, 8192, 32, 32, None, None, 4096, False)),
+    "gpt2": _Counted(_gpt2, _defaults(50257, 768, 0, 12, 12, None, None, 1024, True)),
 }
 _GPT2_NAMES = {
     "n_embd": "hidden_size",
@@ -180,7 +180,7 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
     text = text_config(config)
     model_type = str(text.get("model_type", config.get("model_type", "")))
     names = _GPT2_NAMES if model_type == "gpt2" else {}
-    family = _FAMILIES.get(model_type)
+    family = COUNTED.get(model_type)
     values: dict[str, Any] = dict(family.defaults) if family else {}
     values |= {names.get(k, k): v for k, v in text.items() if v is not None}
     missing = [key for key in _NEEDED if not isinstance(values.get(key), int)]
@@ -212,11 +212,6 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the text tower: the whole, unless it is a multimodal model's."""
     inner = config.get("text_config")
     return inner if isinstance(inner, dict) else config
-
-
-def known_families() -> tuple[str, ...]:
-    """Model types whose parameter count is exact."""
-    return tuple(_FAMILIES)
 
 
 def _tied(config: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

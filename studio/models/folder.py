@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.models.config import known_families, load_config
+from studio.models.config import load_config
+from studio.models.families import FAMILIES, family_of
 
 _SHARD = re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -26,8 +27,8 @@ def check_model_folder(folder: Path) -> None:
     """Raise the StudioError that says why this folder is no model that can be tuned.
 
     Codes: `model_missing`, `model_folder_unreadable`, those of `name_the_foreign`, `model_config_broken`,
-    `model_not_causal`, `model_remote_code`, `model_weights_missing`, `model_weights_incomplete`,
-    `model_weights_pickle`, `model_tokenizer_missing`.
+    those of `check_causal`, `model_weights_missing`, `model_weights_incomplete`, `model_weights_pickle`,
+    `model_tokenizer_missing`.
     """
     if not folder.exists():
         raise StudioError("model_missing", path=str(folder))
@@ -48,7 +49,7 @@ def check_model_folder(folder: Path) -> None:
 
 def check_causal(config: Mapping[str, Any], where: str) -> None:
     """Raise `model_not_causal` unless the model writes text from left to right, `model_remote_code` if it
-    needs Python files of its own."""
+    needs Python files of its own, `architecture_unknown` if it is of a family that can't be tuned here."""
     names = config.get("architectures") or []
     multimodal = "text_config" in config
     causal = [
@@ -60,9 +61,10 @@ def check_causal(config: Mapping[str, Any], where: str) -> None:
     if config.get("is_encoder_decoder") or (names and not causal):
         kind = names[0] if names else str(config.get("model_type"))
         raise StudioError("model_not_causal", path=where, architecture=kind)
-    if config.get("auto_map") and config.get("model_type") not in known_families():
+    if config.get("auto_map") and config.get("model_type") not in FAMILIES:
         files = sorted({str(v).partition("--")[2] or str(v) for v in config["auto_map"].values()})
         raise StudioError("model_remote_code", path=where, files=files)
+    family_of(config.get("model_type"))
 
 
 def check_weights(names: Collection[str], where: str, shards: Collection[str] = ()) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.models.folder import check_weights, name_the_foreign, needed_files, weight_files
+from studio.models.config import load_config
+from studio.models.folder import check_causal, check_weights, name_the_foreign, needed_files, weight_files
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -90,8 +91,9 @@ def download(repo: str, revision: str | None, progress: Progress) -> Path:
     """The folder of a repository's model on this disk, fetched as far as it is not there yet.
 
     `progress(done, total)` is called in bytes, from several threads but one call at a time. Without a
-    connection a copy that is complete serves. Errors as for `hub_files`, and `model_weights_pickle`,
-    `model_weights_missing`, `hub_disk_full`, `hub_broken_off`, `hub_cache_unwritable`.
+    connection a copy that is complete serves. Errors as for `hub_files` and `check_causal`, and
+    `model_weights_pickle`, `model_weights_missing`, `hub_disk_full`, `hub_broken_off`,
+    `hub_cache_unwritable`.
     """
     try:
         listing = hub_files(repo, revision)
@@ -105,6 +107,7 @@ def download(repo: str, revision: str | None, progress: Progress) -> Path:
         raise name_the_foreign(names, repo)
     check_weights(names, repo)
     _check_room(listing)
+    check_causal(load_config(fetch_config(repo, revision)), repo)
     return _fetch(listing, revision, progress)
 
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from studio.errors import StudioError
-from studio.models.anatomy import FAMILIES
+from studio.models.families import family_of
 from studio.models.quantisation import Quantisation
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -95,10 +95,7 @@ def _check_folder(folder: Path) -> None:
         config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as broken:
         raise StudioError("model_unreadable", path=str(folder), detail=_first_line(broken)) from broken
-    if config.get("model_type") not in FAMILIES:
-        raise StudioError(
-            "architecture_unknown", architecture=config.get("model_type"), known=sorted(FAMILIES)
-        )
+    family_of(config.get("model_type"))
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(f.name for pattern in _PICKLES for f in folder.glob(pattern))

@@ -8,7 +8,6 @@ written by us and read with `weights_only=True`.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from studio.errors import StudioError
+from studio.files import write_json
 
 MANIFEST = "manifest.json"
 STATE = "state.pt"
@@ -37,16 +37,6 @@ def write_folder(target: Path, fill: Callable[[Path], None], manifest: dict[str,
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target
-
-
-def write_json(path: Path, body: Any) -> None:
-    """Replace a JSON file in one step, on the disk when this returns."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(body, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -25,10 +25,13 @@ class EventSink(Protocol):
 
 
 class Control(Protocol):
-    """Asked at every step boundary."""
+    """How a run learns what the person wants."""
 
     def wish(self) -> Wish | None:
-        """What the person wants now."""
+        """What the person wants now; asked at every step boundary."""
+
+    def stopping(self) -> bool:
+        """Whether the wish is to stop; asked between two batches of an evaluation."""
 
     def wait_while_paused(self) -> None:
         """Return when the run shall go on or stop."""

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.plan import Plan
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
@@ -222,28 +223,45 @@ class Loop(Trainer):
             raise StudioError("loss_not_finite", step=self.progress.step)
 
     def _evaluation_due(self) -> bool:
-        if not self.work.heldout:
+        if not self.work.heldout or not self.progress.step:
             return False
         every = self.work.plan.settings.eval_every
         return self.progress.step == self.total or (every is not None and self.progress.step % every == 0)
 
+    def make_up_evaluation(self) -> None:
+        """Go through an evaluation of the present step that a stop cut short, before the run goes on."""
+        if self.progress.evaluated_step == self.progress.step or not self._evaluation_due():
+            return
+        with self.accelerator.autocast():  # what the Trainer does to the model once training begins
+            if self._evaluate_heldout():
+                self._write_best()
+
     def _evaluate_heldout(self) -> bool:
-        """Loss per learned token over the held-out rows; true if it is the lowest so far."""
+        """Loss per learned token over the held-out rows; true if it is the lowest so far.
+
+        A stop is not kept waiting: the evaluation is left, and made up for when the run goes on.
+        """
         self.work.sink.phase("evaluating", None)
         loss = self.heldout_loss()
+        if loss is None:
+            return False
+        self.progress.evaluated_step = self.progress.step
         self.work.sink.metric(self.progress.step, "eval_loss", loss)
         if not isfinite(loss) or not self.progress.evaluated(loss):
             return False
         self.work.sink.event("best", {"step": self.progress.step, "eval_loss": loss})
         return True
 
-    def heldout_loss(self) -> float:
-        """Sum over the learned tokens of all held-out rows, divided by their number."""
+    def heldout_loss(self) -> float | None:
+        """Sum over the learned tokens of all held-out rows, divided by their number; None once the run is to
+        stop."""
         order = sorted(self.work.heldout, key=lambda e: -e.length)
         size = self.work.batch
         total, count = 0.0, 0.0
         with undisturbed(self.work.computation):
             for start in range(0, len(order), size):
+                if self.work.control.stopping():
+                    return None
                 batch = self.collate(order[start : start + size])
                 total += self.model_wrapped(self._prepare_inputs(batch), 1.0)["loss"].item()
                 count += float(batch["count"])
@@ -279,12 +297,15 @@ class Loop(Trainer):
             {**work.manifest, "step": step, "progress": self.progress.as_dict()},
         )
         if self.progress.best_step == step:
-            best = {"step": step, "eval_loss": self.progress.best_eval_loss}
-            checkpoint.write_json(work.checkpoints.parent / "best.json", best)
+            self._write_best()
         checkpoint.prune(work.checkpoints, work.plan.settings.keep_checkpoints, self.progress.best_step)
         seconds = self.pace.now() - began
         self.pace.saved(seconds)
         work.sink.event("checkpoint", {"step": step, "seconds": seconds})
+
+    def _write_best(self) -> None:
+        best = {"step": self.progress.best_step, "eval_loss": self.progress.best_eval_loss}
+        write_json(self.work.checkpoints.parent / "best.json", best)
 
     def _fill_checkpoint(self, folder: Path) -> None:
         adapter = folder / checkpoint.ADAPTER

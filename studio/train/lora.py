@@ -89,11 +89,11 @@ class LoraTuner(Tuner):
         peft_model = cast(PeftModel, model)
         weights = get_peft_model_state_dict(peft_model, adapter_name=_ADAPTER, save_embedding_layers=False)
         # A path of this machine says nothing elsewhere: the base is named by its hash, in the manifest.
-        config = copy(peft_model.peft_config[_ADAPTER])
+        config = cast(LoraConfig, copy(peft_model.peft_config[_ADAPTER]))
         config.base_model_name_or_path, config.inference_mode = None, True
         if self._began:
             config.r, config.use_rslora = 2 * self.params.rank, False
-            config.lora_alpha = self.scaling * config.r
+            config.lora_alpha = cast(int, self.scaling * config.r)  # see `prepare`
             for path, (a, b) in self._began.items():
                 weights[f"{_PREFIX}{path}{_A}"] = torch.cat([weights[f"{_PREFIX}{path}{_A}"], a])
                 weights[f"{_PREFIX}{path}{_B}"] = torch.cat([weights[f"{_PREFIX}{path}{_B}"], -b], dim=1)
@@ -193,7 +193,7 @@ def _own(tensor: Tensor) -> Tensor:
 
 
 def _lora_layer(model: PeftModel, path: str) -> Any:
-    return cast(nn.Module, model.get_base_model()).get_submodule(path)
+    return model.get_base_model().get_submodule(path)
 
 
 def _targets(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
@@ -228,7 +228,8 @@ def _modules(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
 
 
 def _path(anatomy: Anatomy, module: nn.Module) -> str:
-    return next(path for path, other in anatomy.model.named_modules() if other is module)
+    found: str = next(path for path, other in anatomy.model.named_modules() if other is module)
+    return found
 
 
 def _token_ids(context: TunerContext, wanted: tuple[str, ...]) -> list[int]:

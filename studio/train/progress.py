@@ -17,7 +17,7 @@ FIRST_INTERVAL = 10.0  # seconds between checkpoints while they are cheap
 @dataclass
 class Progress:
     """What a run has reached; part of every checkpoint. Losses are None before the first one, or not
-    finite."""
+    finite. `evaluated_step` is that of the newest evaluation that was gone through."""
 
     step: int = 0
     loss: float | None = None
@@ -25,6 +25,7 @@ class Progress:
     best_step: int | None = None
     best_eval_loss: float | None = None
     tokens: int = 0
+    evaluated_step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,6 +6,7 @@ The folder holds `rows.jsonl` and `heldout.jsonl`; the run adds `tokenizer/`, `c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from studio.data.render import Renderer
 from studio.data.rows import Row, read_rows
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.identity import base_identity, dataset_hash
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
@@ -34,6 +36,14 @@ from studio.train.objective import Computation, Example, Forward, Loss, Models, 
 from studio.train.progress import Progress, peak_memory_bytes
 from studio.train.sampler import epoch_batches
 from studio.train.tuner import Batch, Tuner, TunerContext, make_tuner
+
+log = logging.getLogger("studio.train")
+_MEMORY_WORDS = (
+    "out of memory",  # CUDA, ROCm, MPS
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # on Windows
+)
 
 
 @dataclass(frozen=True)
@@ -76,37 +86,61 @@ def train(
     `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
     `memory_full`, `disk_full`, and what loading the model, the tokenizer or the method may raise.
     """
-    sink.phase("encoding", None)
-    data = _encode(plan, model_folder, folder, sink)
-    newest, progress = _start(folder / "checkpoints", data.rows_hash)
-    sink.phase("loading", None)
-    base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
-    computation = _computation(plan, model_folder, device, data, newest)
-    work = Work(
-        plan=plan,
-        computation=computation,
-        train=data.train,
-        heldout=data.heldout,
-        pad_id=data.pad_id,
-        device=device,
-        checkpoints=folder / "checkpoints",
-        manifest=_manifest(plan, base_hash, data.rows_hash),
-        sink=sink,
-        control=control,
-    )
-    work.checkpoints.mkdir(exist_ok=True)
-    loop = Loop(work, progress, total_steps(plan, len(data.train)))
-    if newest:
-        sink.event("resumed", {"step": progress.step, "attempt": attempt})
-    checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
-    if progress.step < loop.total:
-        sink.phase("training", progress.step / loop.total)
-        try:
+    with _refusing_lack_of_memory(plan, device):
+        sink.phase("encoding", None)
+        data = _encode(plan, model_folder, folder, sink)
+        newest, progress = _start(folder / "checkpoints", data.rows_hash)
+        sink.phase("loading", None)
+        base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
+        computation = _computation(plan, model_folder, device, data, newest)
+        work = Work(
+            plan=plan,
+            computation=computation,
+            train=data.train,
+            heldout=data.heldout,
+            pad_id=data.pad_id,
+            device=device,
+            checkpoints=folder / "checkpoints",
+            manifest=_manifest(plan, base_hash, data.rows_hash),
+            sink=sink,
+            control=control,
+        )
+        work.checkpoints.mkdir(exist_ok=True)
+        loop = Loop(work, progress, total_steps(plan, len(data.train)))
+        if newest:
+            sink.event("resumed", {"step": progress.step, "attempt": attempt})
+        checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
+        loop.make_up_evaluation()
+        if progress.step < loop.total:
+            sink.phase("training", progress.step / loop.total)
             loop.train(resume_from_checkpoint=str(newest) if newest else None)
-        except torch.OutOfMemoryError as full:
-            settings = plan.settings
-            raise StudioError("memory_full", device=device, batch=settings.batch, seq=settings.seq) from full
-    return _finish(loop, folder)
+        return _finish(loop, folder)
+
+
+@contextmanager
+def _refusing_lack_of_memory(plan: Plan, device: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.exception("out of memory")
+        settings = plan.settings
+        # The plan knows the device by the name that the person gave it, among all of the machine's.
+        raise StudioError(
+            "memory_full",
+            device=settings.device or device,
+            batch=settings.batch,
+            seq=settings.seq,
+            detail=str(error).partition("\n")[0],
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine itself, had no memory left; torch has a class for GPUs only."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _MEMORY_WORDS)
+    return isinstance(error, MemoryError)
 
 
 def total_steps(plan: Plan, rows: int) -> int:
@@ -120,10 +154,7 @@ def total_steps(plan: Plan, rows: int) -> int:
 
 
 def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _Data:
-    tokenizer = folder / "tokenizer"
-    if not tokenizer.is_dir():
-        Renderer.from_folder(model_folder).save(tokenizer)
-    renderer = Renderer.from_folder(tokenizer)
+    renderer = Renderer.of_run(folder / "tokenizer", model_folder)
     rows = read_rows(folder / "rows.jsonl")
     heldout = _heldout_rows(folder)
     objective = objectives.get(plan.objective)
@@ -286,7 +317,5 @@ def _finish(loop: Loop, folder: Path) -> TrainResult:
         adapter=adapter,
         peak_memory_bytes=peak_memory_bytes(loop.work.device),
     )
-    checkpoint.write_json(
-        folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))}
-    )
+    write_json(folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))})
     return result

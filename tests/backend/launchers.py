@@ -6,6 +6,7 @@ from backend.home import Home
 from backend.jobs import worker
 from backend.jobs.processes import Identity, own_identity
 from backend.jobs.record import Job
+from studio.errors import StudioError
 
 
 class Notes:
@@ -13,7 +14,7 @@ class Notes:
 
     id = "notes"
 
-    def __init__(self, who: Identity | None = None, error: OSError | None = None) -> None:
+    def __init__(self, who: Identity | None = None, error: OSError | StudioError | None = None) -> None:
         self.launched: list[tuple[str, int]] = []
         self._who = who or own_identity()
         self._error = error

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from studio.data.rows import read_rows
 from studio.errors import PlanError, StudioError
 from studio.identity import dataset_hash
 from studio.plan import Plan
-from tests.backend.launchers import HereAndNow, Notes
+from tests.backend.launchers import HereAndNow, Notes, work
 from tests.toys.folders import write_model
 
 
@@ -122,6 +123,22 @@ def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     assert not facade.draft(str(model), str(sums), "lst").problems
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"plan.batch": "abc"}, ("batch", "setting_not_int")),
+        ({"plan.steps": 5, "epochs": 2}, ("steps", "steps_and_epochs")),
+        ({"plan.optimizer": "sdg"}, ("optimizer", "unknown_extension")),
+        ({"targets": ""}, ("method.targets", "setting_not_list")),
+    ],
+)
+def test_a_draft_finds_the_wrong_setting_under_its_long_name(
+    facade: StudioFacade, model: Path, sums: Path, settings: dict[str, Any], problem: tuple[str, str]
+) -> None:
+    draft = facade.draft(str(model), str(sums), set=settings)
+    assert [(p["key"], p["code"]) for p in draft.problems] == [problem]
+
+
 def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:
     draft = facade.draft(
         "my model", "my data", set={"targets": ("q_proj", "v_proj"), "gradient_checkpointing": True}
@@ -130,6 +147,16 @@ def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade
         "python launch.py train 'my model' 'my data' --method lora "
         "--set targets=q_proj,v_proj --set gradient_checkpointing=true"
     )
+
+
+def test_a_folder_that_no_run_has_is_left_alone_and_stops_no_start(
+    facade: StudioFacade, home: Path, model: Path, sums: Path
+) -> None:
+    left = home / "runs" / "sums-1" / "notes.txt"
+    left.parent.mkdir(parents=True)
+    left.write_text("kept")
+    assert facade.start(str(model), str(sums), set={"rank": 4}) == "sums-2"
+    assert left.read_text() == "kept"
 
 
 def test_starting_freezes_rows_plan_and_tokenizer(facade: StudioFacade, model: Path, sums: Path) -> None:
@@ -241,6 +268,7 @@ def test_typed_rows_are_kept_once_and_incomplete_ones_named(facade: StudioFacade
     other = facade.save_rows("My rows!", rows[:3])
     assert Path(other).name == "my-rows-2.jsonl"
     assert facade.check(name, str(model)).rows == 5
+    assert facade.typed_rows(name) == rows[:5]
     assert facade.draft(str(model), name).problems == ()
     with pytest.raises(StudioError) as caught:
         facade.save_rows("My rows!", [*rows, {"prompt": "q", "answer": " "}])
@@ -346,6 +374,18 @@ def test_a_run_goes_on_only_with_the_rows_and_the_base_that_it_began_with(
     assert (resumed.state, resumed.attempt) == ("running", 2)
 
 
+def test_a_run_does_not_go_on_with_another_template(facade: StudioFacade, model: Path, sums: Path) -> None:
+    from backend.jobs import record
+
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    template = facade.home / "runs" / run / "tokenizer" / "chat_template.jinja"
+    template.write_text(template.read_text() + "more")
+    assert work(facade._home, record.find(facade._store.connection, run)) == 0
+    summary = facade.run(run).summary
+    assert summary.error is not None
+    assert (summary.state, summary.error["code"]) == ("failed", "tokenizer_changed")
+
+
 def test_pause_stop_and_resume_ask_the_worker(facade: StudioFacade, model: Path, sums: Path) -> None:
     run, waiting = (facade.start(str(model), str(sums), set={"steps": 3}) for _ in range(2))
     assert facade.pause(run).state == "running"  # until the worker has come to a step boundary
@@ -396,6 +436,19 @@ def test_a_new_facade_shows_what_the_old_one_knew(facade: StudioFacade, model: P
     other = StudioFacade(facade.home, launcher=Notes())
     assert other.run(run) == facade.run(run)
     other.close()
+
+
+def test_a_stop_settles_what_another_machine_has_not_said_a_word_about_for_minutes(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    from backend.jobs import record
+
+    run = facade.start(str(model), str(sums), set={"steps": 3})
+    for silent, state in ((5, "stopping"), (600, "stopped")):
+        with facade._store.writing() as connection:
+            record.update(connection, run, host="elsewhere", heartbeat=time.time() - silent)
+        assert facade.stop(run).state == state
+    assert facade.resume(run).attempt == 2
 
 
 def test_a_log_tail_starts_with_a_whole_line(facade: StudioFacade, model: Path, sums: Path) -> None:

@@ -47,6 +47,9 @@ class Wish:
     def wish(self) -> str | None:
         return self._wish
 
+    def stopping(self) -> bool:
+        return self._wish == "stop"
+
     def wait_while_paused(self) -> None:
         raise AssertionError
 
@@ -118,6 +121,24 @@ def test_a_model_that_the_hub_does_not_have_is_said_when_it_is_chosen_and_when_i
     assert summary.error is not None
     assert summary.error["code"] == "hub_missing"
     assert hub.requests
+    facade.close()
+
+
+def test_a_model_that_cannot_be_tuned_is_refused_before_its_weights_are_fetched(
+    home: Path,
+    hub: server.Hub,  # noqa: F811
+    data: str,
+) -> None:
+    config = json.dumps({"model_type": "mamba", "architectures": ["MambaForCausalLM"]}).encode()
+    hub.repos["ada/mamba"] = server.Repo({**hub.repos["ada/tiny"].files, "config.json": config})
+    facade = StudioFacade(home, launcher=HereAndNow())
+    with pytest.raises(StudioError) as caught:
+        facade.model("hub:ada/mamba")
+    assert caught.value.code == "architecture_unknown"
+    error = facade.run(facade.start("hub:ada/mamba", data, set={"steps": 3})).summary.error
+    assert error is not None
+    assert error["code"] == "architecture_unknown"
+    assert not [p for method, p, _ in hub.requests if method == "GET" and p.endswith(".safetensors")]
     facade.close()
 
 

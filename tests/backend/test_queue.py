@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 
-from backend.jobs import record
+from backend.jobs import processes, record
 from backend.jobs.processes import Identity, alive, identity, own_identity
-from backend.jobs.queue import START_SECONDS, Queue, any_worker_lives, stop_deadlines
+from backend.jobs.queue import Queue, any_worker_lives, stop_deadlines
+from backend.jobs.states import START_SECONDS
+from studio.errors import StudioError
 from tests.backend.conftest import Bench
 from tests.backend.launchers import Notes
 
@@ -109,6 +112,26 @@ def test_a_pid_that_came_back_another_boot_and_another_host(bench: Bench) -> Non
     assert any_worker_lives(bench.store.connection)
 
 
+def test_a_machine_keeps_its_name_when_its_host_name_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def identity_with(id: str, host: str) -> Identity:
+        (tmp_path / "machine-id").write_text(id)
+        monkeypatch.setattr("backend.jobs.processes._MACHINE_ID", tmp_path / "machine-id")
+        monkeypatch.setattr("platform.node", lambda: host)
+        processes.machine_id.cache_clear()
+        return own_identity()
+
+    try:
+        assert identity_with("4f3a\n", "laptop") == identity_with("4f3a\n", "laptop.cafe")
+        assert alive(identity_with("", "container-1")) is True
+        before = own_identity()
+        identity_with("", "container-2")
+        assert alive(before) is None
+    finally:
+        processes.machine_id.cache_clear()
+
+
 def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -136,6 +159,12 @@ def test_a_worker_that_cannot_be_started_fails_its_job_and_the_queue_goes_on(ben
         }
 
 
+def test_a_job_whose_gpu_is_not_shown_any_more_fails(bench: Bench) -> None:
+    id, refusal = bench.add(), StudioError("device_unknown", device="cuda:1", known="cpu")
+    queue_of(bench, Notes(error=refusal)).advance()
+    assert (bench.job(id).state, bench.job(id).error) == ("failed", refusal.as_dict())
+
+
 def test_a_job_claimed_by_somebody_who_died_before_starting_it(bench: Bench) -> None:
     id = bench.add()
     assert queue_of(bench, Notes()).claim() is not None
@@ -154,6 +183,8 @@ def test_ids_count_on_and_do_not_come_back(bench: Bench) -> None:
         assert record.new_id(connection, "count") == "count-3"
         assert record.new_id(connection, "count-2") == "count-2-1"
         assert record.new_id(connection, "coun") == "coun-1"
+        folders = ["count-5", "count-x", "count-7-9", "other-8", "9", ".new-1"]
+        assert record.new_id(connection, "count", folders) == "count-6"
 
 
 @pytest.mark.parametrize(

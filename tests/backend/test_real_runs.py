@@ -193,10 +193,13 @@ def test_paused_and_stopped_and_resumed_it_is_the_same_run(
 def test_a_spare_worker_does_the_next_run(
     facade: StudioFacade, inputs: tuple[str, str], undisturbed: dict[str, Any]
 ) -> None:
-    assert facade.draft(*inputs, set=SETTINGS).problems == ()
+    draft = facade.draft(*inputs, set=SETTINGS)
+    assert draft.problems == ()
+    assert Spares(facade._home).waiting() == []  # a look at the plan alone starts nothing
+    facade.warm_worker(draft)
     (spare,) = Spares(facade._home).waiting()
     assert facade.spare_bytes() > 2**20
-    facade.draft(*inputs, set=SETTINGS)
+    facade.warm_worker(draft)
     assert [s.process for s in Spares(facade._home).waiting()] == [spare.process]
     run = facade.start(*inputs, set=SETTINGS)
     assert facade._runs.job(run).process == spare.process
@@ -209,7 +212,7 @@ def test_a_spare_worker_does_the_next_run(
 
 def test_a_spare_ends_with_the_screen(home: Path, inputs: tuple[str, str]) -> None:
     facade = StudioFacade(home, watch=True)
-    facade.draft(*inputs, set=SETTINGS)
+    facade.warm_worker(facade.draft(*inputs, set=SETTINGS))
     (spare,) = Spares(facade._home).waiting()
     facade.close()
     until(lambda: alive(spare.process) is False, seconds=30)

@@ -16,12 +16,13 @@ import pytest
 from backend.jobs import record
 from backend.store import migrations
 from backend.store.curves import CurveReader, lowest, newest, version
-from backend.store.database import Store, open_store
+from backend.store.database import REFUSALS, Store, open_store
 from backend.store.decimate import decimate
 from backend.store.plain import number_and_kind, to_json
 from backend.store.writer import Writer
 from studio.errors import StudioError
 from tests.backend.conftest import Bench
+from ui.words import Words
 
 TABLES = {
     "job", "artifact", "input", "metric", "event", "control", "lease",
@@ -102,6 +103,46 @@ def test_a_store_of_a_newer_studio_and_a_file_that_is_none_are_refused(tmp_path:
     with pytest.raises(StudioError) as caught:
         open_store(tmp_path / "text.db", nobody)
     assert caught.value.code == "store_unreadable"
+
+
+def test_a_store_that_cannot_be_used_now_is_not_called_broken(tmp_path: Path) -> None:
+    locked = tmp_path / "locked.db"
+    other = sqlite3.connect(locked, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    (tmp_path / "folder.db").mkdir()
+    for path, code in ((locked, "store_locked"), (tmp_path / "folder.db", "store_not_opened")):
+        with pytest.raises(StudioError) as caught:
+            open_store(path, nobody, busy_seconds=0.05)
+        assert caught.value.code == code
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "code"), [("max_page_count = 1", "store_full"), ("query_only = 1", "store_read_only")]
+)
+def test_what_a_person_asked_for_is_refused_with_its_reason(bench: Bench, pragma: str, code: str) -> None:
+    bench.store.connection.execute(f"PRAGMA {pragma}")
+    with pytest.raises(StudioError) as caught, bench.store.asked() as connection:
+        connection.execute("CREATE TABLE big AS SELECT zeroblob(1000000)")
+    assert caught.value.code == code
+    assert all(Words("en").error(caught.value))
+
+
+def test_every_refusal_of_the_store_has_words() -> None:
+    for code in REFUSALS.values():
+        assert all(Words("en").error(StudioError(code, path="/x", detail="why")))
+
+
+def test_the_connection_of_a_dead_thread_is_closed(bench: Bench) -> None:
+    seen: list[sqlite3.Connection] = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: seen.append(bench.store.connection))
+        thread.start()
+        thread.join()
+    for connection in seen[:2]:
+        with pytest.raises(sqlite3.ProgrammingError):
+            connection.execute("SELECT 1")
+    assert bench.store.value("SELECT 1") == 1
 
 
 def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:

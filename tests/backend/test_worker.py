@@ -38,6 +38,18 @@ def test_one_worker_after_the_other_empties_the_queue(bench: Bench) -> None:
     assert [bench.job(id).result for id in ids] == [{"steps": n} for n in (3, 4, 5)]
 
 
+def test_the_job_may_end_right_after_it_was_let_go_on(bench: Bench) -> None:
+    id = bench.add()
+    with claimed(bench) as job:
+        ending = worker.Worker(bench.home, bench.store, job)
+        ending._later = ["continue"]
+        ending._outcome = kinds.Outcome("finish", {"steps": 20})
+        with bench.store.writing() as connection:
+            record.move(connection, job, "pause")
+        ending._conclude()
+    assert bench.job(id).state == "done"
+
+
 def test_an_error_that_a_person_can_mend_is_kept_with_its_facts(bench: Bench) -> None:
     id = bench.add(at={"3": "error"})
     with claimed(bench) as job:

@@ -210,6 +210,16 @@ def test_refusals_have_openais_shape(
     assert text(engine, "base", max_tokens=2)  # and it goes on answering
 
 
+def test_a_run_that_goes_away_meanwhile_ends_its_own_answer_only(
+    engine: RunningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.chat.runs.adapter_folder", lambda runs, _name: runs / "gone" / "adapter")
+        error = refusal(engine, model="run:tuned-1")
+    assert (error.status_code, error.code) == (404, "run_files_gone")
+    assert text(engine, "run:tuned-1", max_tokens=2)
+
+
 def test_a_prompt_that_is_too_long_names_both_lengths(engine: RunningEngine) -> None:
     error: Any = refusal(engine, prompt="x" * CONTEXT)
     assert error.body["facts"] == {"tokens": CONTEXT + 2, "context": CONTEXT}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,23 @@ def test_a_checkpoint_without_its_manifest_does_not_count(chat_home: ChatHome) -
     finally:
         half.rmdir()
     assert folder.parent.name == "step-00000006"
+
+
+def test_a_broken_plan_and_a_run_being_deleted_hide_themselves_alone(tmp_path: Path) -> None:
+    for run, plan in (("good-1", '{"model": "starter"}'), (".deleted-1", '{"model": "starter"}')):
+        write_run(tmp_path / run, plan)
+    for number, plan in enumerate(("", "[]", "{}", '{"model": "x:y:z"}'), 1):
+        write_run(tmp_path / f"broken-{number}", plan)
+        with pytest.raises(StudioError) as refused:
+            runs.base_of(tmp_path, f"broken-{number}")
+        assert refused.value.code == "run_unreadable"
+    assert runs.answering_runs(tmp_path) == runs.answering_runs(tmp_path, "starter") == ["good-1"]
+
+
+def write_run(folder: Path, plan: str) -> None:
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "adapter" / "manifest.json").write_text("{}")
+    (folder / "plan.json").write_text(plan)
 
 
 def test_runs_that_can_answer_are_listed_newest_first(chat_home: ChatHome) -> None:

@@ -79,6 +79,22 @@ def test_base_and_tuned_answer_side_by_side(home: ChatHome, service: ChatService
 
 
 @pytest.mark.worker
+def test_an_engine_that_was_warmed_is_the_one_that_answers(tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    service = ChatService(home.root)
+    for nothing in ("run:nothing-1", "hub:nobody/has-this", "path:/somewhere/else"):
+        service.warm(nothing)
+    service.warm("run:tuned-1")
+    wait_for(lambda: read_announcement(home.root, home.base) is not None)
+    pid = running(home).pid
+    assert texts(service.stream(request(max_tokens=1)))
+    assert running(home).pid == pid
+    service.close()
+    assert list(service._started) == []
+    assert sorted(log.name for log in (home.root / "logs").iterdir()) == [log_file(home.root, home.base).name]
+
+
+@pytest.mark.worker
 def test_same_seed_same_answers(service: ChatService) -> None:
     sampled = [
         texts(service.stream(request(compare=True, temperature=1.0, top_p=0.9, seed=s))) for s in (1, 1, 2)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from backend.api import HardwareReport
+from backend.api import ChatDelta, HardwareReport
 from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui.cli.main import main
@@ -59,6 +59,7 @@ def test_check_names_row_and_fix_and_exits_0(command):
     assert first["code"] == "answer_empty"
     assert first["message"]
     assert first["fix"]
+    assert ran.document["problem_counts"] == {"answer_empty": 1, "column_missing": 1}
     assert "row 2:" in command("check", "broken.jsonl").out
 
 
@@ -192,6 +193,14 @@ def test_chat_shows_the_second_answer_after_the_first(command):
     first, second = ran.out.splitlines()
     assert first.startswith("base: You asked")
     assert second.startswith("tuned: Arr")
+
+
+def test_chat_holds_back_a_second_answer_that_ends_first(command, facade, monkeypatch):
+    pieces = [("base", "One"), ("tuned", "Arr."), ("tuned", None), ("base", " two."), ("base", None)]
+    deltas = [ChatDelta(side, text or "", done=text is None) for side, text in pieces]
+    monkeypatch.setattr(facade, "chat", lambda _: iter(deltas))
+    ran = command("chat", "run:pirate-1", "--prompt", "Hi", "--compare")
+    assert ran.out == "base: One two.\ntuned: Arr.\n"
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

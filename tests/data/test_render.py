@@ -218,6 +218,22 @@ def test_long_rows_are_cut_at_the_end(family) -> None:
     assert not renderer.encode(stream_of(CONVERSATIONS["three"]), max_length=len(whole.ids)).truncated
 
 
+def test_a_run_never_has_half_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model_folder(tmp_path / "model", next(iter(FAMILIES.values())))
+    folder = tmp_path / "run" / "tokenizer"
+
+    def disk_full(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("studio.data.render._write_json", disk_full)
+        with pytest.raises(OSError, match="disk full"):
+            Renderer.of_run(folder, model)
+    assert not folder.exists()
+    assert Renderer.of_run(folder, model).hash() == Renderer.from_folder(model).hash()
+    assert [entry.name for entry in folder.parent.iterdir()] == ["tokenizer"]
+
+
 def test_saved_folder_gives_the_same_renderer_and_loads_in_transformers(family, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

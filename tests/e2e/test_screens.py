@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import webbrowser
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from ui import running
 
 TABS = {
     "home": "#step-goal h1",
@@ -27,6 +31,19 @@ def test_without_the_token_a_page_says_how_to_get_in(context: BrowserContext, ad
     page.wait_for_url("**/")
     assert "token" not in page.url
     expect(page.get_by_role("heading", name="Make a language model your own")).to_be_visible()
+
+
+def test_the_file_that_the_browser_is_given_leads_to_the_studio(
+    context: BrowserContext, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    running.open_browser(tmp_path, address)
+    page = context.new_page()
+    page.goto(opened[0])
+    expect(page.get_by_role("heading", name="Make a language model your own")).to_be_visible()
+    assert "token" not in page.url
 
 
 def test_scripts_can_not_read_the_cookie(page: Page):

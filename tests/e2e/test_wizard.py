@@ -87,6 +87,27 @@ def test_five_pasted_rows_can_be_learned(page: Page):
     expect(page.get_by_role("button", name="Next: how it trains")).to_be_enabled()
 
 
+def test_half_typed_rows_are_there_after_a_look_elsewhere(page: Page):
+    page.locator('[data-goal="facts"]').click()
+    page.locator('[data-act="model"][data-name="starter"]').click()
+    page.get_by_role("button", name="Next: your data").click()
+    page.get_by_role("tab", name="Type or paste").click()
+    question = page.get_by_role("textbox", name="Question 1")
+    question.fill("Who are you?")
+    page.get_by_role("tab", name="A sample").click()
+    expect(page.locator('[data-act="dataset"]').first).to_be_visible()
+    page.get_by_role("tab", name="Type or paste").click()
+    expect(question).to_have_value("Who are you?")
+    page.get_by_role("textbox", name="Answer 1").fill("A studio.")
+    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Next: your data").click()
+    expect(page.get_by_role("textbox", name="Answer 1")).to_have_value("A studio.")
+    page.get_by_role("button", name="Use these rows").click()
+    expect(page.locator(".found .numbers dd").first).to_have_text("1")
+    page.reload()
+    expect(question).to_have_value("Who are you?")
+
+
 def test_a_double_click_starts_one_run(tmp_path: Path, context: BrowserContext):
     with screen(tmp_path / "home") as (_, url):
         page = context.new_page()

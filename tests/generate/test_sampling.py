@@ -80,6 +80,16 @@ def test_the_penalty_counts_the_answer_as_well() -> None:
     assert [sampler.choose(logits) for _ in range(3)] == [1, 0, 2]
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-40, 5e-324])
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_a_temperature_next_to_nothing_is_greedy(temperature: float, penalty: float) -> None:
+    tokens = [
+        RowSampler(Sampling(t, repetition_penalty=penalty), SEEN).choose(logits_of(1))
+        for t in (0.0, temperature)
+    ]
+    assert tokens[0] == tokens[1]
+
+
 def test_without_a_seed_two_answers_differ() -> None:
     first, second = (RowSampler(Sampling(temperature=1.0, seed=None), []) for _ in range(2))
     assert [first.choose(torch.zeros(10_000)) for _ in range(4)] != [

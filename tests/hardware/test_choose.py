@@ -94,3 +94,19 @@ def test_a_worker_sees_its_own_gpu_only(
 ) -> None:
     environment, name = worker_device(key, inherited)
     assert (environment.get("CUDA_VISIBLE_DEVICES"), name) == (visible, device)
+
+
+@pytest.mark.parametrize("person", [{}, {"CUDA_VISIBLE_DEVICES": "5,7"}])
+@pytest.mark.parametrize("first", ["cpu", "cuda:0", "cuda:1"])
+def test_a_worker_that_starts_the_next_one_does_not_pass_on_its_own_view(
+    person: dict[str, str], first: str
+) -> None:
+    inherited = {**person, **worker_device(first, person)[0]}
+    for key in ("cpu", "cuda:0", "cuda:1"):
+        assert worker_device(key, inherited) == worker_device(key, person)
+
+
+@pytest.mark.parametrize("visible", ["3", ""])
+def test_a_gpu_that_is_not_shown_any_more_is_refused(visible: str) -> None:
+    with pytest.raises(StudioError, match="device_unknown"):
+        worker_device("cuda:1", {"CUDA_VISIBLE_DEVICES": visible})

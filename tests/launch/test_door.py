@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from bootstrap.busy import busy
 from bootstrap.checkout import Checkout
 from bootstrap.install import describe_pip
 from bootstrap.refusal import Refusal
+from bootstrap.torch_build import TorchBuild
 from ui import running
 
 
@@ -47,6 +50,29 @@ def test_a_store_that_cannot_be_read_counts_as_busy(home: Path) -> None:
     home.mkdir()
     (home / "studio.db").write_bytes(b"")
     assert busy(home) is None  # no tables, no jobs
+
+
+def test_a_run_counts_as_under_way_while_its_process_lives(home: Path) -> None:
+    from backend.jobs import record
+    from backend.jobs.processes import own_identity
+    from backend.store.database import open_store
+
+    home.mkdir()
+    store, own = open_store(home / "studio.db", lambda _: False), own_identity()
+    with store.writing() as connection:
+        record.add(connection, "a-1", "train", {}, state="running", started=time.time())
+    assert busy(home) == "a run is under way"  # its worker is being started
+    named = {"host": own.host, "boot": own.boot, "pid": own.pid, "pid_started": own.started}
+    for fields, said in (
+        ({"started": time.time() - 3600}, None),
+        (named, "a run is under way"),
+        ({"boot": "before the power cut"}, None),
+        ({"host": "another machine"}, "a run is under way"),
+    ):
+        with store.writing() as connection:
+            record.update(connection, "a-1", **fields)
+        assert busy(home) == said
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -112,6 +138,22 @@ def test_no_room_for_the_installation_is_said_before_it_starts(
         install.install(Checkout(tmp_path), None, ())
     assert refused.value.code == "no_room_to_install"
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("torch", "refused"), [(None, False), ("cpu", True)])
+def test_an_update_needs_no_room_for_a_torch_that_is_there(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, torch: str | None, refused: bool
+) -> None:
+    info = checkout.venv / "lib" / "python3" / "site-packages" / "torch-2.9.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text("")
+    (checkout.root / "pyproject.toml").write_text('[project]\ndependencies = ["torch"]\n')
+    monkeypatch.setattr(install, "NEEDED_BYTES", 2**62)
+    monkeypatch.setattr(install, "_make_venv", lambda *_: None)
+    monkeypatch.setattr(install, "_pip", lambda *_: None)
+    monkeypatch.setattr(install, "find_torch", lambda *_: TorchBuild(None, "as it is"))
+    with pytest.raises(Refusal, match="3 GB") if refused else contextlib.nullcontext():
+        install.install(checkout, torch, ())
 
 
 def test_the_home_is_the_one_that_the_backend_uses(monkeypatch: pytest.MonkeyPatch) -> None:

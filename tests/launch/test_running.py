@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import webbrowser
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -86,6 +87,22 @@ def test_only_one_screen_can_claim_a_home(home: Path) -> None:
     again = running.claim(home)
     assert again is not None
     again.close()
+
+
+def test_the_browser_is_told_the_token_by_a_private_file_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
+    monkeypatch.setenv("DISPLAY", ":0")
+    home.mkdir()
+    running.record(home, "http://127.0.0.1:1/?token=t")
+    assert running.open_browser(home, "http://127.0.0.1:1/?token=t")
+    assert opened == [(home / "open.html").as_uri()]
+    assert "url=http://127.0.0.1:1/?token=t" in (home / "open.html").read_text()
+    assert (home / "open.html").stat().st_mode & 0o777 == 0o600
+    running.forget(home)
+    assert list(home.iterdir()) == []
 
 
 def test_open_already_is_shown_again_and_is_no_error(

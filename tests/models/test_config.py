@@ -5,7 +5,8 @@ import json
 import pytest
 
 from studio.errors import StudioError
-from studio.models.config import facts_of, known_families, read_config, read_shapes
+from studio.models.config import COUNTED, facts_of, read_config, read_shapes
+from studio.models.families import FAMILIES
 
 SMALL = {
     "vocab_size": 331,
@@ -54,8 +55,9 @@ def test_count_equals_the_built_model(model_type, sizes):
     assert facts.tied == config.tie_word_embeddings
 
 
-def test_every_known_family_has_a_case():
-    assert {model_type for model_type, _ in CASES} == set(known_families())
+def test_every_counted_family_has_a_case_and_can_be_tuned():
+    assert {model_type for model_type, _ in CASES} == set(COUNTED)
+    assert set(COUNTED) <= set(FAMILIES)
 
 
 def test_saved_config_of_transformers_reads_alike(tmp_path):

@@ -98,6 +98,13 @@ def test_what_is_no_model_is_named(make, files, code, facts):
     assert {key: error.facts[key] for key in facts} == facts
 
 
+def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make):
+    config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+    error = refusal(make({**WHOLE, "config.json": config}))
+    assert (error.code, error.facts["architecture"]) == ("architecture_unknown", "mamba")
+    assert "llama" in error.facts["known"]
+
+
 def test_missing_folder_and_plain_file(tmp_path):
     assert refusal(tmp_path / "nothing").code == "model_missing"
     (tmp_path / "x.gguf").write_text("x")
@@ -108,6 +115,7 @@ def test_missing_folder_and_plain_file(tmp_path):
 
 def test_multimodal_model_with_a_text_tower_is_accepted(make):
     config = {
+        "model_type": "gemma3",
         "architectures": ["Gemma3ForConditionalGeneration"],
         "text_config": {"model_type": "gemma3_text"},
     }

@@ -45,5 +45,8 @@ class Boundary:
         self.count += 1
         return self.at(self.count)
 
+    def stopping(self) -> bool:
+        return False
+
     def wait_while_paused(self) -> None:
         self.waited += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.train import checkpoint
 
 
@@ -65,7 +66,7 @@ def test_no_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch:
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "best.json"
-    checkpoint.write_json(file, {"step": 1})
+    write_json(file, {"step": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
-        checkpoint.write_json(file, {"step": float("nan")})
+        write_json(file, {"step": float("nan")})
     assert json.loads(file.read_text()) == {"step": 1}

@@ -21,7 +21,7 @@ from studio.objectives.sft import SftParams
 from studio.plan import Plan, objectives
 from studio.train import checkpoint
 from studio.train.objective import Models
-from studio.train.run import TrainResult, train
+from studio.train.run import TrainResult, is_out_of_memory, train
 from studio.train.sft import SftLoss
 from studio.train.tuner import Batch
 from tests.toys.folders import chat_row, sums, tiny_plan, write_model, write_run
@@ -111,6 +111,38 @@ def test_stop_then_go_on_equals_undisturbed(folder: Path, whole: Path, model_fol
     assert result.state == "done"
     assert ("resumed", {"step": 5, "attempt": 1}) in recorder.events
     assert sorted(recorder.metrics["loss"]) == list(range(6, 13))
+    assert_same_bits(folder / "adapter", whole / "adapter")
+
+
+class _Leaving(Boundary):
+    """Wishes to stop once the evaluation of step `step` has begun."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__({step: "stop"}.get)
+        self._step = step
+
+    def stopping(self) -> bool:
+        return self.count == self._step - 1
+
+
+@pytest.mark.parametrize("step", [6, 12])
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_a_stop_leaves_an_evaluation_that_is_made_up_for(
+    folder: Path, model_folder: Path, tmp_path: Path, step: int, precision: str
+) -> None:
+    plan, whole = tiny_plan(eval_every=6, precision=precision), tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    _, undisturbed, _ = _train(plan, model_folder, whole)
+    first, second = Recorder(), Recorder()
+    stopped = train(plan, model_folder=model_folder, folder=folder, sink=first, control=_Leaving(step))
+    assert (stopped.state, stopped.steps) == ("stopped", step)
+    assert step not in first.metrics.get("eval_loss", {})
+    train(plan, model_folder=model_folder, folder=folder, sink=second, control=Boundary())
+    made = {**first.metrics.get("eval_loss", {}), **second.metrics["eval_loss"]}
+    assert made == undisturbed.metrics["eval_loss"]
+    for name in ("best.json", "result.json"):
+        ours, theirs = (json.loads((place / name).read_text()) for place in (folder, whole))
+        assert {**ours, "peak_memory_bytes": 0} == {**theirs, "peak_memory_bytes": 0}
     assert_same_bits(folder / "adapter", whole / "adapter")
 
 
@@ -207,7 +239,8 @@ class OutOfMemory(SftLoss):
 
     def loss(self, forward: Models, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, Tensor]]:
         del forward, batch
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        torch.empty(2**50)
+        raise AssertionError
 
 
 def test_a_lack_of_memory_says_what_could_be_smaller(folder: Path, model_folder: Path) -> None:
@@ -215,7 +248,24 @@ def test_a_lack_of_memory_says_what_could_be_smaller(folder: Path, model_folder:
     with objectives.added(greedy), pytest.raises(StudioError) as refusal:
         _train(tiny_plan(objective="greedy"), model_folder, folder)
     assert refusal.value.code == "memory_full"
+    detail = refusal.value.facts.pop("detail")
     assert refusal.value.facts == {"device": "cpu", "batch": 4, "seq": 64}
+    assert str(4 * 2**50) in detail
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_bugs(error: Exception, out_of_memory: bool) -> None:
+    assert is_out_of_memory(error) == out_of_memory
 
 
 def test_no_room_for_a_checkpoint_keeps_the_older_one(

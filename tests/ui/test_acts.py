@@ -2,7 +2,7 @@ import pytest
 
 from studio.errors import StudioError
 from ui import acts
-from ui.wizard import Wizard
+from ui.wizard import Wizard, to_query
 
 READY = Wizard(step=3, goal="style", model="starter", dataset="pirate")
 
@@ -32,10 +32,24 @@ def test_a_plan_that_is_refused_leaves_the_wizard_where_it_was(facade):
 
 
 def test_five_typed_rows_are_enough_and_empty_ones_are_left_out(facade):
-    rows = [{"prompt": f"q{i}", "answer": f"a{i}"} for i in range(5)] + [{"prompt": "half", "answer": " "}]
+    rows = [{"prompt": f"q{i}", "answer": f"a{i}"} for i in range(5)] + [{"prompt": "", "answer": " "}]
     wizard = acts.apply(facade, READY, {"act": "rows-save", "rows": rows})
     assert facade.check(wizard.dataset).rows == 5
     assert [r["prompt"] for r in wizard.typed] == ["q0", "q1", "q2", "q3", "q4"]
+
+
+def test_a_row_without_an_answer_is_named_and_not_dropped(facade):
+    rows = [{"prompt": "q", "answer": "a"}, {"prompt": "", "answer": ""}, {"prompt": "half", "answer": " "}]
+    with pytest.raises(StudioError) as caught:
+        acts.apply(facade, READY, {"act": "rows-save", "rows": rows})
+    assert caught.value.as_dict() == {"code": "row_incomplete", "facts": {"row": 3, "column": "answer"}}
+
+
+def test_a_refresh_fills_the_table_from_the_rows_that_were_kept(facade):
+    rows = [{"prompt": f"q{i}", "answer": f"a{i}"} for i in range(3)]
+    wizard = acts.apply(facade, READY, {"act": "rows-save", "rows": rows})
+    assert acts.reopen(facade, to_query(wizard)).typed == tuple(rows)
+    assert acts.reopen(facade, to_query(READY)).typed == ()
 
 
 def test_half_typed_rows_outlive_a_look_at_the_samples(facade):

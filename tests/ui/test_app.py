@@ -5,13 +5,17 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
+from gradio.context import get_blocks_context
 from markupsafe import escape
 
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
+from ui import steps
 from ui.app import TABS, create_app
+from ui.chat import Chat, Sampling, Turn
 from ui.tabs import home, playground, runs, system, train
 from ui.wizard import STEPS, Wizard, to_query
 
@@ -37,6 +41,13 @@ def test_no_handler_is_public_and_none_waits_for_another_page(app):
     for fn in (f for f in app.fns.values() if f.fn is not None):  # without one: it only cancels
         assert fn.api_visibility == "private"
         assert fn.concurrency_limit is None
+
+
+def test_the_tab_that_gradio_opens_by_itself_undoes_no_click(app):
+    """It is told of at an address that names no tab, perhaps after a card on it was clicked."""
+    opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
+    assert len(opening.fn("")) == 1  # that nothing is to be said
+    assert len(opening.fn("?tab=home")) > 1
 
 
 def test_the_tabs_that_exist_are_the_tabs_that_show():
@@ -67,6 +78,18 @@ def test_the_address_of_a_deleted_run_goes_back_to_its_settings(page):
     tab = home.build()
     updates = home.opened(tab, page, "?" + to_query(replace(STARTED.to(4), run="gone-1")))
     assert (updates[tab.state].name, updates[tab.state].run) == ("how", None)
+
+
+def test_a_run_is_watched_without_planning_it_anew_and_only_a_form_warms_a_worker(page, facade, monkeypatch):
+    tab = home.build()
+    for step in range(len(STEPS) - 1):
+        home.opened(tab, page, "?" + to_query(STARTED.to(step)))
+        assert facade.warmed == ["pirate"] * (step >= STEPS.index("how"))
+    train.opened(train.build(), page, "")
+    assert facade.warmed == ["pirate"] * 2
+    monkeypatch.setattr(facade, "draft", None)
+    drawn, _ = steps.moving(page, STARTED.to(STEPS.index("watch")))
+    assert "pirate-1" in drawn
 
 
 def test_the_chat_of_the_wizard_compares_its_run(page):
@@ -124,6 +147,34 @@ def test_the_playground_answers_with_the_run_of_the_address(page):
     updates = playground.opened(tab, page, "?run=pirate-2")
     assert updates[tab.chat.state].model == "run:pirate-2"
     assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+
+
+def test_the_engine_starts_while_the_person_thinks_of_a_question(page, facade):
+    playground.opened(playground.build(), page, "?run=pirate-2")
+    home.opened(home.build(), page, "?" + to_query(STARTED.to(5)))
+    assert facade.warmed == ["run:pirate-2", "run:pirate-1"]
+
+
+TALK = Chat("run:pirate-2", turns=(Turn("Hi"),), sampling=Sampling(seed=7))
+
+
+def test_a_conversation_goes_on_when_its_tab_is_opened_again(page):
+    tab = playground.build()
+    for address in ("?tab=playground", "?tab=playground&run=pirate-2"):
+        updates = playground.opened(tab, page, address, TALK)
+        assert tab.chat.state not in updates
+        assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+    assert playground.opened(tab, page, "?run=pirate-1", TALK)[tab.chat.state].turns == ()
+
+
+def test_starting_over_keeps_model_and_sampling(page):
+    tab = playground.build()
+    playground.wire(tab, page)
+    fns = get_blocks_context().fns.values()
+    picking = next(fn for fn in fns if fn.targets == [(tab.picker._id, "act")])
+    updates = picking.fn(TALK, gr.EventData(None, {"act": "clear"}))
+    assert updates[tab.chat.state] == replace(TALK, turns=())
+    assert tab.picker not in updates
 
 
 def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):

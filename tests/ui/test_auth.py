@@ -90,6 +90,14 @@ def test_a_cookie_of_another_home_does_not_open_this_one(guard):
     assert ask(guard(), "/config", cookie=False, **{"Cookie": f"{guard().cookie}=another"}).status_code == 401
 
 
+@pytest.mark.parametrize("other", ['prefs={"a": 1}', "a b=c", "nothing", "x=1=2"])
+def test_cookies_of_other_programs_on_this_host_do_not_hide_the_studio_s(guard, other):
+    mine = f"{guard().cookie}={TOKEN}"
+    for cookies in (f"{other}; {mine}", f"{mine}; {other}"):
+        assert ask(guard(), "/config", cookie=False, **{"Cookie": cookies}).status_code == 200
+    assert ask(guard(), "/config", cookie=False, **{"Cookie": other}).status_code == 401
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", ""])
 def test_a_name_that_is_not_this_machine_is_refused_even_with_the_cookie(guard, host):
     assert ask(guard(), "/config", **{"Host": host}).status_code == 403
@@ -171,3 +179,12 @@ def test_the_token_is_made_once_and_only_its_owner_can_read_it(tmp_path):
     assert token_of(tmp_path) == token
     if os.name == "posix":
         assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("left", ["", "\n", "short"])
+def test_a_token_that_was_cut_off_is_made_anew(tmp_path, left):
+    (tmp_path / "token").write_text(left)
+    token = token_of(tmp_path)
+    assert len(token) >= 32
+    assert token_of(tmp_path) == token
+    assert [file.name for file in tmp_path.iterdir()] == ["token"]

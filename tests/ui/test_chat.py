@@ -1,6 +1,7 @@
 from backend.api import ChatDelta
 from ui import chat as moves
 from ui.chat import Chat, Sampling
+from ui.fragments import chat as draw
 
 
 def asked(prompt="Hi"):
@@ -53,3 +54,8 @@ def test_sampling_values_stay_in_their_range():
     assert moves.set_sampling(chat, "max_tokens", "0").sampling.max_tokens == 1
     assert moves.set_sampling(chat, "seed", "7").sampling.seed == 7
     assert moves.set_sampling(chat, "top_p", "x") == chat
+    assert moves.set_sampling(chat, "seed", "1e999") == chat
+
+
+def test_a_long_seed_is_shown_whole(words):
+    assert 'value="1234567"' in draw.sampling(words.text, Sampling(seed=1234567))

@@ -33,6 +33,12 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(taken):
         serve.listen("127.0.0.1", taken)
 
 
+@pytest.mark.parametrize("port", [70000, -1])
+def test_a_port_that_does_not_exist_is_refused(port):
+    with pytest.raises(StudioError, match="port_range"):
+        serve.listen("127.0.0.1", port)
+
+
 def test_without_a_port_the_next_free_one_is_taken(taken, monkeypatch):
     monkeypatch.setattr(serve, "FIRST_PORT", taken)
     with serve.listen("127.0.0.1", None) as listening:
@@ -53,12 +59,23 @@ def test_another_host_needs_a_password(home, monkeypatch, capsys):
     assert not home.exists()
 
 
+def test_a_home_that_can_not_be_one_is_said_in_a_sentence(home, capsys):
+    home.write_text("a file")
+    for place in (home, Path("/proc/studio-home")):
+        assert serve.main(["--home", str(place), "--no-browser"]) == 1
+        told = capsys.readouterr().err
+        assert str(place) in told
+        assert "Traceback" not in told
+
+
 @pytest.mark.worker
 def test_it_records_itself_answers_and_leaves_nothing_behind(home):
     command = [sys.executable, "-m", "ui.serve", "--home", str(home), "--port", "0", "--no-browser"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     url = json.loads(process.stdout.readline())["url"]
+    if os.name == "posix":
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
     record = home / "screen.json"
     body = json.loads(record.read_text())
     assert (body["url"], body["pid"]) == (url, process.pid)

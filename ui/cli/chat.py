@@ -49,11 +49,11 @@ def ask(options: Namespace, prompt: str, facade: Facade, output: Output) -> dict
     for delta in facade.chat(request):
         new = delta.side not in sides
         sides[delta.side] = sides.get(delta.side, "") + delta.text
-        # Two answers may come at the same time: the first is shown as it grows, the second when it has ended.
+        # Two answers may come at the same time: the first is shown as it grows, the second after it.
         if delta.side == next(iter(sides)):
             output.piece((f"{delta.side}: " if new else "") + delta.text + ("\n" if delta.done else ""))
-        elif delta.done:
-            output.piece(f"{delta.side}: {sides[delta.side]}\n")
+    for side in list(sides)[1:]:
+        output.piece(f"{side}: {sides[side]}\n")
     return {"prompt": prompt, "base": sides.get("base"), "tuned": sides.get("tuned"), "seed": options.seed}
 
 

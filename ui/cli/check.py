@@ -27,7 +27,8 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
 
 
 def document(report: CheckReport, words: Words) -> dict[str, Any]:
-    """`format`, `rows`, `problems` in words, `tokens` (null without a model)."""
+    """`format`, `rows`, `problems` in words, how many there are of each code, `tokens` (null without a
+    model)."""
     return {
         "dataset": report.dataset,
         "format": report.format,
@@ -35,6 +36,7 @@ def document(report: CheckReport, words: Words) -> dict[str, Any]:
         "rows": report.rows,
         "heldout_rows": report.heldout_rows,
         "problems": [_problem(p, words) for p in report.problems],
+        "problem_counts": dict(report.problem_counts),
         "tokens": report.tokens,
     }
 
@@ -44,6 +46,8 @@ def text(report: CheckReport, words: Words) -> str:
     for found in (_problem(p, words) for p in report.problems):
         place = words.text("cli.row", row=found["row"]) if found["row"] is not None else ""
         lines.append(f"  {place} {found['message']} {found['fix']}".rstrip())
+    if more := sum(report.problem_counts.values()) - len(report.problems):
+        lines.append(f"  {words.text('data.problems.more', count=more)}")
     if report.tokens is not None:
         counts = {k: v for k, v in report.tokens.items() if isinstance(v, int | float)}
         lines.append("tokens: " + ", ".join(f"{k} {fact_text(k, v)}" for k, v in counts.items()))

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from ui.chat import Answer, Sampling, Turn
 from ui.fragments import message
-from ui.fragments.format import loss_text
-from ui.fragments.html import classes, h, join
+from ui.fragments.format import loss_text, setting_text
+from ui.fragments.html import classes, h
 from ui.fragments.icons import icon
 from ui.fragments.parts import button, fold
 from ui.fragments.text import Text
@@ -158,7 +158,7 @@ def sampling(text: Text, values: Sampling) -> Markup:
                         min=low,
                         max=high,
                         step=step,
-                        value=f"{getattr(values, name):g}",
+                        value=setting_text(getattr(values, name)),
                         data_act="sampling",
                         data_key=name,
                     ),
@@ -190,7 +190,3 @@ def picker(text: Text, choices: Sequence[tuple[str, str]], chosen: str | None) -
         h("button", text("chat.clear"), type="button", class_="button quiet", data_act="clear"),
         class_="line picker",
     )
-
-
-def panel(*parts: Markup | None) -> Markup:
-    return join(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -209,24 +210,33 @@ def problems(words: Words, report: CheckReport) -> Markup | None:
         return None
     text = words.text
     shown = report.problems[:PROBLEMS_SHOWN]
-    more = len(report.problems) - len(shown)
+    more = sum(report.problem_counts.values()) - len(shown)
+    rows, left_out = (_count(report, mark) for mark in ("row", "skipped"))
+    title = text("data.problems", count=rows) if rows else text("data.problems.file")
+    line = text("data.problems.left_out", count=left_out) if left_out else text("data.problems.used")
     return join(
-        message.card("wait", text("data.problems", count=len(report.problems)), text("data.problems.line")),
+        message.card("wait", title, line),
         data_table(
-            text("data.problems", count=len(report.problems)),
+            title,
             [text("data.problem.where"), text("data.problem.what"), text("data.problem.fix")],
-            [
-                (
-                    text("data.problem.place", row=p["row"], column=p["column"])
-                    if p.get("column")
-                    else text("data.problem.row", row=p["row"]),
-                    *words.problem(p),
-                )
-                for p in shown
-            ],
+            [(_place(words, problem), *words.problem(problem)) for problem in shown],
         ),
         h("p", text("data.problems.more", count=more), class_="quiet") if more > 0 else None,
     )
+
+
+def _count(report: CheckReport, mark: str) -> int:
+    """How many problems there are of the codes that carry this mark: `row` or `skipped`."""
+    codes = {problem["code"] for problem in report.problems if problem[mark]}
+    return sum(report.problem_counts[code] for code in codes)
+
+
+def _place(words: Words, problem: Mapping[str, Any]) -> str:
+    if problem["row"] is None:
+        return words.text("data.problem.file")
+    if problem["column"]:
+        return words.text("data.problem.place", row=problem["row"], column=problem["column"])
+    return words.text("data.problem.row", row=problem["row"])
 
 
 def broken(cause: str, remedy: str) -> Markup:

@@ -140,7 +140,8 @@ def settings_table(words: Words, plan: Mapping[str, Any], reasons: Mapping[str, 
         for key, value in plan.get(space, {}).items():
             reason = reasons.get(key)
             why = words.reason(reason) if reason else ""
-            rows.append((h("code", key), setting_text(value) or DASH, why))
+            name = Markup("_<wbr>").join(key.split("_"))  # a narrow table breaks it there and nowhere else
+            rows.append((h("code", name), setting_text(value) or DASH, why))
     text = words.text
     head = [text("plan.setting"), text("plan.value"), text("plan.reason")]
     return data_table(text("plan.table"), head, rows)

@@ -31,8 +31,11 @@
       answer: one("[data-cell=answer]", line).value,
     }));
   }
+  function shownRows() { // rows may be half typed when Back or Next, in another view than theirs, is pressed
+    const table = all("[data-rows]").find((t) => t.checkVisibility());
+    return table ? { rows: rowsOf(table) } : {};
+  }
   const sends = { // acts that carry more than their own data-* attributes
-    "rows-save": (element) => ({ rows: rowsOf(one("[data-rows]", element)) }),
     "model-own": (element) => ({ value: one("[data-model-name]", element).value }),
     "send": (element) => {
       const box = one("[data-prompt]", element);
@@ -45,7 +48,7 @@
 
   function bind(element, trigger, upload) {
     const act = (target, extra = {}) => {
-      const data = { ...target.dataset, ...extra };
+      const data = { ...target.dataset, ...shownRows(), ...extra };
       if (target.dataset.busy !== undefined) target.setAttribute("aria-busy", "true");
       trigger(target.dataset.event || "act", data);
     };

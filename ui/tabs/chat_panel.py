@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Any
 
 import gradio as gr
 
@@ -41,7 +42,7 @@ def outputs(panel: ChatPanel) -> list[object]:
     return [panel.state, panel.talk, panel.box, panel.sampling]
 
 
-def choose(page: Page, panel: ChatPanel, model: str | None, goal: str | None = None) -> Updates:
+def choose(page: Page, panel: ChatPanel, model: str, goal: str | None = None) -> Updates:
     """An empty conversation with this model."""
     chat = Chat(model=model)
     return {
@@ -49,6 +50,12 @@ def choose(page: Page, panel: ChatPanel, model: str | None, goal: str | None = N
         panel.sampling: draw.sampling(page.text, chat.sampling),
         **_drawn(page, panel, chat, goal),
     }
+
+
+def clear(page: Page, panel: ChatPanel, chat: Chat) -> Updates:
+    """The conversation begun anew: same model, same sampling."""
+    chat = replace(chat, turns=(), busy=False)
+    return {panel.state: chat, **_drawn(page, panel, chat)}
 
 
 def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> Updates:
@@ -62,8 +69,11 @@ def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) ->
     }
 
 
-def wire(panel: ChatPanel, page: Page) -> None:
-    """Send streams both answers; stop keeps what came; sampling counts from the next prompt."""
+def wire(panel: ChatPanel, page: Page) -> list[Any]:
+    """Send streams both answers; stop keeps what came; sampling counts from the next prompt.
+
+    Gives the events that stream, so that what ends the conversation can cancel them.
+    """
 
     def send(chat: Chat, event: gr.EventData) -> Iterator[Updates]:
         prompt = str(act_data(event).get("value", "")).strip()
@@ -93,20 +103,16 @@ def wire(panel: ChatPanel, page: Page) -> None:
         chat = moves.set_sampling(chat, data["key"], data["value"])
         return {panel.state: chat, panel.sampling: draw.sampling(page.text, chat.sampling)}
 
-    def clear(chat: Chat) -> Updates:
-        chat = replace(chat, turns=(), busy=False)
-        return {panel.state: chat, **_drawn(page, panel, chat)}
-
     shown = [panel.state, panel.talk, panel.box, page.notice]
     sending = [
         source.send(page.handler(send), inputs=[panel.state], outputs=shown, **HIDDEN)
         for source in (panel.box, panel.talk)
     ]
     panel.box.halt(page.handler(halt), inputs=[panel.state], outputs=shown, cancels=sending, **HIDDEN)
-    panel.box.act(page.handler(clear), inputs=[panel.state], outputs=shown, **HIDDEN)
     panel.sampling.act(
         page.handler(sampling),
         inputs=[panel.state],
         outputs=[panel.state, panel.sampling, page.notice],
         **HIDDEN,
     )
+    return sending

@@ -13,7 +13,7 @@ from ui.live import follow, timer
 from ui.page import Page, Updates
 from ui.tabs import chat_panel
 from ui.view import HIDDEN, act_data, view
-from ui.wizard import STEPS, Wizard, from_query
+from ui.wizard import STEPS, Wizard
 
 NAME = "home"
 
@@ -75,10 +75,10 @@ def wire(tab: Home, page: Page) -> None:
             return {tab.state: gr.skip()}
         if _gone(page, wizard):
             return shown(tab, page, wizard)
-        now = steps.show(page, wizard)
+        step, foot = steps.moving(page, wizard)
         return {
-            tab.views[wizard.name]: now.step,
-            tab.foot: now.foot,
+            tab.views[wizard.name]: step,
+            tab.foot: foot,
             **(_watched(tab, page, wizard) if full else {}),
         }
 
@@ -106,13 +106,13 @@ def outputs(tab: Home) -> list[Any]:
 
 def opened(tab: Home, page: Page, query: str) -> Updates:
     """The tab at this address: a refreshed page or another browser comes back to the same step."""
-    return shown(tab, page, from_query(query))
+    return shown(tab, page, acts.reopen(page.facade, query))
 
 
 def loaded(tab: Home, page: Page, query: str) -> Updates:
     """The tab as a fresh page shows it. Where the wizard has not begun, only what is already on the screen is
     drawn anew: a click that came before this answer has moved on, and must not be undone."""
-    wizard = from_query(query)
+    wizard = acts.reopen(page.facade, query)
     if wizard == Wizard():
         return {tab.views["goal"]: steps.first_paint(page)}
     return shown(tab, page, wizard)
@@ -134,6 +134,7 @@ def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     if now.step is not None:
         updates[tab.views[wizard.name]] = now.step
     if wizard.name == "compare":
+        page.facade.warm_chat(f"run:{wizard.run}")
         updates |= chat_panel.choose(page, tab.chat, f"run:{wizard.run}", wizard.goal)
     return updates | _watched(tab, page, wizard)
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import gradio as gr
 
+from ui.chat import Chat
 from ui.fragments import chat as draw
 from ui.fragments import message
 from ui.fragments.parts import button
@@ -17,6 +18,7 @@ from ui.tabs import chat_panel
 from ui.view import HIDDEN, act_data, view
 
 NAME = "playground"
+_NONE = Chat()  # nobody was talked to yet
 
 
 @dataclass(frozen=True)
@@ -39,27 +41,40 @@ def build() -> Playground:
 def wire(tab: Playground, page: Page) -> None:
     tab.picker.value = message.loading(page.text)
 
-    def pick(event: gr.EventData) -> Updates:
+    def pick(chat: Chat, event: gr.EventData) -> Updates:
         data = act_data(event)
-        return shown(tab, page, data.get("value"))
+        if data["act"] == "clear":
+            return chat_panel.clear(page, tab.chat, chat)
+        return shown(tab, page, data["value"], chat)
 
-    tab.picker.act(page.handler(pick), outputs=[*outputs(tab), page.notice], **HIDDEN)
-    chat_panel.wire(tab.chat, page)
+    answering = chat_panel.wire(tab.chat, page)
+    tab.picker.act(
+        page.handler(pick),
+        inputs=inputs(tab),
+        outputs=[*outputs(tab), page.notice],
+        cancels=answering,
+        **HIDDEN,
+    )
 
 
 def outputs(tab: Playground) -> list[Any]:
     return [tab.picker, tab.address, *chat_panel.outputs(tab.chat)]
 
 
-def opened(tab: Playground, page: Page, query: str) -> Updates:
-    """The tab at this address: `run=ID` or `model=NAME`."""
+def inputs(tab: Playground) -> list[Any]:
+    """What `opened` has to know beside the address: the conversation that may be going on."""
+    return [tab.chat.state]
+
+
+def opened(tab: Playground, page: Page, query: str, chat: Chat = _NONE) -> Updates:
+    """The tab at this address: `run=ID` or `model=NAME`; without one the conversation goes on."""
     found = {k: v[0] for k, v in parse_qs(query.lstrip("?")).items()}
     wanted = f"run:{found['run']}" if "run" in found else found.get("model")
-    return shown(tab, page, wanted)
+    return shown(tab, page, wanted or chat.model, chat)
 
 
-def shown(tab: Playground, page: Page, wanted: str | None) -> Updates:
-    """The picker with this model chosen, or the first there is, and an empty conversation."""
+def shown(tab: Playground, page: Page, wanted: str | None, chat: Chat) -> Updates:
+    """The picker with this model chosen, or the first there is. Another one than before begins anew."""
     names = page.facade.chat_models()
     chosen = wanted if wanted in names else (names[0] if names else None)
     if chosen is None:
@@ -70,6 +85,7 @@ def shown(tab: Playground, page: Page, wanted: str | None) -> Updates:
             symbol="playground",
         )
         return {tab.picker: nothing}
+    page.facade.warm_chat(chosen)
     titles = {m.name: m.title for m in page.facade.models()}
     choices = [
         (n, page.text("chat.pick.run", run=n[4:]) if n.startswith("run:") else titles.get(n, n))
@@ -79,5 +95,5 @@ def shown(tab: Playground, page: Page, wanted: str | None) -> Updates:
     return {
         tab.picker: draw.picker(page.text, choices, chosen),
         tab.address: address(urlencode(where)),
-        **chat_panel.choose(page, tab.chat, chosen),
+        **(chat_panel.choose(page, tab.chat, chosen) if chosen != chat.model else {}),
     }

@@ -91,6 +91,7 @@ def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
     try:
         model = facade.model(choice.model or "")
         draft = facade.draft(choice.model or "", choice.dataset or "", choice.method, choice.settings)
+        facade.warm_worker(draft)
         fields = forms.fields(page.words, facade.settings(choice.method), method, draft, choice.settings)
     except StudioError as error:
         refusal = page.words.error(error)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from backend.inputs import base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
+from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.store.lineage import measured, read
 from studio.errors import StudioError
@@ -16,7 +16,6 @@ from studio.models.locate import locate
 from studio.names import parse
 from studio.plan import Plan
 
-log = logging.getLogger("studio.worker")
 _TRAINER = "studio.train.run"
 
 
@@ -39,9 +38,13 @@ KIND = TrainKind()
 
 
 def _refuse_other_rows(work: Work, folder: Path) -> None:
-    found = frozen_hashes(folder)
-    if any(work.job.hashes.get(key, value) != value for key, value in found.items()):
+    if _differ(work, frozen_hashes(folder)):
         raise StudioError("rows_changed", run=work.job.id, path=str(folder))
+
+
+def _differ(work: Work, found: Mapping[str, str]) -> bool:
+    """Whether something is not what the job was started with, or what an attempt before found."""
+    return any(work.job.hashes.get(key, value) != value for key, value in found.items())
 
 
 def _model_folder(work: Work, name: str) -> Path:
@@ -61,12 +64,15 @@ def _model_folder(work: Work, name: str) -> Path:
 
 
 def _identify(work: Work, folder: Path, model: Path) -> str:
-    """The base's hash, the same as in the attempts before; stored with tokenizer and template."""
+    """The base's hash; it, tokenizer and template are the same as in the attempts before, and stored."""
     work.sink.phase("loading", None)
     base = base_hash(model, work.home)
-    if work.job.hashes.get("base", base) != base:
+    if _differ(work, {"base": base}):
         raise StudioError("base_changed", run=work.job.id, model=work.job.plan["model"], path=str(model))
-    work.writer.hashes({"base": base, **renderer_hashes(folder, model, work.home)})
+    found = renderer_hashes(folder, model, work.home)
+    if _differ(work, found):
+        raise StudioError("tokenizer_changed", run=work.job.id, path=str(folder / TOKENIZER))
+    work.writer.hashes({"base": base, **found})
     work.writer.statements(
         read(work.job.id, "base", "base", base, str(model), {"model": work.job.plan["model"]})
     )
@@ -74,26 +80,20 @@ def _identify(work: Work, folder: Path, model: Path) -> str:
 
 
 def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outcome:
-    import torch
-
     from studio.train.run import train
 
     device = work.job.devices[0] if work.job.devices else "cpu"
-    try:
-        result = train(
-            plan,
-            model_folder=model,
-            folder=folder,
-            sink=work.sink,
-            control=work.control,
-            attempt=work.job.attempt,
-            # The worker sees its own GPU only, as the first one.
-            device="cuda:0" if device.startswith("cuda:") else device,
-            base_hash=base,
-        )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        log.exception("out of memory")
-        raise StudioError("out_of_memory", device=device, detail=str(error).partition("\n")[0]) from error
+    result = train(
+        plan,
+        model_folder=model,
+        folder=folder,
+        sink=work.sink,
+        control=work.control,
+        attempt=work.job.attempt,
+        # The worker sees its own GPU only, as the first one.
+        device="cuda:0" if device.startswith("cuda:") else device,
+        base_hash=base,
+    )
     work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
     made: tuple[Made, ...] = ()
     if result.state == "done" and result.adapter is not None:

@@ -15,5 +15,8 @@ class Launcher(Protocol):
     id: str
 
     def launch(self, home: Home, job: Job) -> Identity:
-        """Start it and say who works; OSError if it can't be started."""
+        """Start it and say who works.
+
+        Raises OSError or StudioError if it can't be started.
+        """
         ...

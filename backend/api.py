@@ -124,6 +124,14 @@ class PreviewRow:
 
 
 @dataclass(frozen=True)
+class MethodNeed:
+    """What one method would need in place of the chosen one; rough. `fits`: yes, tight, no, None."""
+
+    needed_bytes: int
+    fits: str | None
+
+
+@dataclass(frozen=True)
 class Draft:
     """A plan looked at before it starts: every value filled in, why, what is wrong, what it will take."""
 
@@ -134,6 +142,7 @@ class Draft:
     rows: int | None
     heldout_rows: int | None
     needed_bytes: int | None  # rough
+    method_needs: Mapping[str, MethodNeed]  # by method, each with its defaults; empty if not known
     free_bytes: int | None  # on the chosen device
     seconds: float | None  # from earlier runs on this machine, None if never run
     command: str  # the same plan as a command line

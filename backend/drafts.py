@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backend.api import Draft, HardwareReport
+from backend.api import Draft, HardwareReport, MethodNeed
 from backend.datasets import Datasets
 from backend.hardware import choose_device
 from backend.jobs import record
@@ -20,7 +20,7 @@ from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
 from studio.defaults import RunFacts, cpu_has_bf16, resolve
 from studio.errors import PlanError, Reason, StudioError
-from studio.memory.rough import rough_need
+from studio.memory.rough import rough_need, verdict
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
 from studio.names import parse
@@ -55,6 +55,7 @@ class Considered:
     facts: ModelFacts | None
     split: Split | None
     needed_bytes: int | None
+    method_needs: dict[str, MethodNeed]
     free_bytes: int | None
     tokens: TokenStats | None
 
@@ -104,8 +105,30 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         errors["method"] = missing
     need = rough_need(plan, facts) if facts else None
     return Considered(
-        plan, reasons, errors, plan_errors, folder, facts, split, need.total if need else None, free, tokens
+        plan=plan,
+        reasons=reasons,
+        errors=errors,
+        plan_errors=plan_errors,
+        model_folder=folder,
+        facts=facts,
+        split=split,
+        needed_bytes=need.total if need else None,
+        method_needs=_method_needs(plan, facts, free) if facts else {},
+        free_bytes=free,
+        tokens=tokens,
     )
+
+
+def _method_needs(plan: Plan, facts: ModelFacts, free: int | None) -> dict[str, MethodNeed]:
+    """What each method, as it is by default, would need with the common settings of this plan."""
+    found = {}
+    for id, method in methods.all().items():
+        own = method.params()
+        if method.choose is not None:
+            own, _ = method.choose(own, facts)
+        if need := rough_need(replace(plan, method=id, method_params=own), facts):
+            found[id] = MethodNeed(need.total, verdict(need.total, free))
+    return found
 
 
 def _cannot_hold(plan: Plan) -> StudioError | None:
@@ -131,6 +154,7 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         rows=len(split.train) if split else None,
         heldout_rows=len(split.heldout) if split else None,
         needed_bytes=considered.needed_bytes,
+        method_needs=considered.method_needs,
         free_bytes=considered.free_bytes,
         seconds=_seconds(considered, store),
         command=command(request),

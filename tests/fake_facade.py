@@ -21,6 +21,7 @@ from backend.api import (
     CheckReport,
     Draft,
     HardwareReport,
+    MethodNeed,
     ModelInfo,
     PreviewRow,
     RunDetail,
@@ -200,6 +201,7 @@ class FakeFacade:
             rows=rows,
             heldout_rows=heldout,
             needed_bytes=info.needed_bytes,
+            method_needs={m["id"]: MethodNeed(2**30, "yes") for m in self.methods()},
             free_bytes=self._hardware.ram_available_bytes,
             seconds=None if chosen.steps is None else 0.15 * chosen.steps,
             command=" ".join(

@@ -43,6 +43,10 @@ def own_model(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
     return moves.choose_model(wizard, facade.model(name).name)
 
 
+def method(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    return moves.choose_method(wizard, sent["name"], facade.settings(sent["name"]))
+
+
 def source(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
     return replace(wizard, source=sent["source"])
 
@@ -107,6 +111,7 @@ ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
     "again": again,
     "model": model,
     "model-own": own_model,
+    "method": method,
     "source": source,
     "dataset": dataset,
     "upload": upload,

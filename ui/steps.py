@@ -15,7 +15,7 @@ from ui import charts, forms
 from ui.fragments import data, goal, how, model, plan, run
 from ui.fragments.wizard import address, foot, stepper
 from ui.page import Page
-from ui.wizard import STEPS, Wizard, to_query
+from ui.wizard import METHOD, STEPS, Wizard, to_query
 
 PREVIEW_ROWS = 4
 SPARK_POINTS = 60
@@ -82,7 +82,9 @@ def _model(page: Page, name: str | None) -> ModelInfo | None:
 
 
 def _method(page: Page, wizard: Wizard) -> dict[str, Any]:
-    return next(m for m in page.facade.methods() if m["id"] == wizard.method)
+    """The wizard's method; for one that there is not (an address by hand) the usual: the draft says so."""
+    listed = {m["id"]: m for m in page.facade.methods()}
+    return listed.get(wizard.method, listed[METHOD])
 
 
 def _draft(page: Page, wizard: Wizard) -> Draft | None:
@@ -139,7 +141,7 @@ def _how(page: Page, wizard: Wizard, _: ModelInfo | None, draft: Draft | None) -
     shown = forms.fields(
         page.words, page.facade.settings(wizard.method), _method(page, wizard), draft, wizard.settings
     )
-    return how.view(page.words, draft, shown)
+    return how.view(page.words, draft, shown, page.facade.methods(), wizard.method)
 
 
 def _watch(page: Page, wizard: Wizard, *_: object) -> Markup:

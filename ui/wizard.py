@@ -8,7 +8,7 @@ place.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlencode
 STEPS = ("goal", "model", "data", "how", "watch", "compare")
 GOALS = ("style", "facts", "format")
 SOURCES = ("samples", "file", "rows")
+METHOD = "lora"
 MIN_ROWS = 4  # empty lines that the table starts with beside the typed ones
 
 
@@ -28,7 +29,7 @@ class Wizard:
     model: str | None = None
     dataset: str | None = None
     source: str = "samples"
-    method: str = "lora"
+    method: str = METHOD
     settings: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
     typed: tuple[Mapping[str, str], ...] = ()  # rows in the table; the saved ones are in `dataset`
@@ -73,6 +74,13 @@ def choose_data(wizard: Wizard, dataset: str, source: str) -> Wizard:
     return replace(wizard, dataset=dataset, source=source, run=None)
 
 
+def choose_method(wizard: Wizard, method: str, common: Iterable[Mapping[str, Any]]) -> Wizard:
+    """Another method keeps the settings that every method has (`common`); its own begin anew."""
+    names = {setting["name"] for setting in common}
+    settings = {k: v for k, v in wizard.settings.items() if k in names}
+    return replace(wizard, method=method, settings=settings, run=None)
+
+
 def set_value(wizard: Wizard, key: str, value: Any) -> Wizard:
     """One setting by its address; empty text gives it back to the studio."""
     settings = {k: v for k, v in wizard.settings.items() if k != key}
@@ -89,6 +97,8 @@ def to_query(wizard: Wizard, tab: str = "home") -> str:
     for key in ("goal", "model", "dataset", "run"):
         if getattr(wizard, key):
             pairs[key] = getattr(wizard, key)
+    if wizard.method != METHOD:
+        pairs["method"] = wizard.method
     if wizard.source != SOURCES[0]:
         pairs["source"] = wizard.source
     if wizard.settings:
@@ -108,6 +118,7 @@ def from_query(query: str) -> Wizard:
         model=found.get("model"),
         dataset=found.get("dataset"),
         source=found["source"] if found.get("source") in SOURCES else SOURCES[0],
+        method=found.get("method", METHOD),
         settings=settings if isinstance(settings, dict) else {},
         run=found.get("run"),
     )

@@ -113,6 +113,13 @@ def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacad
     assert {p["key"] for p in unknown if p["code"] == "unknown_extension"} == {"method", "objective"}
 
 
+def test_a_draft_says_what_every_method_would_need(facade: StudioFacade, model: Path, sums: Path) -> None:
+    needs = facade.draft(str(model), str(sums)).method_needs
+    assert set(needs) == {method["id"] for method in facade.methods()}
+    assert needs["full"].needed_bytes > needs["lora"].needed_bytes
+    assert {need.fits for need in needs.values()} == {"yes"}
+
+
 def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,7 +180,7 @@ def test_starting_over_keeps_model_and_sampling(page):
 def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):
     tab = train.build()
     choice = train.opened(tab, page, "")[tab.state]
-    choice = train.apply(choice, {"act": "model", "value": "/no/such/folder"})
+    choice = train.apply(page.facade, choice, {"act": "model", "value": "/no/such/folder"})
     updates = train.shown(tab, page, choice)
     assert 'value="/no/such/folder"' in html(updates, tab.form)
     cause, _ = page.words.error(StudioError("model_missing", path="/no/such/folder"))
@@ -190,7 +190,7 @@ def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):
 
 def test_the_expert_form_marks_what_is_wrong_and_does_not_start(page):
     tab = train.build()
-    choice = train.apply(train.FIRST, {"act": "set", "key": "batch", "value": "0"})
+    choice = train.apply(page.facade, train.FIRST, {"act": "set", "key": "batch", "value": "0"})
     side = html(train.shown(tab, page, choice), tab.side)
     assert 'class="problems"' in side
     assert re.search(r'data-act="start"[^>]*disabled', side)

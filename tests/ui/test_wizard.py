@@ -15,6 +15,14 @@ CHOSEN = Wizard(
 )
 
 
+def test_another_method_keeps_the_common_settings_and_its_place_in_the_address() -> None:
+    wizard = Wizard(goal="style", model="starter", dataset="pirate", settings={"batch": 4, "rank": 2}).to(3)
+    other = moves.choose_method(wizard, "lst", [{"name": "batch"}, {"name": "lr"}])
+    assert (other.method, dict(other.settings)) == ("lst", {"batch": 4})
+    assert from_query(to_query(other)) == other
+    assert "method" not in to_query(wizard)
+
+
 @pytest.mark.parametrize("step", range(4))
 def test_the_address_brings_every_choice_back(step):
     wizard = replace(CHOSEN, step=step)

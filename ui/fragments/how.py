@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from backend.api import Draft
 from ui.forms import Field, grid
 from ui.fragments import plan
-from ui.fragments.html import join
-from ui.fragments.parts import fold, heading
+from ui.fragments.format import bytes_text
+from ui.fragments.html import classes, h, join
+from ui.fragments.parts import fits_badge, fold, heading
+from ui.fragments.text import Text
 from ui.words import Words
 
 
-def view(words: Words, draft: Draft, shown: Sequence[Field]) -> Markup:
+def view(
+    words: Words, draft: Draft, shown: Sequence[Field], methods: Sequence[Mapping[str, Any]], chosen: str
+) -> Markup:
+    """The methods with what each would need, then the settings of the chosen one."""
     text = words.text
     main = [f for f in shown if not f.expert]
     expert = [f for f in shown if f.expert]
@@ -22,7 +28,46 @@ def view(words: Words, draft: Draft, shown: Sequence[Field]) -> Markup:
     return join(
         heading(text("how.title"), text("how.lead")),
         plan.problem_list(words, draft),
+        method_cards(text, methods, chosen, draft),
         grid(text, main),
         fold(text("how.expert", count=len(expert)), grid(text, expert), open_=changed),
         fold(text("how.command"), plan.command(text, draft.command)),
+    )
+
+
+def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, draft: Draft) -> Markup:
+    """One row per method: what it does, what it costs, when to take it, and whether it fits here."""
+    return h(
+        "div",
+        [_method_row(text, method, method["id"] == chosen, draft) for method in methods],
+        class_="list methods",
+        role="group",
+        aria_label=text("train.method.label"),
+    )
+
+
+def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draft) -> Markup:
+    need = draft.method_needs.get(method["id"])
+    return h(
+        "button",
+        h("span", class_="radio"),
+        h(
+            "span",
+            h("span", method["title"], class_="strong"),
+            h("span", method["summary"], class_="quiet block"),
+            class_="grow",
+        ),
+        h(
+            "span",
+            fits_badge(text, need.fits),
+            h("span", text("model.needs", size=bytes_text(need.needed_bytes)), class_="quiet block"),
+            class_="row-end",
+        )
+        if need
+        else None,
+        class_=classes("row pick", chosen and "chosen"),
+        type="button",
+        data_act="method",
+        data_name=method["id"],
+        aria_pressed="true" if chosen else "false",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
+from backend.api import Facade
 from studio.errors import StudioError
 from ui import forms
 from ui import wizard as moves
@@ -46,7 +47,7 @@ def wire(tab: Train, page: Page) -> None:
     tab.form.value = message.loading(page.text)
 
     def act(choice: Wizard, event: gr.EventData) -> Updates:
-        return shown(tab, page, apply(choice, act_data(event)))
+        return shown(tab, page, apply(page.facade, choice, act_data(event)))
 
     def start(choice: Wizard) -> Updates:
         assert choice.model  # the button is off without them
@@ -59,7 +60,7 @@ def wire(tab: Train, page: Page) -> None:
     tab.side.act(page.handler(start), inputs=[tab.state], outputs=everything, **HIDDEN)
 
 
-def apply(choice: Wizard, sent: dict[str, Any]) -> Wizard:
+def apply(facade: Facade, choice: Wizard, sent: dict[str, Any]) -> Wizard:
     """One field of the form."""
     value = str(sent["value"]).strip()
     if sent["act"] == "model":
@@ -67,7 +68,7 @@ def apply(choice: Wizard, sent: dict[str, Any]) -> Wizard:
     if sent["act"] == "dataset":
         return moves.choose_data(choice, value, choice.source)
     if sent["act"] == "method":
-        return replace(choice, method=value, settings={})
+        return moves.choose_method(choice, value, facade.settings(value))
     assert sent["act"] == "set"
     return moves.set_value(choice, sent["key"], sent["value"])
 
@@ -87,7 +88,8 @@ def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
     facade, text = page.facade, page.text
     model, draft, refusal, fields = None, None, None, []
     methods = facade.methods()
-    method = next(m for m in methods if m["id"] == choice.method)
+    listed = {m["id"]: m for m in methods}
+    method = listed.get(choice.method, listed[moves.METHOD])  # the draft says if an address names no method
     try:
         model = facade.model(choice.model or "")
         draft = facade.draft(choice.model or "", choice.dataset or "", choice.method, choice.settings)

@@ -26,6 +26,7 @@ HEAVY = {
 FOR_TORCH = (
     "studio/train/",
     "studio/generate/",
+    "studio/memory/tracker.py",
     "studio/models/anatomy.py",
     "studio/models/load.py",
     "backend/hardware/torch_probe.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from backend.store.migrations import migrate
 from studio.errors import StudioError
 
 BUSY_SECONDS = 10.0
+_RETRY_SECONDS = 0.02
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 # What a person can mend, each in another way: only of a broken file it helps to put it aside.
 REFUSALS = {
@@ -135,7 +137,21 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     # isolation_level None: transactions begin where the code says so, nowhere else.
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection, busy_seconds)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Switch to a write-ahead log. Of those who switch a new file at once SQLite lets none but one wait: the
+    others are told at once that it is locked, whatever the timeout."""
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)

@@ -41,6 +41,8 @@ def engine(chat_home: ChatHome) -> Iterator[RunningEngine]:
     made = Engine(open_home(chat_home.root), chat_home.base)
     thread = threading.Thread(target=made.run, args=(600.0, None))
     thread.start()
+    # transformers ties no weights anywhere in a process while it loads a model in it: no other may load now.
+    assert made._answering.ready.wait(60)
     client = openai.OpenAI(base_url=f"{made.server.url}/v1", api_key=made.token, max_retries=0)
     yield RunningEngine(made, chat_home, client)
     client.close()

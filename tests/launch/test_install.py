@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.jobs.processes import own_identity
 from tests.launch.checkouts import PYPROJECT, call, make_checkout, make_wheel, start
 
 pytestmark = pytest.mark.worker
@@ -164,11 +165,17 @@ def test_a_changed_project_upgrades_and_keeps_what_was_there(installed: Path) ->
 
 
 def make_store(home: Path, state: str) -> None:
+    """A store whose second job this very process works at."""
+    own = own_identity()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     with contextlib.closing(sqlite3.connect(home / "studio.db")) as store, store:
-        store.execute("CREATE TABLE job (id TEXT, state TEXT)")
-        store.executemany("INSERT INTO job VALUES (?, ?)", [("a-1", "done"), ("a-2", state)])
+        store.execute("CREATE TABLE job (id, state, started, host, boot, pid, pid_started)")
+        at_work = (time.time(), own.host, own.boot, own.pid, own.started)
+        store.executemany(
+            "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [("a-1", "done", *at_work), ("a-2", state, *at_work)],
+        )
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,10 @@ def test_side_network_keeps_its_taps_and_its_rungs():
     rungs = 2 * (24 * 64 + 8 * 176) + 2 * (64 + 64)
     layer = 68 * 200 * 64 // 2
     assert of_method("lst", downsampler="max").activations == rungs * 200 + layer + logits
-    taps = 2 * (2 * 64 + 4 * 16)
+    taps = 2 * (64 + 4 * 16)  # in 8 bit, and twice what the downsampler makes of it
     assert of_method("lst").activations == (rungs + taps) * 200 + layer + logits
+    whole = 2 * (2 * 64 + 4 * 16)
+    assert of_method("lst", tap_bits="16").activations == (rungs + whole) * 200 + layer + logits
 
 
 def test_full_tuning_counts_the_weights_once():

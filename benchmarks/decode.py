@@ -25,9 +25,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from benchmarks.loop import interval
+from benchmarks.shapes import config_of
 from studio.generate.adapters import AdapterPool
 from studio.generate.decode import generate
 from studio.generate.request import BASE, Request
@@ -38,17 +39,7 @@ PROMPT, NEW, WARM_UP = 64, 128, 2
 def bench_model(dtype: torch.dtype) -> Any:
     """The 32M Llama of all benchmarks, with weights that are the same each time."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=8000,
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
+    config = config_of("32m", bos_token_id=None, eos_token_id=None, pad_token_id=0)
     return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
 
 

@@ -31,8 +31,9 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
+from transformers import LlamaForCausalLM, get_scheduler
 
+from benchmarks.shapes import config_of
 from studio.data.read import read_dataset
 from studio.data.render import Renderer
 from studio.data.rows import Row, write_rows
@@ -56,17 +57,7 @@ TEMPLATE = (
 def write_bench_model(folder: Path, rows: list[Row]) -> None:
     """The 32M Llama with a tokenizer of 8,000 pieces trained on the rows."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=8000,
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-        max_position_embeddings=512,
-    )
+    config = config_of("32m", bos_token_id=None, eos_token_id=1, pad_token_id=0)
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

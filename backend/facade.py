@@ -102,9 +102,11 @@ class StudioFacade:
         return self._datasets.save_upload(file)
 
     def methods(self) -> list[dict[str, Any]]:
+        # The light ones first: who chooses the first in the list chooses well.
+        listed = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
         return [
             {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
-            for m in methods.all().values()
+            for m in listed
         ]
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:

@@ -28,18 +28,22 @@ from bootstrap.torch_build import find_torch
 NEEDED_BYTES = 3_000_000_000
 
 
+_QUIET_SECONDS = 30.0
+
+
 class Progress:
     """One calm line per step on standard error, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
-        self._last = ""
+        self._last, self._said = "", self._start
 
     def say(self, text: str) -> None:
-        """Print a step, unless it is the one printed last."""
-        if text != self._last:
-            self._last = text
-            print(f"  [{time.monotonic() - self._start:3.0f} s] {text}", file=sys.stderr, flush=True)
+        """Print a step; the one printed last only after a while, as a sign of life."""
+        now = time.monotonic()
+        if text != self._last or now - self._said > _QUIET_SECONDS:
+            self._last, self._said = text, now
+            print(f"  [{now - self._start:3.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 def install(checkout: Checkout, torch: str | None, extras: Collection[str]) -> None:

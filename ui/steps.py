@@ -64,6 +64,8 @@ def ready(page: Page, wizard: Wizard, draft: Draft | None) -> bool:
     """Whether Next may be pressed."""
     if wizard.name == "how":
         return draft is not None and not draft.problems
+    if wizard.name == "data" and draft is not None and any(p["key"] == "dataset" for p in draft.problems):
+        return False
     if wizard.name == "watch":
         return wizard.run is not None and page.facade.run(wizard.run).summary.adapter is not None
     return wizard.reachable(wizard.step + 1)

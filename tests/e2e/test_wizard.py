@@ -69,6 +69,16 @@ def test_preview_marks_the_answer_and_not_the_question(page: Page):
     assert row.locator("span").count() > 0
 
 
+def test_a_refusal_is_gone_once_one_goes_on(page: Page):
+    page.locator('[data-goal="style"]').click()
+    page.locator("#own-model").fill("/no/such/folder")
+    page.get_by_role("button", name="Use this one").click()
+    expect(page.locator(".notice")).to_contain_text("/no/such/folder")
+    page.locator('[data-act="model"][data-name="starter"]').click()
+    expect(page.locator(".notice")).to_have_count(0)
+    expect(page.get_by_role("button", name="Next: your data")).to_be_enabled()
+
+
 def test_five_pasted_rows_can_be_learned(page: Page):
     page.locator('[data-goal="facts"]').click()
     page.locator('[data-act="model"][data-name="starter"]').click()
@@ -104,6 +114,7 @@ def test_half_typed_rows_are_there_after_a_look_elsewhere(page: Page):
     expect(page.get_by_role("textbox", name="Answer 1")).to_have_value("A studio.")
     page.get_by_role("button", name="Use these rows").click()
     expect(page.locator(".found .numbers dd").first).to_have_text("1")
+    expect(page).to_have_url(re.compile("dataset="))  # the address follows with the next frame
     page.reload()
     expect(question).to_have_value("Who are you?")
 

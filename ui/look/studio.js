@@ -48,6 +48,8 @@
 
   function bind(element, trigger, upload) {
     const act = (target, extra = {}) => {
+      const old = one(".notice"); // what it said is over once the person goes on
+      if (old && target.dataset.act !== "dismiss") old.remove();
       const data = { ...target.dataset, ...shownRows(), ...extra };
       if (target.dataset.busy !== undefined) target.setAttribute("aria-busy", "true");
       trigger(target.dataset.event || "act", data);

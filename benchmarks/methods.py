@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -144,7 +145,7 @@ def main() -> None:
         found = measure(options, folder)
     compare(found)
     document = {
-        "command": "python -m benchmarks.methods " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", "-m", "benchmarks.methods", *sys.argv[1:]]),
         "shape": options.shape,
         "batch": options.batch,
         "seq": options.seq,

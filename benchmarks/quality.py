@@ -2,7 +2,9 @@
 
 Every method trains on each sample with the studio's defaults, the same number of steps for all, and answers
 the held-out prompts greedily. Beside the held-out loss after equal steps stands the one after equal time: the
-last that each method had reached when the quickest was done. Results go to benchmarks/results/quality.json.
+last that each method had reached when the quickest was done. `misses` counts the tokens of the held-out
+answers that a method does not put first (each told all before it), and of these the ones where the untouched
+base, told the same, puts another first as well. Results go to benchmarks/results/quality.json.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from transformers import AutoTokenizer
 import assets
 from benchmarks.samples import SAMPLES, held_out, score
 from studio.data.read import read_dataset
-from studio.data.rows import write_rows
+from studio.data.render import Renderer
+from studio.data.rows import Row, write_rows
 from studio.defaults import RunFacts, resolve
 from studio.errors import Reason
 from studio.models.config import read_config
@@ -82,16 +85,14 @@ def default_plan(method: str, sample: str, rows: int, heldout: int, extra: dict[
     return plan
 
 
-def answers(plan: Plan, adapter: Path, prompts: list[str]) -> Iterator[str]:
+def base_model(plan: Plan) -> Any:
+    """The starter, held as the plan's method holds it."""
+    quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
+    return load_model(STARTER, dtype=torch.float32, device="cpu", quantisation=quantisation)
+
+
+def answers(model: Any, prompts: list[str]) -> Iterator[str]:
     """The greedy answers of the base with what was learned."""
-    method = methods.get(plan.method)
-    base = load_model(
-        STARTER,
-        dtype=torch.float32,
-        device="cpu",
-        quantisation=method.base_quantisation(plan.method_params),
-    )
-    model: Any = make_tuner(plan).load(base, adapter)
     tokenizer = AutoTokenizer.from_pretrained(STARTER, padding_side="left")
     for start in range(0, len(prompts), BATCH):
         asked = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + BATCH]]
@@ -101,6 +102,19 @@ def answers(plan: Plan, adapter: Path, prompts: list[str]) -> Iterator[str]:
         with torch.no_grad():
             made = model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
         yield from tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@torch.no_grad()
+def hits(model: Any, rows: list[Row]) -> torch.Tensor:
+    """Whether `model` puts each token of the rows' answers first, all before it given: (tokens,) bool."""
+    renderer = Renderer.from_folder(STARTER)
+    found = []
+    for row in rows:
+        encoded = renderer.encode(row.streams["text"])
+        tokens, learned = torch.tensor(encoded.ids), torch.tensor(encoded.learned)
+        first = model(input_ids=tokens[None]).logits[0].argmax(-1)
+        found.append((first[:-1] == tokens[1:])[learned[1:]])
+    return torch.cat(found)
 
 
 def measure(method: str, sample: str, extra: dict[str, Any]) -> dict[str, Any]:
@@ -118,9 +132,10 @@ def measure(method: str, sample: str, extra: dict[str, Any]) -> dict[str, Any]:
         assert done.adapter
         asked = held_out(sample)
         counts: dict[str, int] = {}
-        for (prompt, reference), answer in zip(
-            asked, answers(plan, done.adapter, [p for p, _ in asked]), strict=True
-        ):
+        by_base = hits(base_model(plan), heldout)
+        model: Any = make_tuner(plan).load(base_model(plan), done.adapter)
+        missed = ~hits(model, heldout)
+        for (prompt, reference), answer in zip(asked, answers(model, [p for p, _ in asked]), strict=True):
             for name, good in score(sample, answer, prompt, reference).items():
                 counts[name] = counts.get(name, 0) + good
     return {
@@ -130,6 +145,12 @@ def measure(method: str, sample: str, extra: dict[str, Any]) -> dict[str, Any]:
         "train_loss": round(clock.train_loss, 4),
         "heldout_loss": round(clock.losses[-1][2], 4),
         "losses": [[round(seconds, 2), step, round(loss, 4)] for seconds, step, loss in clock.losses],
+        "misses": {
+            "tokens": len(missed),
+            "missed": int(missed.sum()),
+            "missed_by_base": int((~by_base).sum()),
+            "missed_by_both": int((missed & ~by_base).sum()),
+        },
         "heldout_rows": len(asked),
         **counts,
     }

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from studio.methods import Dimensions, trained_itemsize
-from studio.methods.lora import linears
 from studio.models.config import ModelFacts
+from studio.models.forms import linears
 from studio.models.quantisation import Quantisation
 from studio.plan import Plan, methods, parse_request
 
@@ -85,7 +85,7 @@ def _weights(plan: Plan, model: ModelFacts, itemsize: int) -> int:
 def quantised_bytes(model: Dimensions, parameters: int, quantisation: Quantisation, itemsize: int) -> int:
     """A base of `parameters` weights whose decoder layers' matrices are in 4 bit, the rest `itemsize` bytes
     each."""
-    quantised = model.layers * sum(a * b for a, b in linears(model).values())
+    quantised = model.layers * sum(a * b for _, a, b in linears(model))
     return int(quantised * quantisation.bits_per_weight / 8) + (parameters - quantised) * itemsize
 
 

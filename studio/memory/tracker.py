@@ -19,18 +19,21 @@ from torch.utils._pytree import tree_iter
 
 
 class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Active as a context manager. A new storage belongs to the part that is current (see `part`).
+    """Active as a context manager. A new storage belongs to the part that is current (see `part`), or to
+    `logits` if the last dimension of what made it is `vocabulary`.
 
     `live` and `peak` are bytes; `live_parts` and `peak_parts` the same by part, the latter at the moment of
-    the peak. Which part a storage belongs to is decided when it is made, or by `hold`.
+    the peak; `moment` is the part that was current then. Which part a storage belongs to is decided when it
+    is made, or by `hold`.
     """
 
-    def __init__(self, part: str = "other") -> None:
+    def __init__(self, part: str = "other", vocabulary: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self.live_parts: Counter[str] = Counter()
         self.peak_parts: dict[str, int] = {}
-        self._part = part
+        self.moment = part
+        self._part, self._vocabulary = part, vocabulary
         self._known: dict[int, str] = {}  # storages that live, by address of their implementation
 
     def hold(self, tensors: Iterable[Tensor], part: str) -> None:
@@ -54,7 +57,7 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def restart_peak(self) -> None:
         """Forget the peak so far: it is what lives now."""
-        self.peak, self.peak_parts = self.live, dict(self.live_parts)
+        self.peak, self.peak_parts, self.moment = self.live, dict(self.live_parts), self._part
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -62,7 +65,8 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         for value in tree_iter(out):
             if isinstance(value, Tensor):
-                self._see(value, self._part)
+                logits = self._vocabulary is not None and value.shape[-1:] == (self._vocabulary,)
+                self._see(value, "logits" if logits else self._part)
         return out
 
     def _see(self, tensor: Tensor, part: str) -> None:

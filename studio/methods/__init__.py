@@ -6,12 +6,13 @@ a string and follows `studio.train.tuner.Tuner`, so that listing the methods imp
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from studio.errors import Reason
 from studio.models.quantisation import Quantisation
+from studio.train.side.shape import SideShape
 
 Serving = Literal["batched", "switched", "own_copy"]
 
@@ -19,6 +20,8 @@ Serving = Literal["batched", "switched", "own_copy"]
 class Dimensions(Protocol):
     """The sizes of a decoder-only model that memory terms are computed from."""
 
+    @property
+    def model_type(self) -> str: ...
     @property
     def hidden(self) -> int: ...
     @property
@@ -45,11 +48,22 @@ class MethodMemory:
     often as they occur); `trained_bytes` is what those tensors themselves occupy. `kept_per_token` are the
     bytes of activations that all layers together keep for the backward pass, per token, in 16-bit arithmetic;
     None: as many as a backward pass through the model needs.
+
+    Of the computation: `ranks` of the adapters beside linear layers, by name, and whether their input is
+    dropped out at random; `side`, a network beside the model, which then keeps nothing itself, and whether
+    its output is added to the model's; what of the base itself trains.
     """
 
     trainable: tuple[tuple[int, ...], ...]
     trained_bytes: int
     kept_per_token: int | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    dropout: bool = False
+    side: SideShape | None = None
+    side_mixed: bool = True
+    frozen_layers: int = 0
+    trains_embeddings: bool = False
+    trains_head: bool = False
 
     @property
     def trainable_params(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.methods import Dimensions, Method, MethodMemory
-from studio.methods.lora import linears
+from studio.models.forms import linears
 from studio.params import param
 
 
@@ -30,7 +30,8 @@ class FullParams:
 def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodMemory:
     """The weights themselves train. They are counted as the base's; what comes on top is that `mixed` holds
     them in 32 bit."""
-    layer = [*linears(dimensions).values(), (dimensions.hidden,), (dimensions.hidden,)]
+    matrices = [(outputs, inputs) for _, inputs, outputs in linears(dimensions)]
+    layer = [*matrices, (dimensions.hidden,), (dimensions.hidden,)]
     shapes = layer * max(0, dimensions.layers - params.freeze_layers)
     table = (dimensions.vocab, dimensions.hidden)
     tables = 0 if params.freeze_embeddings else 1
@@ -38,7 +39,13 @@ def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodM
         tables += 1  # the head
     terms = MethodMemory((*shapes, *[table] * tables, (dimensions.hidden,)), 0)
     extra = 2 if settings.precision == "mixed" else 0
-    return MethodMemory(terms.trainable, extra * terms.trainable_params)
+    return MethodMemory(
+        terms.trainable,
+        extra * terms.trainable_params,
+        frozen_layers=params.freeze_layers,
+        trains_embeddings=not params.freeze_embeddings,
+        trains_head=not (params.freeze_embeddings and dimensions.tied),
+    )
 
 
 EXTENSION = Method(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from studio.methods import Dimensions, Method, MethodMemory, Serving, trained_itemsize
+from studio.models.forms import linears
 from studio.params import param
 
 ALL = (("auto",), ("all-linear",))
@@ -111,27 +112,13 @@ class LoraParams:
     )
 
 
-def linears(d: Dimensions) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of the linear layers of one gated decoder layer, by their usual names."""
-    query, keyed = d.heads * d.head_dim, d.kv_heads * d.head_dim
-    return {
-        "q_proj": (d.hidden, query),
-        "k_proj": (d.hidden, keyed),
-        "v_proj": (d.hidden, keyed),
-        "o_proj": (query, d.hidden),
-        "gate_proj": (d.hidden, d.intermediate),
-        "up_proj": (d.hidden, d.intermediate),
-        "down_proj": (d.intermediate, d.hidden),
-    }
-
-
 def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodMemory:
     """Two matrices of `rank` per adapted linear layer, and what else the params train."""
     wanted = None if params.targets in ALL else set(params.targets)
     whole = {name.rpartition(".")[2] for name in params.modules_to_save}
     layer = [
         shape
-        for name, (inputs, outputs) in linears(dimensions).items()
+        for name, inputs, outputs in linears(dimensions)
         if (wanted is None or name in wanted) and name not in whole
         for shape in _adapter(params, inputs, outputs)
     ]
@@ -145,7 +132,8 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     if tokens:
         # A forward pass puts the trained vectors into a copy of the whole table.
         trained += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
-    return MethodMemory(trainable, trained)
+    ranks = dict.fromkeys({"*"} if wanted is None else wanted, params.rank)
+    return MethodMemory(trainable, trained, ranks=ranks, dropout=params.dropout > 0)
 
 
 def _adapter(params: LoraParams, inputs: int, outputs: int) -> list[tuple[int, ...]]:
@@ -164,7 +152,7 @@ def _whole_modules(d: Dimensions, names: tuple[str, ...]) -> list[tuple[int, ...
     shapes += [(d.vocab, d.hidden)] * (min(1, len(tables)) if d.tied else len(tables))
     for name in set(names) - tables:
         last = name.rpartition(".")[2]
-        shape = linears(d).get(last)
+        shape = next(((a, b) for role, a, b in linears(d) if role == last), None)
         once = "." in name or last == "norm"
         shapes += [(shape[1], shape[0]) if shape else (d.hidden,)] * (1 if once else d.layers)
     return shapes

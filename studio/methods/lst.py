@@ -66,7 +66,8 @@ def memory(dimensions: Dimensions, params: LstParams, settings: Any) -> MethodMe
     shape = side_shape(dimensions.hidden, dimensions.layers, params)
     terms = MethodMemory(shape.trainable(dimensions.hidden, mixed=params.output == "mix"), 0)
     trained = terms.trainable_params * trained_itemsize(settings)
-    return MethodMemory(terms.trainable, trained, shape.kept_per_token)
+    mixed = params.output == "mix"
+    return MethodMemory(terms.trainable, trained, shape.kept_per_token, side=shape, side_mixed=mixed)
 
 
 def choose(params: LstParams, dimensions: Dimensions) -> tuple[LstParams, dict[str, Reason]]:

@@ -1,0 +1,89 @@
+"""What a training step would allocate: the real model class, method, loss and optimizer on fake tensors.
+
+No GPU, no weights, seconds. Every tensor that lives is counted (`StorageTracker`); what an allocator keeps
+beside them, and workspace inside a kernel, is not seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import masking_utils
+
+from studio.memory.fake import become_fake, meta_model
+from studio.memory.need import PARTS, Need
+from studio.memory.rehearsal import Rehearsal, prepared
+from studio.memory.tracker import StorageTracker
+from studio.models.anatomy import Anatomy
+from studio.models.load import weights_dtype
+from studio.plan import Plan, methods
+
+# What a phase makes, if nothing more is known of it.
+_PARTS = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
+
+
+def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
+    """The peak of one training step of a resolved plan on the model of a config.json.
+
+    `learned` is the share of a row's tokens that carry loss. Raises what the method's `prepare` raises.
+    """
+    settings, method = plan.settings, methods.get(plan.method)
+    assert settings.batch is not None
+    assert settings.seq is not None
+    trains_base = method.capable("trains_base", plan.method_params)
+    dtype = weights_dtype(settings.precision or "fp32", trains_base)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    quantisation = method.base_quantisation(plan.method_params)
+    base = meta_model(config, dtype, quantisation)
+    tuned, tuner = prepared(plan, base)
+    become_fake(tuned, mode)
+    labelled = settings.batch * max(1, round(learned * settings.seq))
+    with mode, _as_if_real(), _Answers(labelled):
+        rehearsal = Rehearsal(plan, base, tuned, tuner, "cpu", learned)
+        tracker = StorageTracker(vocabulary=Anatomy(base).config.vocab_size)
+        with tracker:
+            rehearsal.hold(tracker)
+            rehearsal.make_optimizer_state()
+            rehearsal.hold_optimizer(tracker)
+            tracker.restart_peak()
+            rehearsal.step(tracker)
+    parts = Counter[str]()
+    for name, size in tracker.peak_parts.items():
+        parts[_PARTS.get(name, name)] += size
+    found = {name: parts[name] for name in PARTS if parts[name]}
+    return Need("trace", found, tracker.moment, (tracker.peak, tracker.peak))
+
+
+@contextmanager
+def _as_if_real() -> Iterator[None]:
+    """For fake tensors transformers makes masks that it does without for real ones."""
+    module: Any = masking_utils
+    asked, module.is_tracing = module.is_tracing, lambda tensor=None: False  # noqa: ARG005
+    try:
+        yield
+    finally:
+        module.is_tracing = asked
+
+
+class _Answers(TorchDispatchMode):
+    """Answers what depends on numbers that fake tensors do not have."""
+
+    def __init__(self, labelled: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._labelled = labelled
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        if func is torch.ops.aten.nonzero.default:
+            return args[0].new_empty((self._labelled, args[0].ndim), dtype=torch.int64)
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
+            return True  # "is nothing padded, nothing packed?"
+        return func(*args, **(kwargs or {}))

@@ -24,6 +24,7 @@ from typing import IO, NoReturn
 from bootstrap.checkout import WINDOWS, Checkout, base_python
 from bootstrap.refusal import Refusal
 from bootstrap.torch_build import find_torch
+from ui.running import try_lock
 
 NEEDED_BYTES = 3_000_000_000
 
@@ -224,27 +225,12 @@ def _installing(checkout: Checkout) -> Iterator[IO[str]]:
             "Copy the project into a folder of your own, or have its owner start it once.",
         ) from error
     with lock:
-        if not _try_lock(lock):
+        if not try_lock(lock):
             print("Another start is installing; waiting for it.", file=sys.stderr)
-            while not _try_lock(lock):
+            while not try_lock(lock):
                 time.sleep(0.5)
         ended = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             yield lock
         finally:
             signal.signal(signal.SIGTERM, ended)
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

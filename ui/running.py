@@ -59,6 +59,14 @@ def claim(home: Path) -> IO[str] | None:
     Two starts at the same moment would both find no record; the lock lets one of them through.
     """
     lock = (home / LOCK).open("a")
+    if not try_lock(lock):
+        lock.close()
+        return None
+    return lock
+
+
+def try_lock(lock: IO[str]) -> bool:
+    """Lock this open file for this process alone until it is closed; False if another one has the lock."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -69,9 +77,8 @@ def claim(home: Path) -> IO[str] | None:
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
-        return None
-    return lock
+        return False
+    return True
 
 
 def other(home: Path, seconds: float = 60.0) -> Screen | None:

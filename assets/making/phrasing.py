@@ -6,9 +6,12 @@ and politeness are varied before the slots are filled, so that a word to be copi
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 INNERMOST = re.compile(r"\[([^\[\]]*)\]")
 ASK_FIRST = (
@@ -102,6 +105,16 @@ class Phrasings:
 
     seen: tuple[str, ...]
     unseen: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, found: dict[str, list[str]]) -> Phrasings:
+        """From the two lists of a wordings file."""
+        return cls(tuple(found["seen"]), tuple(found["unseen"]))
+
+
+def wordings(name: str) -> Any:
+    """What the file `NAME.json` beside this module holds. Its order counts: it decides what a seed draws."""
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
 
 
 def expand(template: str, rng: random.Random) -> str:

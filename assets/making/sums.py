@@ -150,18 +150,23 @@ def written(number: int, as_word: bool) -> str:
     return NUMBER_WORDS[number] if as_word and number <= 20 else str(number)
 
 
-def addition(words: Words) -> Turn:
-    """a + b. The answer first says the sum in digits, so that all phrasings lead to the same calculation."""
-    a, b = pair(words)
+def asked(words: Words, phrasings: Phrasings, wider: str, a: int, b: int) -> str:
+    """A question over two numbers: in digits or in words, bare or about things that someone has."""
     as_word = words.rng.random() < 0.15
-    prompt = words.phrase(
-        ADD,
-        wider="add",
+    return words.phrase(
+        phrasings,
+        wider=wider,
         a=written(a, as_word),
         b=written(b, as_word),
         things=words.pick(PLURALS),
         name=words.name(),
     )
+
+
+def addition(words: Words) -> Turn:
+    """a + b. The answer first says the sum in digits, so that all phrasings lead to the same calculation."""
+    a, b = pair(words)
+    prompt = asked(words, ADD, "add", a, b)
     return Turn("sums", prompt, f"{a} + {b} = {a + b}.", {"kind": "sum", "value": a + b})
 
 
@@ -169,15 +174,7 @@ def subtraction(words: Words) -> Turn:
     """a - b with a result of 0 or more; b and the result are a pair of `pair`, so its withheld ones are withheld here too."""
     b, rest = pair(words)
     a = b + rest
-    as_word = words.rng.random() < 0.15
-    prompt = words.phrase(
-        SUBTRACT,
-        wider="subtract",
-        a=written(a, as_word),
-        b=written(b, as_word),
-        things=words.pick(PLURALS),
-        name=words.name(),
-    )
+    prompt = asked(words, SUBTRACT, "subtract", a, b)
     return Turn("sums", prompt, f"{a} - {b} = {rest}.", {"kind": "sum", "value": rest})
 
 

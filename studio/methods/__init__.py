@@ -1,6 +1,6 @@
 """Tuning methods: one file each, found by walking this package (`studio.plan.methods`).
 
-A method's file holds a frozen params dataclass and one `EXTENSION = Method(...)`. Its torch part is named by
+A method's file holds a frozen params dataclass and one `EXTENSION`, a `Method`. Its torch part is named by
 a string and follows `studio.train.tuner.Tuner`, so that listing the methods imports no torch.
 """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from studio.methods import Method
-from studio.methods.lora import STARTS, LoraParams, memory
+from studio.methods.lora import EXTENSION as LORA
+from studio.methods.lora import STARTS, LoraParams
 from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
 from studio.params import param
 
@@ -26,17 +26,14 @@ class QloraParams(LoraParams):
     double_quant: bool = param(True, DOUBLE_HELP, title="Double quantisation", expert=True)
 
 
-EXTENSION = Method(
+EXTENSION = replace(
+    LORA,
     id="qlora",
     title="QLoRA",
     summary="LoRA over a model held in 4 bit: a quarter of the memory for its weights, each step somewhat "
     "slower. Take it where LoRA does not fit.",
     params=QloraParams,
     torch="studio.train.lora:QloraTuner",
-    memory=memory,
-    quantised_base=True,
-    mergeable=True,
-    trains_base=False,
     rewrites_base=False,
     serving="own_copy",
     quantisation=quantisation,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from studio.methods import Method
-from studio.methods.lst import LstParams, choose, memory
+from studio.methods.lst import EXTENSION as LST
+from studio.methods.lst import LstParams
 from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
 from studio.params import param
 
@@ -16,19 +16,13 @@ class QstParams(LstParams):
     double_quant: bool = param(True, DOUBLE_HELP, title="Double quantisation", expert=True)
 
 
-EXTENSION = Method(
+EXTENSION = replace(
+    LST,
     id="qst",
     title="Quantised side-tuning (QST)",
     summary="Ladder side-tuning over a model held in 4 bit: the least memory of all, and no backward pass "
     "through the model. Take it for the largest model that a machine can hold.",
     params=QstParams,
-    torch="studio.train.side.tuner:SideTuner",
-    memory=memory,
-    quantised_base=True,
-    mergeable=False,
-    trains_base=False,
-    rewrites_base=False,
     serving="own_copy",
-    choose=choose,
     quantisation=quantisation,
 )

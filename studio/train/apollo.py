@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from studio.optimizers.apollo import ApolloParams
-from studio.train.galore import adam_direction
+from studio.train.low_rank_adam import LowRankAdam, adam_direction
 
 _GROWTH = 1.01  # a step may be this much longer than the last (section 4.3, the norm-growth limiter)
 
@@ -26,44 +26,22 @@ def apollo(
     return Apollo(groups, lr, params)
 
 
-class Apollo(Optimizer):
-    """AdamW for vectors and matrices no wider than the rank; a matrix G (m, n) with m <= n moves along its
-    own gradient, column j times |Adam(R)_j| / |R_j|, where R = P G (rank, n) and P is normal with variance
-    1 / rank. That ratio is sqrt(rank / m) of the full gradient's (theorem 4.2), which is made good. For m > n
-    the same over rows. With rank 1 one ratio serves the whole matrix (APOLLO-Mini)."""
+class Apollo(LowRankAdam):
+    """A matrix G (m, n) with m <= n moves along its own gradient, column j times |Adam(R)_j| / |R_j|, where
+    R = P G (rank, n) and P is normal with variance 1 / rank. That ratio is sqrt(rank / m) of the full
+    gradient's (theorem 4.2), which is made good. For m > n the same over rows. With rank 1 one ratio serves
+    the whole matrix (APOLLO-Mini)."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, params: ApolloParams) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
-        self.params = params
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        if closure is not None:
-            raise NotImplementedError("APOLLO evaluates no closure")
-        weights = [(group, weight) for group in self.param_groups for weight in group["params"]]
-        for number, (group, weight) in enumerate(weights):
-            if weight.grad is None:
-                continue
-            state = self.state[weight]
-            state["step"] = state.get("step", 0) + 1
-            update = self._update(weight.grad, state, number)
-            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
-
-    def _update(self, gradient: Tensor, state: dict[str, Any], number: int) -> Tensor:
+    def matrix_update(self, gradient: Tensor, state: dict[str, Any], number: int) -> Tensor:
         params = self.params
-        if gradient.ndim != 2 or min(gradient.shape) <= params.rank:
-            return adam_direction(gradient, state, params)
-        upright = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
-        sketch = (
-            self._projection(len(upright), upright, (state["step"] - 1) // params.every, number) @ upright
-        )
+        turn = (state["step"] - 1) // params.every
+        sketch = self._projection(len(gradient), gradient, turn, number) @ gradient
         wanted = adam_direction(sketch, state, params)
         over = 0 if params.rank > 1 else (0, 1)
         tiny = torch.finfo(torch.float32).tiny
         lengths = wanted.float().norm(dim=over) / sketch.float().norm(dim=over).clamp_min(tiny)
-        whole = params.scale * sqrt(len(upright) / params.rank)
-        update = _limited(whole * lengths.to(upright.dtype) * upright, state)
-        return update if upright is gradient else update.T
+        whole = params.scale * sqrt(len(gradient) / params.rank)
+        return _limited(whole * lengths.to(gradient.dtype) * gradient, state)
 
     def _projection(self, rows: int, like: Tensor, turn: int, number: int) -> Tensor:
         """P (rank, rows) of this turn, another for each matrix."""

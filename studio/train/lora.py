@@ -93,7 +93,7 @@ class LoraTuner(Tuner):
         config.base_model_name_or_path, config.inference_mode = None, True
         if self._began:
             config.r, config.use_rslora = 2 * self.params.rank, False
-            config.lora_alpha = cast(int, self.scaling * config.r)  # see `prepare`
+            config.lora_alpha = cast(int, self.scaling * config.r)  # a fraction is fine, as in `_config`
             for path, (a, b) in self._began.items():
                 weights[f"{_PREFIX}{path}{_A}"] = torch.cat([weights[f"{_PREFIX}{path}{_A}"], a])
                 weights[f"{_PREFIX}{path}{_B}"] = torch.cat([weights[f"{_PREFIX}{path}{_B}"], -b], dim=1)

@@ -1,7 +1,9 @@
-"""A fresh home with an open store for each test, and jobs of the counting kind in it."""
+"""A fresh home with an open store for each test, and jobs of the counting kind in it; a facade, a tiny model
+and rows for it."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backend.facade import StudioFacade
 from backend.home import Home, open_home
 from backend.jobs import record
 from backend.jobs.launchers.local import LocalLauncher
@@ -17,6 +20,8 @@ from backend.jobs.processes import end_by_force, own_identity
 from backend.jobs.queue import Queue, StopDeadlines, any_worker_lives
 from backend.jobs.record import Job
 from backend.store.database import Store, open_store
+from tests.backend.launchers import Notes
+from tests.toys.folders import write_model
 
 
 @dataclass
@@ -72,3 +77,29 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         if job.process is not None and job.process != own_identity():
             end_by_force(job.process)
     store.close()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    return write_sums(tmp_path / "sums.jsonl", 60)
+
+
+def write_sums(file: Path, count: int) -> Path:
+    rows = (
+        {"prompt": f"{i} and {i * 7 % 11}?", "completion": f"it is {i + i * 7 % 11}"} for i in range(count)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def facade(home: Path) -> Iterator[StudioFacade]:
+    """A studio whose jobs are claimed by this process and never worked at."""
+    facade = StudioFacade(home, launcher=Notes())
+    yield facade
+    facade.close()

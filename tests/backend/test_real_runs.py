@@ -113,7 +113,7 @@ def state_in_store(facade: StudioFacade, run: str) -> str:
     return state
 
 
-def resume_after_kills(home: Path, inputs: tuple[str, str], moments: list[str]) -> dict[str, Any]:
+def resume_after_kills(home: Path, inputs: tuple[str, str], moments: tuple[str, ...]) -> dict[str, Any]:
     """Outcome of a run that is killed at each of the moments in turn, and resumed each time."""
     facade = StudioFacade(home, watch=True, launcher=LocalLauncher("tests.backend.doomed_worker"))
     try:
@@ -134,38 +134,24 @@ def resume_after_kills(home: Path, inputs: tuple[str, str], moments: list[str]) 
         close(facade)
 
 
-@pytest.mark.parametrize("moments", [["in the second epoch"]], ids=" then ".join)
+def killed(*moments: str, slow: bool = True) -> Any:
+    """One case: a run killed at these moments."""
+    return pytest.param(moments, id=" then ".join(moments), marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        killed("in the second epoch", slow=False),
+        *(killed(moment) for moment in MOMENTS if moment != "in the second epoch"),
+        killed("in the first epoch", "right after an evaluation", "in the second epoch"),
+    ],
+)
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     home: Path,
     inputs: tuple[str, str],
     undisturbed: dict[str, Any],
-    moments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    doom = {attempt: MOMENTS[moment] for attempt, moment in enumerate(moments, 1)}
-    monkeypatch.setenv("STUDIO_TEST_DOOM", json.dumps(doom))
-    assert resume_after_kills(home, inputs, moments) == undisturbed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "moments",
-    [
-        ["before the first checkpoint"],
-        ["in the first epoch"],
-        ["right after an evaluation"],
-        ["while a checkpoint is written"],
-        ["while loading"],
-        ["at the last step"],
-        ["in the first epoch", "right after an evaluation", "in the second epoch"],
-    ],
-    ids=" then ".join,
-)
-def test_the_kill_matrix(
-    home: Path,
-    inputs: tuple[str, str],
-    undisturbed: dict[str, Any],
-    moments: list[str],
+    moments: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     doom = {attempt: MOMENTS[moment] for attempt, moment in enumerate(moments, 1)}

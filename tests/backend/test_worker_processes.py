@@ -59,8 +59,8 @@ def test_a_killed_worker_is_settled_and_its_job_goes_on_from_the_checkpoint(benc
     assert bench.job(id).attempt == 2
 
 
-def test_the_second_of_two_jobs_starts_although_whoever_queued_it_was_killed(bench: Bench) -> None:
-    first, second = bench.add(steps=30, step_seconds=0.05), bench.add(steps=3)
+def queue_elsewhere(bench: Bench) -> subprocess.Popen[bytes]:
+    """Another process that starts the first job of the queue and stays; it leads a session of its own."""
     code = (
         "import sys, time, pathlib\n"
         "from backend.home import open_home\n"
@@ -72,7 +72,12 @@ def test_the_second_of_two_jobs_starts_although_whoever_queued_it_was_killed(ben
         "Queue(home, store, LocalLauncher('tests.backend.counting_worker')).advance()\n"
         "time.sleep(600)\n"
     )
-    screen = subprocess.Popen([sys.executable, "-c", code, str(bench.home.root)], start_new_session=True)
+    return subprocess.Popen([sys.executable, "-c", code, str(bench.home.root)], start_new_session=True)
+
+
+def test_the_second_of_two_jobs_starts_although_whoever_queued_it_was_killed(bench: Bench) -> None:
+    first, second = bench.add(steps=30, step_seconds=0.05), bench.add(steps=3)
+    screen = queue_elsewhere(bench)
     bench.until(lambda: len(curve(bench, first)) > 0, look=False)
     assert bench.job(second).state == "queued"
     os.killpg(screen.pid, signal.SIGKILL)
@@ -132,18 +137,7 @@ def test_a_signal_from_outside_leaves_the_job_interrupted_with_a_checkpoint(benc
 def test_a_worker_survives_the_hangup_of_its_terminal(bench: Bench) -> None:
     """The whole foreground group gets SIGHUP and SIGINT, as when a terminal window is closed."""
     id = bench.add(steps=40, step_seconds=0.05)
-    code = (
-        "import sys, time, pathlib\n"
-        "from backend.home import open_home\n"
-        "from backend.jobs.launchers.local import LocalLauncher\n"
-        "from backend.jobs.queue import Queue, any_worker_lives\n"
-        "from backend.store.database import open_store\n"
-        "home = open_home(pathlib.Path(sys.argv[1]))\n"
-        "Queue(home, open_store(home.store, any_worker_lives),\n"
-        "      LocalLauncher('tests.backend.counting_worker')).advance()\n"
-        "time.sleep(600)\n"
-    )
-    shell = subprocess.Popen([sys.executable, "-c", code, str(bench.home.root)], start_new_session=True)
+    shell = queue_elsewhere(bench)
     bench.until(lambda: len(curve(bench, id)) > 0, look=False)
     os.killpg(shell.pid, signal.SIGINT)
     os.killpg(shell.pid, signal.SIGHUP)

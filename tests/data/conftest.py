@@ -37,3 +37,12 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
 def strict_renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     """Mistral's style: refuses roles that do not take turns."""
     return Renderer.from_folder(write_model_folder(tmp_path_factory.mktemp("mistral"), FAMILIES["mistral"]))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """(name, renderer, transformers' tokenizer) of the same folder."""
+    from transformers import AutoTokenizer
+
+    folder = write_model_folder(tmp_path_factory.mktemp(request.param), FAMILIES[request.param])
+    return request.param, Renderer.from_folder(folder), AutoTokenizer.from_pretrained(folder)

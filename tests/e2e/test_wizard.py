@@ -12,11 +12,22 @@ from tests.e2e.conftest import screen
 STEPS = 24  # enough for a curve; how good a default run gets is measured in benchmarks
 
 
-def choose(page: Page, steps: int, dataset: str = "pirate") -> None:
-    """Click through steps 1 to 4: style, the starter, a sample, the defaults but for their length."""
-    page.locator('[data-goal="style"]').click()
+def to_data(page: Page, goal: str = "style") -> None:
+    """Click through steps 1 and 2 with the starter, to the data."""
+    page.locator(f'[data-goal="{goal}"]').click()
     page.locator('[data-act="model"][data-name="starter"]').click()
     page.get_by_role("button", name="Next: your data").click()
+
+
+def to_typed_rows(page: Page) -> None:
+    """On to the data, and there to rows that one types."""
+    to_data(page, goal="facts")
+    page.get_by_role("tab", name="Type or paste").click()
+
+
+def choose(page: Page, steps: int, dataset: str = "pirate") -> None:
+    """Click through steps 1 to 4: style, the starter, a sample, the defaults but for their length."""
+    to_data(page)
     page.locator(f'[data-act="dataset"][data-name="{dataset}"]').click()
     expect(page.locator(".token-row").first).to_be_visible()
     page.get_by_role("button", name="Next: how it trains").click()
@@ -42,6 +53,22 @@ def step_shown(page: Page) -> int:
     return int(text.replace(",", "")) if text.replace(",", "").isdigit() else 0
 
 
+def goes_beyond(page: Page, place: str, step: int) -> None:
+    """Wait until the run shown there has done more than `step` steps."""
+    page.wait_for_function(
+        "([place, step]) => "
+        "+document.querySelector(place + ' .numbers dd').innerText.replace(',', '') > step",
+        arg=[place, step],
+    )
+
+
+def stop(page: Page, place: str) -> None:
+    """Stop the run shown there."""
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop it").click()
+    expect(page.locator(f"{place} .headline")).to_contain_text("Stopped")
+
+
 def test_from_the_first_click_to_base_and_tuned_side_by_side(page: Page):
     choose(page, STEPS)
     learned = page.locator(".plan")
@@ -58,9 +85,7 @@ def test_from_the_first_click_to_base_and_tuned_side_by_side(page: Page):
 
 
 def test_preview_marks_the_answer_and_not_the_question(page: Page):
-    page.locator('[data-goal="style"]').click()
-    page.locator('[data-act="model"][data-name="starter"]').click()
-    page.get_by_role("button", name="Next: your data").click()
+    to_data(page)
     page.locator('[data-act="dataset"][data-name="pirate"]').click()
     row = page.locator(".token-row p").first
     expect(row).to_be_visible()
@@ -80,10 +105,7 @@ def test_a_refusal_is_gone_once_one_goes_on(page: Page):
 
 
 def test_five_pasted_rows_can_be_learned(page: Page):
-    page.locator('[data-goal="facts"]').click()
-    page.locator('[data-act="model"][data-name="starter"]').click()
-    page.get_by_role("button", name="Next: your data").click()
-    page.get_by_role("tab", name="Type or paste").click()
+    to_typed_rows(page)
     first = page.get_by_role("textbox", name="Question 1")
     first.focus()
     page.evaluate(
@@ -98,10 +120,7 @@ def test_five_pasted_rows_can_be_learned(page: Page):
 
 
 def test_half_typed_rows_are_there_after_a_look_elsewhere(page: Page):
-    page.locator('[data-goal="facts"]').click()
-    page.locator('[data-act="model"][data-name="starter"]').click()
-    page.get_by_role("button", name="Next: your data").click()
-    page.get_by_role("tab", name="Type or paste").click()
+    to_typed_rows(page)
     question = page.get_by_role("textbox", name="Question 1")
     question.fill("Who are you?")
     page.get_by_role("tab", name="A sample").click()
@@ -144,19 +163,12 @@ def test_refresh_keeps_the_curve_and_the_run(page: Page, context: BrowserContext
     expect(other.locator("#step-watch .headline h2")).to_have_text(run)
     other.close()
 
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="Stop it").click()
-    expect(page.locator("#step-watch .headline")).to_contain_text("Stopped")
+    stop(page, "#step-watch")
     stopped_at = step_shown(page)
     page.get_by_role("button", name="Go on").click()
     expect(page.locator("#step-watch .headline")).to_contain_text("Running")
-    page.wait_for_function(
-        "step => +document.querySelector('#step-watch .numbers dd').innerText.replace(',', '') > step",
-        arg=stopped_at,
-    )
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="Stop it").click()
-    expect(page.locator("#step-watch .headline")).to_contain_text("Stopped")
+    goes_beyond(page, "#step-watch", stopped_at)
+    stop(page, "#step-watch")
 
 
 def test_a_killed_screen_leaves_the_run_alive_and_a_new_one_shows_it(tmp_path: Path, context: BrowserContext):
@@ -173,11 +185,6 @@ def test_a_killed_screen_leaves_the_run_alive_and_a_new_one_shows_it(tmp_path: P
     with screen(home) as (_, url):
         page.goto(url + f"&tab=runs&run={run}")
         expect(page.locator("#run-head .headline")).to_contain_text("Running")
-        page.wait_for_function(
-            "step => +document.querySelector('#run-head .numbers dd').innerText.replace(',', '') > step",
-            arg=before,
-        )
+        goes_beyond(page, "#run-head", before)
         expect(page.locator("#run-loss .scatterlayer .trace").first).to_be_attached()
-        page.get_by_role("button", name="Stop").click()
-        page.get_by_role("button", name="Stop it").click()
-        expect(page.locator("#run-head .headline")).to_contain_text("Stopped")
+        stop(page, "#run-head")

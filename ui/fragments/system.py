@@ -77,6 +77,11 @@ def _bar(label: str, used: str, share: float | None) -> Markup:
     )
 
 
+def _space(text: Text, free: int, total: int) -> Markup:
+    used = _share(total - free, total)
+    return _bar(text("system.used"), text("system.free", free=bytes_text(free)), used)
+
+
 def _course(label: str, value: str, values: Sequence[float | None]) -> Markup:
     return h(
         "div",
@@ -146,15 +151,10 @@ def _processor(text: Text, report: HardwareReport, seen: Seen) -> Markup:
 
 
 def _memory(text: Text, report: HardwareReport, seen: Seen, spare_bytes: int) -> Markup:
-    used = report.ram_total_bytes - report.ram_available_bytes
     return _card(
         text("system.ram"),
         bytes_text(report.ram_total_bytes),
-        _bar(
-            text("system.used"),
-            text("system.free", free=bytes_text(report.ram_available_bytes)),
-            _share(used, report.ram_total_bytes),
-        ),
+        _space(text, report.ram_available_bytes, report.ram_total_bytes),
         sparkline(seen.get("ram", ()), width=260, height=44, tone="base", top=1.0, places=PLACES),
         h("p", text("system.ram.line"), class_="quiet")
         if not any(d.usable for d in report.devices)
@@ -164,15 +164,10 @@ def _memory(text: Text, report: HardwareReport, seen: Seen, spare_bytes: int) ->
 
 
 def _disk(text: Text, report: HardwareReport) -> Markup:
-    used = report.disk_total_bytes - report.disk_free_bytes
     return _card(
         text("system.disk"),
         bytes_text(report.disk_total_bytes),
-        _bar(
-            text("system.used"),
-            text("system.free", free=bytes_text(report.disk_free_bytes)),
-            _share(used, report.disk_total_bytes),
-        ),
+        _space(text, report.disk_free_bytes, report.disk_total_bytes),
         h("p", text("system.home"), " ", h("code", report.home), class_="quiet path"),
     )
 

@@ -1,13 +1,10 @@
-"""The facade over a real home: drafts, starting, looking, refusing. No process is started."""
+"""The facade and its runs: starting, refusing, resuming, deleting. No process is started."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +14,7 @@ from backend.facade import StudioFacade
 from studio.data.rows import read_rows
 from studio.errors import PlanError, StudioError
 from studio.identity import dataset_hash
-from studio.plan import Plan
 from tests.backend.launchers import HereAndNow, Notes, work
-from tests.toys.folders import write_model
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def sums(tmp_path: Path) -> Path:
-    return write_sums(tmp_path / "sums.jsonl", 60)
-
-
-def write_sums(file: Path, count: int) -> Path:
-    rows = (
-        {"prompt": f"{i} and {i * 7 % 11}?", "completion": f"it is {i + i * 7 % 11}"} for i in range(count)
-    )
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
-@pytest.fixture
-def facade(home: Path) -> Iterator[StudioFacade]:
-    """A studio whose jobs are claimed by this process and never worked at."""
-    facade = StudioFacade(home, launcher=Notes())
-    yield facade
-    facade.close()
 
 
 def refused(facade: StudioFacade, model: str | Path, dataset: str | Path, **set: Any) -> StudioError:
@@ -57,103 +26,6 @@ def refused(facade: StudioFacade, model: str | Path, dataset: str | Path, **set:
     assert facade.version() == before
     assert list((facade.home / "runs").iterdir()) == []
     return caught.value
-
-
-def test_the_screen_process_never_imports_torch(home: Path, model: Path, sums: Path) -> None:
-    code = (
-        "import sys\n"
-        "from backend.facade import StudioFacade\n"
-        "facade = StudioFacade(sys.argv[1])\n"
-        "facade.hardware(); facade.samples(); facade.methods(); facade.check(sys.argv[3], sys.argv[2])\n"
-        "facade.preview(sys.argv[3], sys.argv[2]); facade.draft(sys.argv[2], sys.argv[3]); facade.runs()\n"
-        "print([m for m in ('torch', 'transformers', 'peft', 'gradio') if m in sys.modules])\n"
-    )
-    command = [sys.executable, "-c", code, str(home), str(model), str(sums)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_a_draft_fills_every_setting_and_gives_a_reason_for_each_choice(
-    facade: StudioFacade, model: Path, sums: Path
-) -> None:
-    draft = facade.draft(str(model), str(sums), set={"rank": "4", "epochs": 2, "lr": "1e-3"})
-    assert draft.problems == ()
-    settings = draft.plan["settings"]
-    assert None not in settings.values()
-    assert (settings["lr"], settings["epochs"], draft.plan["method_params"]["rank"]) == (0.001, 2.0, 4)
-    assert not {"lr", "epochs", "rank"} & draft.reasons.keys()
-    assert {"seq", "batch", "steps", "device", "precision"} <= draft.reasons.keys()
-    # 60 rows, 10% held out but at least 8.
-    assert (draft.rows, draft.heldout_rows) == (52, 8)
-    assert draft.steps == settings["steps"] == 2 * -(-52 // settings["batch"])
-    assert draft.plan["model"] == f"path:{model}"
-    assert draft.plan["dataset"] == str(sums)
-    assert Plan.from_dict(draft.plan).as_dict() == draft.plan
-    assert draft.command == (
-        f"python launch.py train {model} {sums} --method lora --set rank=4 --epochs 2 --lr 1e-3"
-    )
-
-
-def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacade, tmp_path: Path) -> None:
-    settings = {"rank": "many", "batch": 0, "speed": 9, "device": "cuda:7", "optimizer": "sdg", "steps": 5}
-    draft = facade.draft(str(tmp_path / "nowhere"), "no-such-data", "lora", settings)
-    assert {(p["key"], p["code"]) for p in draft.problems} == {
-        ("model", "model_missing"),
-        ("dataset", "dataset_missing"),
-        ("device", "device_unknown"),
-        ("optimizer", "unknown_extension"),
-        ("method.rank", "setting_not_int"),
-        ("batch", "setting_out_of_range"),
-        ("speed", "unknown_setting"),
-    }
-    assert draft.plan["settings"]["steps"] == 5
-    assert None not in draft.plan["settings"].values()
-    assert (draft.rows, draft.steps) == (None, None)
-    unknown = facade.draft(str(tmp_path), "no-such-data", "lroa", {}, "stf").problems
-    assert {p["key"] for p in unknown if p["code"] == "unknown_extension"} == {"method", "objective"}
-
-
-def test_a_draft_says_what_every_method_would_need(facade: StudioFacade, model: Path, sums: Path) -> None:
-    needs = facade.draft(str(model), str(sums)).method_needs
-    assert set(needs) == {method["id"] for method in facade.methods()}
-    assert needs["full"].needed_bytes > needs["lora"].needed_bytes
-    assert {need.fits for need in needs.values()} == {"yes"}
-
-
-def test_a_method_that_cannot_run_here_says_so_before_it_starts(
-    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not facade.draft(str(model), str(sums), "qst").problems
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    (problem,) = facade.draft(str(model), str(sums), "qst").problems
-    assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
-    assert not facade.draft(str(model), str(sums), "lst").problems
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"plan.batch": "abc"}, ("batch", "setting_not_int")),
-        ({"plan.steps": 5, "epochs": 2}, ("steps", "steps_and_epochs")),
-        ({"plan.optimizer": "sdg"}, ("optimizer", "unknown_extension")),
-        ({"targets": ""}, ("method.targets", "setting_not_list")),
-    ],
-)
-def test_a_draft_finds_the_wrong_setting_under_its_long_name(
-    facade: StudioFacade, model: Path, sums: Path, settings: dict[str, Any], problem: tuple[str, str]
-) -> None:
-    draft = facade.draft(str(model), str(sums), set=settings)
-    assert [(p["key"], p["code"]) for p in draft.problems] == [problem]
-
-
-def test_words_with_spaces_and_lists_survive_in_the_command(facade: StudioFacade) -> None:
-    draft = facade.draft(
-        "my model", "my data", set={"targets": ("q_proj", "v_proj"), "gradient_checkpointing": True}
-    )
-    assert draft.command == (
-        "python launch.py train 'my model' 'my data' --method lora "
-        "--set targets=q_proj,v_proj --set gradient_checkpointing=true"
-    )
 
 
 def test_a_folder_that_no_run_has_is_left_alone_and_stops_no_start(
@@ -265,58 +137,6 @@ def test_no_room_on_disk_is_said_before_anything_is_written(
     assert error.code == "disk_full"
     assert error.facts["free_bytes"] == 1000
     assert error.facts["needed_bytes"] > 64 * 2**20
-
-
-def test_typed_rows_are_kept_once_and_incomplete_ones_named(facade: StudioFacade, model: Path) -> None:
-    rows = [{"prompt": f"q{i}", "answer": f"a{i}"} for i in range(5)] + [{"prompt": " ", "answer": ""}]
-    name = facade.save_rows("My rows!", rows)
-    assert Path(name).name == "my-rows.jsonl"
-    assert facade.save_rows("My rows!", rows) == name
-    other = facade.save_rows("My rows!", rows[:3])
-    assert Path(other).name == "my-rows-2.jsonl"
-    assert facade.check(name, str(model)).rows == 5
-    assert facade.typed_rows(name) == rows[:5]
-    assert facade.draft(str(model), name).problems == ()
-    with pytest.raises(StudioError) as caught:
-        facade.save_rows("My rows!", [*rows, {"prompt": "q", "answer": " "}])
-    assert caught.value.as_dict() == {"code": "row_incomplete", "facts": {"row": 7, "column": "answer"}}
-    with pytest.raises(StudioError) as caught:
-        facade.save_rows("My rows!", [{"prompt": "", "answer": ""}])
-    assert caught.value.code == "rows_none"
-    assert sorted(p.name for p in (facade.home / "data").iterdir()) == ["my-rows-2.jsonl", "my-rows.jsonl"]
-
-
-def test_a_picked_file_is_copied_and_nothing_is_overwritten(facade: StudioFacade, tmp_path: Path) -> None:
-    first, second = tmp_path / "a" / "Rows.JSONL", tmp_path / "b" / "Rows.JSONL"
-    for file, count in ((first, 40), (second, 41)):
-        file.parent.mkdir()
-        write_sums(file, count)
-    names = [facade.save_upload(str(file)) for file in (first, second, first)]
-    assert [Path(n).name for n in names] == ["rows.jsonl", "rows-2.jsonl", "rows.jsonl"]
-    assert Path(names[0]).read_bytes() == first.read_bytes()
-    with pytest.raises(StudioError) as caught:
-        facade.save_upload(str(tmp_path / "gone.jsonl"))
-    assert caught.value.code == "data_missing"
-
-
-def test_looking_again_costs_no_second_reading(
-    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = facade.draft(str(model), str(sums))
-    monkeypatch.setattr("backend.datasets.prepare", None)
-    assert facade.draft(str(model), str(sums)).rows == first.rows
-    write_sums(sums, 70)
-    monkeypatch.undo()
-    assert facade.draft(str(model), str(sums)).rows == 62
-
-
-def test_a_preview_shows_what_is_learned(facade: StudioFacade, model: Path, sums: Path) -> None:
-    rows = facade.preview(str(sums), str(model), rows=3)
-    assert [row.row for row in rows] == [1, 2, 3]
-    learned = "".join(text for text, is_learned in rows[1].pieces if is_learned)
-    assert learned == "it is 8<|end|>"
-    assert "".join(text for text, _ in rows[1].pieces).startswith("<|user|>1 and 7?<|assistant|>")
-    assert rows[1].learned == len(learned) - len("<|end|>") + 1
 
 
 def test_a_whole_run_and_what_is_known_of_it_afterwards(home: Path, model: Path, sums: Path) -> None:

@@ -92,7 +92,7 @@ def _cohere(c: Values, f: ModelFacts) -> int:
 
 def _mixtral(c: Values, f: ModelFacts) -> int:
     """All experts of every layer, and the router that chooses among them."""
-    experts = c["num_local_experts"]
+    experts: int = c["num_local_experts"]
     layer = _attention(c, f) + experts * (_gated_mlp(c, f) + f.hidden) + 2 * f.hidden
     return _embedding_and_head(f) + f.layers * layer + f.hidden
 
@@ -102,7 +102,7 @@ def _mixtral(c: Values, f: ModelFacts) -> int:
 
 def _gpt2(c: Values, f: ModelFacts) -> int:
     """Learned positions; biases everywhere but on the head."""
-    layer = _attention(c | {"attention_bias": True}, f) + _two_matrix_mlp(f) + 4 * f.hidden
+    layer = _attention({**c, "attention_bias": True}, f) + _two_matrix_mlp(f) + 4 * f.hidden
     positions = (f.context or 0) * f.hidden
     return _embedding_and_head(f) + positions + f.layers * layer + 2 * f.hidden
 
@@ -112,7 +112,7 @@ def _opt(c: Values, f: ModelFacts) -> int:
     rest, with a projection into it and one out of it."""
     bias, narrow = c["enable_bias"], c["word_embed_proj_dim"] or f.hidden
     norm = 2 * f.hidden if c["layer_norm_elementwise_affine"] else 0
-    layer = _attention(c | {"attention_bias": bias}, f) + _two_matrix_mlp(f, bias=bias) + 2 * norm
+    layer = _attention({**c, "attention_bias": bias}, f) + _two_matrix_mlp(f, bias=bias) + 2 * norm
     tables = f.vocab * narrow * (1 if f.tied else 2) + ((f.context or 0) + 2) * f.hidden
     projections = 2 * narrow * f.hidden if narrow != f.hidden else 0
     last_norm = norm if c["do_layer_norm_before"] and not c["_remove_final_layer_norm"] else 0
@@ -129,7 +129,7 @@ def _falcon(c: Values, f: ModelFacts) -> int:
     layers, which have one each."""
     beside = c["num_ln_in_parallel_attn"] or (2 if c["new_decoder_architecture"] else 1)
     norms = 2 if not c["parallel_attn"] or beside == 2 else 1
-    attention = _attention(c | {"attention_bias": c["bias"]}, f)
+    attention = _attention({**c, "attention_bias": c["bias"]}, f)
     layer = attention + _two_matrix_mlp(f, bias=c["bias"]) + norms * 2 * f.hidden
     return _embedding_and_head(f) + f.layers * layer + 2 * f.hidden
 

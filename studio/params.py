@@ -8,6 +8,7 @@ problems out).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -73,10 +74,11 @@ class ParamInfo:
         }
 
 
-def describe(cls: type) -> list[ParamInfo]:
+@functools.cache  # reading the hints costs a millisecond, and a list of models asks for hundreds
+def describe(cls: type) -> tuple[ParamInfo, ...]:
     """The fields of a params dataclass, in order of declaration."""
     hints = typing.get_type_hints(cls)
-    return [_info(f, hints[f.name]) for f in dataclasses.fields(cls)]
+    return tuple(_info(f, hints[f.name]) for f in dataclasses.fields(cls))
 
 
 def _info(f: dataclasses.Field[Any], hint: Any) -> ParamInfo:
@@ -105,7 +107,7 @@ def parse(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> tuple[T,
     that the instance can always be shown. `prefix` goes before the key in a problem
     (`method.` for a method's params).
     """
-    infos = {i.name: i for i in describe(cls)}
+    infos = {i.name: i for i in describe(cls)}  # type: ignore[arg-type]  # a class is hashable
     good: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, raw in values.items():

@@ -1,4 +1,10 @@
-"""The models that the studio proposes, from assets/catalogue.json: the starter and small ones of the hub."""
+"""The models that the studio proposes, from assets/catalogue.json: the starter, and open ones of the hub that
+it can tune, from 0.1 to 70 billion parameters.
+
+An entry's `config` holds what decides sizes, memory and attention in the model's own config.json; that file
+is what a run reads. `parameters` is the published count, of all towers where there are several, with a shared
+weight counted once; `stored_parameters` stands beside it where the files on the hub repeat that weight.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +49,7 @@ def _entry(body: dict[str, Any]) -> Entry:
     if shipped:
         size = sum(f.stat().st_size for f in assets.path("starter").glob("*.safetensors"))
     else:
-        size = 2 * body["parameters"]
+        size = 2 * body.get("stored_parameters", body["parameters"])
     return Entry(
         name=body["name"],
         title=body["title"],

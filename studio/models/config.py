@@ -1,20 +1,21 @@
 """What a model's config.json says of its sizes, read in plain Python.
 
-Parameter counts are exact for the families in `COUNTED` (tests compare them with transformers on torch's
-meta device). For any other family the count comes from the headers of its safetensors files, if it has any.
+Parameter counts are exact for the families in `studio.models.counts`. For any other family the count comes
+from the headers of its safetensors files, if it has any.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
+from studio.models.counts import COUNTED, Counted
 
 
 @dataclass(frozen=True)
@@ -45,105 +46,6 @@ class ModelFacts:
         return 4 if self.dtype in ("float32", "float64") else 2
 
 
-def _gated_mlp_decoder(
-    c: Mapping[str, Any], f: ModelFacts, *, qkv_bias: bool, norms: int, head_norms: int
-) -> int:
-    """Embedding, per layer attention with grouped keys and a gated MLP, final norm, head.
-
-    `norms` are the vectors of hidden size per layer, `head_norms` those of head size (on queries and keys).
-    """
-    query, keyed = f.heads * f.head_dim, f.kv_heads * f.head_dim
-    attention = f.hidden * (query + 2 * keyed) + query * f.hidden
-    if c.get("attention_bias"):
-        attention += query + 2 * keyed + f.hidden
-    elif qkv_bias:
-        attention += query + 2 * keyed
-    mlp = 3 * f.hidden * f.intermediate
-    if c.get("mlp_bias"):
-        mlp += 2 * f.intermediate + f.hidden
-    layer = attention + mlp + norms * f.hidden + head_norms * f.head_dim
-    head = 0 if f.tied else f.vocab * f.hidden
-    return f.vocab * f.hidden + f.layers * layer + f.hidden + head
-
-
-def _plain(c: Mapping[str, Any], f: ModelFacts) -> int:
-    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=2, head_norms=0)
-
-
-def _qwen2(c: Mapping[str, Any], f: ModelFacts) -> int:
-    return _gated_mlp_decoder(c, f, qkv_bias=True, norms=2, head_norms=0)
-
-
-def _qwen3(c: Mapping[str, Any], f: ModelFacts) -> int:
-    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=2, head_norms=2)
-
-
-def _gemma2(c: Mapping[str, Any], f: ModelFacts) -> int:
-    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=4, head_norms=0)
-
-
-def _gemma3(c: Mapping[str, Any], f: ModelFacts) -> int:
-    return _gated_mlp_decoder(c, f, qkv_bias=False, norms=4, head_norms=2)
-
-
-def _gpt2(c: Mapping[str, Any], f: ModelFacts) -> int:  # noqa: ARG001
-    """Learned positions, biases everywhere, layer norms with scale and shift, MLP of two matrices."""
-    attention = f.hidden * 3 * f.hidden + 3 * f.hidden + f.hidden * f.hidden + f.hidden
-    mlp = 2 * f.hidden * f.intermediate + f.intermediate + f.hidden
-    head = 0 if f.tied else f.vocab * f.hidden
-    tables = (f.vocab + (f.context or 0)) * f.hidden
-    return tables + f.layers * (attention + mlp + 4 * f.hidden) + 2 * f.hidden + head
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """`defaults` stand for what a config.json may leave out; they are transformers' own."""
-
-    count: Callable[[Mapping[str, Any], ModelFacts], int]
-    defaults: Mapping[str, Any]
-
-
-def _defaults(
-    vocab: int,
-    hidden: int,
-    intermediate: int,
-    layers: int,
-    heads: int,
-    kv_heads: int | None,
-    head_dim: int | None,
-    context: int,
-    tied: bool,
-) -> dict[str, Any]:
-    return {
-        "vocab_size": vocab,
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "max_position_embeddings": context,
-        "tie_word_embeddings": tied,
-    }
-
-
-COUNTED: dict[str, _Counted] = {
-    "llama": _Counted(_plain, _defaults(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
-    "mistral": _Counted(_plain, _defaults(32000, 4096, 14336, 32, 32, 8, None, 131072, False)),
-    "qwen2": _Counted(_qwen2, _defaults(151936, 4096, 22016, 32, 32, 32, None, 32768, False)),
-    "qwen3": _Counted(_qwen3, _defaults(151936, 4096, 22016, 32, 32, 32, 128, 32768, False)),
-    "gemma2": _Counted(_gemma2, _defaults(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
-    "gemma3_text": _Counted(_gemma3, _defaults(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
-    "phi3": _Counted(_plain, _defaults(32064, 3072, 8192, 32, 32, None, None, 4096, False)),
-    "gpt2": _Counted(_gpt2, _defaults(50257, 768, 0, 12, 12, None, None, 1024, True)),
-}
-_GPT2_NAMES = {
-    "n_embd": "hidden_size",
-    "n_layer": "num_hidden_layers",
-    "n_head": "num_attention_heads",
-    "n_positions": "max_position_embeddings",
-    "n_inner": "intermediate_size",
-}
 _NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -179,10 +81,8 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
     """The facts of a parsed config.json; `where` names it in errors."""
     text = text_config(config)
     model_type = str(text.get("model_type", config.get("model_type", "")))
-    names = _GPT2_NAMES if model_type == "gpt2" else {}
     family = COUNTED.get(model_type)
-    values: dict[str, Any] = dict(family.defaults) if family else {}
-    values |= {names.get(k, k): v for k, v in text.items() if v is not None}
+    values = _values(text, family)
     missing = [key for key in _NEEDED if not isinstance(values.get(key), int)]
     if missing:
         raise StudioError("model_config_incomplete", path=where, missing=missing, model_type=model_type)
@@ -194,7 +94,7 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
         hidden=hidden,
         layers=values["num_hidden_layers"],
         heads=heads,
-        kv_heads=values.get("num_key_value_heads") or heads,
+        kv_heads=(family.kv_heads(values) if family else values.get("num_key_value_heads")) or heads,
         head_dim=values.get("head_dim") or hidden // heads,
         intermediate=values.get("intermediate_size") or 4 * hidden,
         vocab=values["vocab_size"],
@@ -206,6 +106,14 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
         ),
     )
     return _with_parameters(facts, family.count(values, facts)) if family else facts
+
+
+def _values(text: Mapping[str, Any], family: Counted | None) -> dict[str, Any]:
+    """The sizes under their usual names, with the family's defaults for what is left out."""
+    given = {k: v for k, v in text.items() if v is not None}
+    if family is None:
+        return given
+    return dict(family.defaults) | {family.names.get(k, k): v for k, v in given.items()}
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

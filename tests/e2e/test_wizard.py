@@ -188,3 +188,20 @@ def test_a_killed_screen_leaves_the_run_alive_and_a_new_one_shows_it(tmp_path: P
         goes_beyond(page, "#run-head", before)
         expect(page.locator("#run-loss .scatterlayer .trace").first).to_be_attached()
         stop(page, "#run-head")
+
+
+def test_a_model_from_the_others_is_chosen_by_keyboard_and_stays_in_sight(page: Page):
+    page.locator('[data-goal="style"]').click()
+    rows = page.locator('#step-model [data-act="model"]')
+    expect(rows.first).to_be_visible()
+    large = page.locator('[data-act="model"][data-name="hub:meta-llama/Llama-3.3-70B-Instruct"]')
+    expect(large).to_be_hidden()
+    page.locator("#step-model summary").focus()
+    page.keyboard.press("Enter")
+    expect(large).to_be_visible()
+    large.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".plan")).to_contain_text("Llama 3.3 70B Instruct")
+    expect(large).to_have_attribute("aria-pressed", "true")
+    expect(large).to_be_visible()
+    assert rows.count() == 40

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from studio.errors import StudioError
-from studio.models.config import COUNTED, facts_of, read_config, read_shapes
+from studio.models.config import facts_of, read_config, read_shapes
+from studio.models.counts import COUNTED
 from studio.models.families import FAMILIES
 
 SMALL = {
@@ -17,6 +18,8 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 96,
 }
+UNGROUPED = {k: v for k, v in SMALL.items() if k not in ("num_key_value_heads", "intermediate_size")}
+OPT = UNGROUPED | {"ffn_dim": 112, "pad_token_id": 0}
 CASES = [
     ("llama", SMALL),
     ("llama", SMALL | {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
@@ -31,6 +34,26 @@ CASES = [
     ("phi3", SMALL | {"pad_token_id": 0}),
     ("gpt2", {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 331}),
     ("gpt2", {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_inner": 100, "vocab_size": 331}),
+    ("granite", SMALL),
+    ("granite", SMALL | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    ("cohere", SMALL),
+    ("cohere", SMALL | {"use_qk_norm": True, "attention_bias": True}),
+    ("cohere", SMALL | {"tie_word_embeddings": False}),
+    ("mixtral", SMALL),
+    ("mixtral", SMALL | {"num_local_experts": 3, "head_dim": 20}),
+    ("opt", OPT),
+    ("opt", OPT | {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
+    ("opt", OPT | {"enable_bias": False, "layer_norm_elementwise_affine": False}),
+    ("opt", OPT | {"word_embed_proj_dim": 32, "tie_word_embeddings": False}),
+    ("opt", {"num_hidden_layers": 2}),
+    ("gpt_neox", UNGROUPED | {"intermediate_size": 112}),
+    ("gpt_neox", UNGROUPED | {"intermediate_size": 112, "attention_bias": False}),
+    ("falcon", UNGROUPED),
+    ("falcon", UNGROUPED | {"multi_query": False, "parallel_attn": False, "bias": True}),
+    ("falcon", UNGROUPED | {"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 112}),
+    ("falcon", UNGROUPED | {"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1}),
+    ("falcon", UNGROUPED | {"num_ln_in_parallel_attn": 2, "tie_word_embeddings": False}),
+    ("falcon", {"num_hidden_layers": 2}),
 ]
 
 
@@ -50,14 +73,28 @@ def test_count_equals_the_built_model(model_type, sizes):
         config.num_hidden_layers,
         config.num_attention_heads,
     )
-    assert facts.kv_heads == getattr(config, "num_key_value_heads", config.num_attention_heads)
+    assert facts.kv_heads == kv_heads_of(model)
     assert facts.context == config.max_position_embeddings
     assert facts.tied == config.tie_word_embeddings
 
 
-def test_every_counted_family_has_a_case_and_can_be_tuned():
+def kv_heads_of(model):
+    """Heads that keys have, from the weights: some families fuse the projections, with queries first."""
+    config = model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    for name, weight in model.named_parameters():
+        if name.endswith("k_proj.weight"):
+            return weight.shape[0] // head
+        if name.endswith(("qkv_proj.weight", "query_key_value.weight")):
+            return (weight.shape[0] // head - config.num_attention_heads) // 2
+        if name.endswith("c_attn.weight"):  # stored (in, out)
+            return (weight.shape[1] // head - config.num_attention_heads) // 2
+    raise AssertionError("no projection of keys")
+
+
+def test_every_family_that_can_be_tuned_is_counted_and_has_a_case():
     assert {model_type for model_type, _ in CASES} == set(COUNTED)
-    assert set(COUNTED) <= set(FAMILIES)
+    assert set(COUNTED) | {"gemma3"} == set(FAMILIES)  # gemma3 is counted as its text tower, gemma3_text
 
 
 def test_saved_config_of_transformers_reads_alike(tmp_path):

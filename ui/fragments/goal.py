@@ -10,6 +10,7 @@ from backend.api import LIVE_STATES, HardwareReport, ModelInfo, RunSummary
 from ui.fragments.format import bytes_text, duration_text, loss_text, percent_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
+from ui.fragments.model import spread
 from ui.fragments.parts import badge, button, heading, meter, sparkline, state_badge
 from ui.fragments.text import Text
 from ui.wizard import GOALS
@@ -47,9 +48,9 @@ def machine_line(text: Text, report: HardwareReport, models: Sequence[ModelInfo]
     """The machine in one line, and which models fit it."""
     usable = [d for d in report.devices if d.usable]
     gpu = ", ".join(f"{d.name} ({bytes_text(d.total_bytes)})" for d in usable) or text("machine.no_gpu")
-    fitting = [m.title for m in models if m.fits == "yes"]
+    fitting = [m for m in models if m.fits == "yes"]
     more = len(fitting) - FITTING_SHOWN
-    shown = ", ".join(fitting[:FITTING_SHOWN])
+    shown = ", ".join(m.title for m in spread(fitting, FITTING_SHOWN))
     return h(
         "div",
         h("span", icon("chip"), class_="tone"),

@@ -10,27 +10,65 @@ from backend.api import ModelInfo
 from ui.fragments import message
 from ui.fragments.format import bytes_text, count_text, parameters_text
 from ui.fragments.html import classes, h, join
-from ui.fragments.parts import badge, button, fits_badge, heading
+from ui.fragments.parts import badge, button, fits_badge, fold, heading
 from ui.fragments.text import Text
+
+SHORT_LIST = 8
 
 
 def view(text: Text, models: Sequence[ModelInfo], chosen: ModelInfo | None) -> Markup:
-    """The list, the person's own folder or hub id, and what the choice means."""
-    listed = list(models)
-    own = chosen is not None and all(m.name != chosen.name for m in listed)
+    """The short list, the others folded away, the person's own folder or hub id, and what the choice means.
+
+    A choice from among the others, or of the person's own, stands in the short list as long as it is chosen.
+    """
+    name = chosen.name if chosen else None
+    short = short_list(models)
+    first = [m for m in models if m in short or m.name == name]
+    own = chosen is not None and all(m.name != name for m in first)
+    rest = [m for m in models if m not in first]
     return join(
         heading(text("model.title"), text("model.lead")),
-        h(
-            "div",
-            [row(text, m, chosen is not None and m.name == chosen.name) for m in listed],
-            row(text, chosen, True) if own and chosen else None,
-            class_="list",
-            role="group",
-            aria_label=text("model.title"),
-        ),
+        _rows(text, text("model.title"), [*first, chosen] if own and chosen else first, name),
         meaning(text, chosen),
+        fold(text("model.more", count=len(rest)), _rows(text, text("model.others"), rest, name))
+        if rest
+        else None,
         own_model(text, chosen.name if own and chosen else ""),
         h("p", text("model.rough"), class_="quiet"),
+    )
+
+
+def short_list(models: Sequence[ModelInfo], count: int = SHORT_LIST) -> list[ModelInfo]:
+    """Those to show first, in the order given: what is on this machine, then models that fit it.
+
+    Of those that fit, the ones that need no login go before the others, and as many as there is room for are
+    taken at even distances from the smallest to the largest, so that quick ones and strong ones are there.
+    """
+    if len(models) <= count:
+        return list(models)
+    picked = [m for m in models if m.on_disk]
+    for fits, gated in (("yes", False), ("yes", True), ("tight", False), (None, False)):
+        kin = [m for m in models if m.fits == fits and m.gated == gated and not m.on_disk]
+        picked += spread(kin, count - len(picked))
+    return [m for m in models if m in picked]
+
+
+def spread(models: Sequence[ModelInfo], count: int) -> Sequence[ModelInfo]:
+    """At most `count` of them, at even distances, the first and (from two on) the last among them."""
+    if len(models) <= count:
+        return models
+    if count < 2:
+        return models[: max(count, 0)]
+    return [models[round(i * (len(models) - 1) / (count - 1))] for i in range(count)]
+
+
+def _rows(text: Text, label: str, models: Sequence[ModelInfo], chosen: str | None) -> Markup:
+    return h(
+        "div",
+        [row(text, m, m.name == chosen) for m in models],
+        class_="list",
+        role="group",
+        aria_label=label,
     )
 
 

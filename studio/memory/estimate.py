@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
-from studio.memory.layers import Compute, decoder_layer, normed, product
+from studio.memory.layers import Compute, decoder_layer, normed
 from studio.memory.need import Need
 from studio.memory.rough import quantised_bytes
-from studio.memory.tape import PARTS, Tape, Tensor, cast, checkpointed, scale, unary
+from studio.memory.switches import STUDIO, Switches
+from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
 
 _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest
-CHUNK_BYTES = 256 * 2**20  # of 32-bit logits that live at a time (`studio.train.loss`)
 
 
 @dataclass
@@ -32,6 +33,7 @@ class _Step:
     terms: MethodMemory
     learned: float
     layers: int
+    switches: Switches = STUDIO
 
     def __post_init__(self) -> None:
         settings = self.plan.settings
@@ -55,6 +57,8 @@ class _Step:
             cuda=(settings.device or "cpu").startswith("cuda"),
             kernel=settings.attention,
             frozen_layers=self.terms.frozen_layers,
+            norms=4 if self.switches.kbit_casts != "no" else None,
+            kernels=self.switches.kernels,
         )
 
     def run(self) -> dict[str, list[int]]:
@@ -102,6 +106,13 @@ class _Step:
         del state, embedded, turns
         return self._loss(final)
 
+    def _loss(self, final: Tensor) -> Tensor:
+        settings = self.plan.settings
+        head = Head(self.c, self.terms.trains_head, settings.loss_kernel, self.switches)
+        labelled = max(1, round(self.learned * self.c.length)) * self.c.rows
+        self.kept = head.outputs
+        return head.loss(self.tape, final, labelled)
+
     def _layer(self, state: Tensor, number: int) -> Tensor:
         if not self.plan.settings.gradient_checkpointing:
             return decoder_layer(self.tape, self.c, state, str(number))
@@ -145,70 +156,6 @@ class _Step:
         if len(shape.taps) == self.facts.layers:
             return True
         return number in shape.taps or (every > 1 and number % every == 0)
-
-    def _loss(self, final: Tensor) -> Tensor:
-        """Cross-entropy over the labelled positions, in chunks once they are many."""
-        tape, c = self.tape, self.c
-        labelled = max(1, round(self.learned * c.length)) * c.rows
-        if self.plan.settings.loss_kernel != "labelled":
-            labelled = c.tokens
-        picked_from, item = final.n, final.item
-        states = tape.result(
-            tape.new(labelled * c.facts.hidden, item),
-            (final,),
-            None,
-            lambda g: (tape.new(picked_from, g.item),),
-        )
-        size = max(1, CHUNK_BYTES // (4 * c.facts.vocab))
-        if self.plan.settings.loss_kernel == "full" or labelled <= size:
-            out = self._cross_entropy(states)
-        else:
-            out = self._in_chunks(states, labelled, size)
-        del states
-        return unary(tape, out, "nothing", n=1)
-
-    def _in_chunks(self, states: Tensor, labelled: int, size: int) -> Tensor:
-        tape, hidden, whole = self.tape, self.facts.hidden, states.n
-        parts = []
-        for start in range(0, labelled, size):
-            n = min(size, labelled - start) * hidden
-            part = tape.result(
-                Tensor(n, states.item, states.storage), (states,), None, lambda g: (tape.new(whole, g.item),)
-            )
-            parts.append(checkpointed(tape, self._cross_entropy, part, trains=True))
-        total = tape.new(labelled, 4)
-        return tape.result(
-            total, tuple(parts), None, lambda g: tuple(Tensor(p.n, 4, g.storage) for p in parts)
-        )
-
-    def _cross_entropy(self, states: Tensor) -> Tensor:
-        tape, c = self.tape, self.c
-        tokens = states.n // c.facts.hidden
-        with tape.making("logits"):
-            logits = self._head(states)
-            if c.form.capped:
-                logits = scale(tape, unary(tape, scale(tape, logits), "output"))
-            logits = cast(tape, logits, 4)
-            likely = unary(tape, logits, "output")
-            del logits
-            size = likely.n
-            losses = tape.new(tokens, 4)
-        return tape.result(losses, (likely,), likely.storage, lambda _: (self._logits(size),))
-
-    def _logits(self, n: int) -> Tensor:
-        with self.tape.making("logits"):
-            return self.tape.new(n, 4)
-
-    def _head(self, states: Tensor) -> Tensor:
-        tape, c = self.tape, self.c
-        hidden, vocab = c.facts.hidden, c.facts.vocab
-        if self.terms.trains_head:
-            return product(tape, c, states, "head", hidden, vocab)
-        states = cast(tape, states, 2) if c.autocast else states
-        n = states.n
-        return tape.result(
-            tape.new(n // hidden * vocab, states.item), (states,), None, lambda g: (tape.new(n, g.item),)
-        )
 
 
 def _read_only(c: Compute) -> Compute:

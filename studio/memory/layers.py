@@ -47,6 +47,8 @@ class Compute:
     cuda: bool = False
     kernel: str = "sdpa"
     frozen_layers: int = 0
+    norms: int | None = None  # bytes per weight of a norm, where it is not `base`
+    kernels: frozenset[str] = frozenset()
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
 
@@ -95,8 +97,11 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
 
 
 def _frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tensor:
-    """A product with a weight that gets no gradient: nothing is kept for it."""
-    x = cast(tape, x, 2) if c.autocast else x
+    """A product with a weight that gets no gradient: nothing is kept for it. A 4-bit layer computes in 16 bit
+    and returns what it was given."""
+    given = x.item
+    if c.autocast or (c.quantised and c.base == 2):
+        x = cast(tape, x, 2)
     n, item, size = x.n, x.item, inputs * outputs * x.item
     whole = tape.held(size, "workspace") if c.quantised and c.cuda else None
     out = tape.new(n // inputs * outputs, item)
@@ -108,7 +113,8 @@ def _frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Ten
         del dense
         return (gradient,)
 
-    return tape.result(out, (x,), None, back)
+    out = tape.result(out, (x,), None, back)
+    return cast(tape, out, given) if c.quantised else out
 
 
 def product(tape: Tape, c: Compute, x: Tensor, name: str, inputs: int, outputs: int) -> Tensor:
@@ -153,7 +159,9 @@ def drop(tape: Tape, c: Compute, x: Tensor) -> Tensor:
 
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
     """The family's normalisation over the last `width` elements."""
-    weight = Tensor(width, c.trained if c.trains_base else c.base, None, None)
+    weight = Tensor(width, c.trained if c.trains_base else c.norms or c.base, None, None)
+    if "rms" in c.kernels:
+        return _one_kernel(tape, x, x.n // width)
     if c.trains_base and (not path[0].isdigit() or int(path.partition(".")[0]) >= c.frozen_layers):
         weight.node = c.leaf(tape, path)
     return _NORMS[c.form.norm](tape, x, weight, x.n // width)
@@ -205,6 +213,12 @@ def _layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     return tape.result(
         out, (x, weight), (x.storage, stats.storage), lambda _: (tape.new(n, item), tape.new(2 * width, item))
     )
+
+
+def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
+    """A norm in one kernel: keeps its input and a number per group."""
+    n, item, stats = x.n, x.item, tape.new(groups, 4)
+    return tape.result(tape.new(n, item), (x,), (x.storage, stats.storage), lambda _: (tape.new(n, item),))
 
 
 _NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {

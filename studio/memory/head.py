@@ -1,0 +1,173 @@
+"""From final hidden states to the loss, on a tape of sizes: the studio's way and those of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from studio.memory.layers import Compute, product
+from studio.memory.switches import Switches
+from studio.memory.tape import Storage, Tape, Tensor, cast, checkpointed, scale, unary
+
+CHUNK_BYTES = 256 * 2**20  # of 32-bit logits that live at a time (`studio.train.loss`)
+OTHERS = ("full", "fused", "fused_linear")
+
+
+@dataclass
+class Head:
+    """The head and the loss. `kernel` is the plan's `loss_kernel`; `outputs` holds what the program keeps
+    alive beside the graph."""
+
+    c: Compute
+    trained: bool
+    kernel: str
+    switches: Switches
+    outputs: list[Storage | None] = field(default_factory=list)
+
+    def loss(self, tape: Tape, final: Tensor, labelled: int) -> Tensor:
+        """Of `labelled` positions, or of all where the kernel makes logits for all. `final` (T * H)."""
+        if self.switches.alive_chunks:
+            return self._alive_chunks(tape, final, self.switches.alive_chunks)
+        if self.kernel == "fused_linear":
+            return self._fused_linear(tape, final)
+        if self.kernel in OTHERS:
+            return self._whole(tape, final)
+        positions = labelled if self.kernel == "labelled" else self.c.tokens
+        n, item = final.n, final.item
+        states = tape.result(
+            tape.new(positions * self.c.facts.hidden, item), (final,), None, lambda g: (tape.new(n, g.item),)
+        )
+        del final
+        size = max(1, CHUNK_BYTES // (4 * self.c.facts.vocab))
+        out = (
+            self._entropy(tape, states)
+            if positions <= size
+            else self._in_chunks(tape, states, positions, size)
+        )
+        del states
+        return unary(tape, out, "nothing", n=1)
+
+    def _in_chunks(self, tape: Tape, states: Tensor, positions: int, size: int) -> Tensor:
+        """Chunk by chunk, each made again in the backward pass."""
+        hidden, whole, item = self.c.facts.hidden, states.n, states.item
+        parts = []
+        for start in range(0, positions, size):
+            chunk = Tensor(min(size, positions - start) * hidden, item, states.storage)
+            chunk = tape.result(chunk, (states,), None, lambda g: (tape.new(whole, g.item),))
+            parts.append(checkpointed(tape, lambda x: self._entropy(tape, x), chunk, trains=True))
+        sizes = [part.n for part in parts]
+        return tape.result(
+            tape.new(positions, 4),
+            tuple(parts),
+            None,
+            lambda g: tuple(Tensor(n, 4, g.storage) for n in sizes),
+        )
+
+    def _entropy(self, tape: Tape, states: Tensor) -> Tensor:
+        """Logits in 32 bit and the cross-entropy of each position."""
+        with tape.making("logits"):
+            return self._likelihood(tape, cast(tape, self._logits(tape, states), 4))
+
+    def _likelihood(self, tape: Tape, logits: Tensor) -> Tensor:
+        """log_softmax, which keeps its result, and the loss picked out of it."""
+        item, vocab = logits.item, self.c.facts.vocab
+        likely = unary(tape, logits, "output")
+        del logits
+        size = likely.n
+        losses = tape.new(size // vocab, 4)
+        return tape.result(losses, (likely,), likely.storage, lambda _: (_made(tape, size, item),))
+
+    def _logits(self, tape: Tape, states: Tensor) -> Tensor:
+        """The head's product, capped where the family does."""
+        c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
+        if self.trained:
+            logits = product(tape, c, states, "head", hidden, vocab)
+        else:
+            wide = self.switches.kbit_casts == "all" and not c.autocast
+            states = cast(tape, states, 2) if c.autocast else cast(tape, states, 4 if wide else states.item)
+            n, item = states.n, states.item
+            logits = tape.new(n // hidden * vocab, item)
+            logits = tape.result(logits, (states,), None, lambda g: (tape.new(n, g.item),))
+        del states
+        if c.form.capped:
+            logits = scale(tape, unary(tape, scale(tape, logits), "output"))
+        return logits
+
+    def _whole(self, tape: Tape, final: Tensor) -> Tensor:
+        """Logits of all positions at once, as transformers' own models make them."""
+        s, c = self.switches, self.c
+        with tape.making("logits"):
+            logits = self._logits(tape, final)
+            del final
+            if s.upcast == "forward":
+                logits = cast(tape, logits, 4)
+            shown = logits
+            wide = logits if s.upcast == "no" else cast(tape, logits, 4)
+            del logits
+            if s.shift_copy:
+                wide = self._shifted(tape, wide)
+            if c.autocast:
+                wide = cast(tape, wide, 4)
+            out = self._in_place(tape, wide) if self.kernel == "fused" else self._likelihood(tape, wide)
+            del wide
+            if s.outputs_fp32:
+                shown = cast(tape, Tensor(shown.n, shown.item, shown.storage), 4)
+        if s.outputs_alive:
+            self.outputs.append(shown.storage)
+        del shown
+        return unary(tape, out, "nothing", n=1)
+
+    def _shifted(self, tape: Tape, logits: Tensor) -> Tensor:
+        """A copy without each row's last position; its gradient is put into one of the whole."""
+        n, rest = logits.n, logits.n // self.c.length * (self.c.length - 1)
+        return tape.result(tape.new(rest, logits.item), (logits,), None, lambda g: (_made(tape, n, g.item),))
+
+    def _in_place(self, tape: Tape, logits: Tensor) -> Tensor:
+        """One kernel that keeps the logits, and later overwrites them with their gradient."""
+        n, item, storage = logits.n, logits.item, logits.storage
+        losses = tape.new(n // self.c.facts.vocab, 4)
+        return tape.result(losses, (logits,), storage, lambda _: (Tensor(n, item, storage),))
+
+    def _fused_linear(self, tape: Tape, final: Tensor) -> Tensor:
+        """Liger's: the gradient of the hidden states is made in the forward pass, chunk by chunk."""
+        c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
+        rest = final.n // c.length * (c.length - 1) if self.switches.shift_copy else final.n
+        n, item = final.n, final.item
+        states = tape.new(rest, item) if self.switches.shift_copy else final
+        del final
+        gradient = tape.new(rest, item)
+        positions = rest // hidden
+        chunk = 1 << (max(1, -(-positions // -(-vocab // hidden))) - 1).bit_length()
+        size = min(chunk, positions) * vocab
+        table = (
+            tape.held(hidden * vocab * (2 if c.autocast else c.trained), "gradients")
+            if self.trained
+            else None
+        )
+        with tape.making("logits"):
+            logits, wide = tape.new(size, 2), tape.new(size, 4)
+            back = tape.new(size, 2)
+        del logits, wide, back
+        source = Tensor(n, item, None, states.node)
+        out = tape.new(1, 4)
+        return tape.result(out, (source,), (gradient.storage, table), lambda _: (tape.new(n, item),))
+
+    def _alive_chunks(self, tape: Tape, final: Tensor, size: int) -> Tensor:
+        """Chunks of logits that all stay, each with a loss of its own (litgpt)."""
+        hidden, whole, item = self.c.facts.hidden, final.n, final.item
+        parts = []
+        for start in range(0, self.c.tokens, size):
+            chunk = Tensor(min(size, self.c.tokens - start) * hidden, item, final.storage)
+            chunk = tape.result(chunk, (final,), None, lambda g: (tape.new(whole, g.item),))
+            with tape.making("logits"):
+                logits = self._logits(tape, chunk)
+                self.outputs.append(logits.storage)
+                parts.append(self._likelihood(tape, logits))
+        sizes = [part.n for part in parts]
+        return tape.result(
+            tape.new(1, 4), tuple(parts), None, lambda g: tuple(Tensor(n, g.item, g.storage) for n in sizes)
+        )
+
+
+def _made(tape: Tape, n: int, item: int) -> Tensor:
+    with tape.making("logits"):
+        return tape.new(n, item)

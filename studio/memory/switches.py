@@ -1,0 +1,37 @@
+"""What other programs do otherwise than this studio, as far as it shows in memory.
+
+They serve to check the estimate against what others published, and to say what a run would take elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The defaults are the studio's own ways.
+
+    `kbit_casts`: weights outside 4 bit go to 32 bit, `all` (peft's prepare_model_for_kbit_training) or the
+    norms alone. `outputs_alive`: the program holds the logits during the backward pass. `outputs_fp32`: it
+    copies them to 32 bit first (accelerate under autocast). `upcast`: where 16-bit logits become 32-bit ones:
+    in the model's `forward`, in the `loss`, or not at all. `shift_copy`: the loss copies them without the
+    last position. `positions`: logits are made `labelled` or for `all` positions. `alive_chunks`: positions
+    per chunk of logits where all chunks stay. `kernels` stand in place of the model's own code: `rms`,
+    `rope`, `lora` (a 4-bit layer's adapter in one function). `state_at_peak`: the optimizer's state is there
+    when the longest batch comes. `head_quantised`: the head is in 4 bit too.
+    """
+
+    kbit_casts: Literal["no", "norms", "all"] = "no"
+    outputs_alive: bool = False
+    outputs_fp32: bool = False
+    upcast: Literal["forward", "loss", "no"] = "loss"
+    shift_copy: bool = False
+    alive_chunks: int | None = None
+    kernels: frozenset[str] = frozenset()
+    state_at_peak: bool = True
+    head_quantised: bool = False
+
+
+STUDIO = Switches()

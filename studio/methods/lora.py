@@ -126,7 +126,8 @@ def linears(d: Dimensions) -> dict[str, tuple[int, int]]:
 
 
 def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodMemory:
-    """Two matrices of `rank` per adapted linear layer, and what else the params train."""
+    """Two matrices of `rank` per adapted linear layer, and what else the params train; magnitudes are in 32
+    bit always."""
     wanted = None if params.targets in ALL else set(params.targets)
     whole = {name.rpartition(".")[2] for name in params.modules_to_save}
     layer = [
@@ -140,6 +141,8 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     trainable = (*adapters.trainable, *tokens, *_whole_modules(dimensions, params.modules_to_save))
     itemsize = trained_itemsize(settings)
     trained = MethodMemory(trainable, 0).trainable_params * itemsize
+    if params.dora:
+        trained += (4 - itemsize) * sum(shape[0] for shape in layer if len(shape) == 1) * dimensions.layers
     if STARTS[params.init].rewrites:
         trained += adapters.trainable_params * itemsize  # where A and B began
     if tokens:

@@ -94,4 +94,5 @@ EXTENSION = Method(
     rewrites_base=False,
     serving="switched",
     choose=choose,
+    backward_through_base=False,
 )

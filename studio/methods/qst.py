@@ -31,4 +31,5 @@ EXTENSION = Method(
     serving="own_copy",
     choose=choose,
     quantisation=quantisation,
+    backward_through_base=False,
 )

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
-from studio.plan import Plan, methods
+from studio.plan import Plan
 from studio.train.tuner import Tuner, TunerContext, make_tuner
 from studio.train.undisturbed import undisturbed
 from tests.toys.folders import sums, tiny_plan, write_model, write_run
 from tests.toys.runs import run_plan, saved_tensors
+from tests.toys.tuned import logits, untouched
 
 IDS = torch.arange(4, 44)[None]
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,17 +50,12 @@ def _arithmetic(precision: str) -> AbstractContextManager[Any]:
 
 
 def _fresh(plan: Plan, folder: Path) -> nn.Module:
-    quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
-    return load_model(folder, dtype=torch.bfloat16, device="cpu", quantisation=quantisation)
+    return untouched(plan, folder, torch.bfloat16)
 
 
-@torch.no_grad()
 def _logits(model: nn.Module, tuner: Tuner, precision: str) -> Tensor:
-    root: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    anatomy = Anatomy(root)
     with _arithmetic(precision):
-        batch = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
-        return anatomy.logits(tuner.hidden(anatomy, batch).states)
+        return logits(model, tuner)
 
 
 # Under `mixed`, full tuning saves 32 bit, which a base in 16 can't hold.

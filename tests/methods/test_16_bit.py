@@ -138,3 +138,37 @@ def test_merging_rounds_each_weight_once(form: str, model_folder: Path, tmp_path
     ours = merged.get_submodule(path).weight.float()
     # Half the distance of two neighbours in 16 bit, and as much for what was added.
     assert ((ours - exact).abs() <= 2.0**-8 * exact.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "mixed"])
+def test_qlora_holds_nothing_of_the_base_in_32_bit(precision: str, model_folder: Path) -> None:
+    """Embeddings, norms and head included: nothing is widened to prepare the base."""
+    plan = _plan("qlora_dora", precision)
+    base = _fresh(plan, model_folder)
+    context = TunerContext(
+        plan, Anatomy(base), torch.Generator(), lambda _: iter(()), lambda _: torch.zeros(())
+    )
+    tuned = make_tuner(plan).prepare(base, context)
+    frozen = {name: p.dtype for name, p in tuned.named_parameters() if not p.requires_grad}
+    assert set(frozen.values()) == {torch.bfloat16, torch.uint8}
+    assert {"embed_tokens", "lm_head", "norm"} <= {name.split(".")[-2] for name in frozen}
+
+
+@pytest.mark.parametrize("method", ["qlora", "qst"])
+def test_a_4_bit_run_learns_on_after_evaluations(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor with AVX512-BF16 bitsandbytes would pack the weights in the first evaluation, if their
+    sizes are multiples of its blocks, and no gradient would come through them any more."""
+    folder = write_model(tmp_path / "wide", hidden_size=128, intermediate_size=256, head_dim=32)
+    curves = []
+    for eval_every in (1, 8):
+        run = write_run(tmp_path / f"run{eval_every}", sums(16), sums(4, 100))
+        plan = tiny_plan(
+            method, warmup=0.0, steps=8, precision="bf16", adapter_dtype="bf16", eval_every=eval_every
+        )
+        ran = run_plan(plan, folder, run, monkeypatch)
+        assert len(ran.recorder.metrics["eval_loss"]) == 8 // eval_every
+        curves.append(ran.recorder.curve())
+    assert curves[0] == curves[1]
+    assert curves[0][-1] < 0.8 * curves[0][1]

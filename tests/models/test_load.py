@@ -53,6 +53,7 @@ def test_in_4_bit(kind: str, tmp_path: Path) -> None:
         assert isinstance(module, Linear4bit)
         assert module.weight.quant_state.quant_type == kind
         assert module.weight.dtype is torch.uint8
+        assert module.compute_dtype is torch.bfloat16
         assert module.weight.numel() * 2 == before.weight.numel()  # type: ignore[union-attr, operator]
     rest = {name: p.dtype for name, p in model.named_parameters() if p.dtype is not torch.uint8}
     assert set(rest.values()) == {torch.bfloat16}
@@ -64,7 +65,7 @@ WIDE = {
     "falcon": {"hidden_size": 64},
     "gpt2": {"n_embd": 64},
     "opt": {"hidden_size": 64, "ffn_dim": 128, "word_embed_proj_dim": 64},
-    "phi3": {"hidden_size": 64, "intermediate_size": 128},
+    "phi3": {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16},
 }
 
 

@@ -154,7 +154,14 @@ def _prepared(plan: Plan) -> nn.Module:
 @pytest.mark.parametrize(
     ("settings", "code", "facts"),
     [
-        ({"targets": "nose"}, "target_unknown", {"target": "nose"}),
+        (
+            {"targets": "q_proj,nose"},
+            "target_unknown",
+            {
+                "target": "nose",
+                "known": ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"],
+            },
+        ),
         ({"modules_to_save": "nose"}, "module_unknown", {"module": "nose"}),
         ({"trainable_tokens": "nose"}, "token_unknown", {"token": "nose"}),
         ({"trainable_tokens": "260"}, "token_unknown", {"token": "260", "tokens": 260}),

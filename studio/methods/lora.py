@@ -188,7 +188,9 @@ def serving(params: LoraParams) -> Serving:
 EXTENSION = Method(
     id="lora",
     title="LoRA",
-    summary="Trains small matrices beside the frozen weights: quick, light, and easy to take off again.",
+    summary="Trains small matrices beside the model's weights, which stay as they are. It costs the model's "
+    "memory and what a step keeps of it, and next to nothing for the optimizer; a result is small and can be "
+    "taken off again. Take it first, where the model fits.",
     params=LoraParams,
     torch="studio.train.lora:LoraTuner",
     memory=memory,

@@ -19,8 +19,9 @@ class QstParams(LstParams):
 EXTENSION = Method(
     id="qst",
     title="Quantised side-tuning (QST)",
-    summary="Ladder side-tuning over a model held in 4 bit: the least memory of all, and no backward pass "
-    "through the model. Take it for the largest model that a machine can hold.",
+    summary="Ladder side-tuning beside a model held in 4 bit: the least memory of all, and about half of "
+    "QLoRA's time for a step. The result stays beside the model and cannot be merged into it. Take it for "
+    "the largest model that a machine can hold.",
     params=QstParams,
     torch="studio.train.side.tuner:SideTuner",
     memory=memory,

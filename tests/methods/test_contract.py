@@ -156,6 +156,17 @@ def test_defaults_parse_and_every_field_has_help(method: str) -> None:
         assert len(info.help) > 15, info.name
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_card_says_what_it_does_what_it_costs_and_when_to_take_it(method: str) -> None:
+    declared = methods.get(method)
+    does, *costs, when = declared.summary.split(". ")
+    assert len(does) > 15
+    assert any(word in " ".join([does, *costs]) for word in ("memory", "time", "slower"))
+    assert when.startswith("Take it ")
+    assert 100 < len(declared.summary) < 280
+    assert declared.mergeable or "cannot be merged" in declared.summary
+
+
 @pytest.mark.parametrize("method", ALL)
 def test_three_steps_have_the_pinned_losses(
     method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

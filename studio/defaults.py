@@ -57,16 +57,20 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
     """The plan with no common setting left open, nor one of its method that depends on the model, and the
     reason of every choice by the setting's address.
 
-    `steps` is what the run goes by; `epochs` follows from it or it from `epochs`.
+    `steps` is what the run goes by; `epochs` follows from it or it from `epochs`. What the person set stays,
+    but for what the method has no use for: that is switched off, with the reason.
     """
     reasons: dict[str, Reason] = {}
+    method = methods.get(plan.method)
+    if plan.settings.gradient_checkpointing and not method.backward_through_base:
+        plan = plan.with_settings(gradient_checkpointing=False)
+        reasons["gradient_checkpointing"] = Reason("checkpointing_nothing_kept", {"method": method.id})
     for key, choose in _CHOICES.items():
         if getattr(plan.settings, key) is None:
             value, reasons[key] = choose(plan, facts)
             plan = plan.with_settings(**{key: value})
-    choose = methods.get(plan.method).choose
-    if choose is not None and facts.model is not None:
-        chosen, found = choose(plan.method_params, facts.model)
+    if method.choose is not None and facts.model is not None:
+        chosen, found = method.choose(plan.method_params, facts.model)
         plan = replace(plan, method_params=chosen)
         reasons |= found
     return plan, reasons

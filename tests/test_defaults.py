@@ -210,6 +210,19 @@ def test_side_network_of_a_narrow_model_is_reduced_less():
     assert "reduction" not in reasons
 
 
+@pytest.mark.parametrize(("method", "kept"), [("lora", True), ("full", True), ("lst", False), ("qst", False)])
+def test_checkpointing_is_switched_off_where_nothing_is_kept(method, kept):
+    request = parse_request("m", "d", method, set={"gradient_checkpointing": True})
+    plan, reasons = resolve(request, FACTS)
+    assert plan.settings.gradient_checkpointing is kept
+    assert reasons.get("gradient_checkpointing") == (
+        None if kept else Reason("checkpointing_nothing_kept", {"method": method})
+    )
+    open_left, reasons = resolve(parse_request("m", "d", method), FACTS)
+    assert not open_left.settings.gradient_checkpointing
+    assert "gradient_checkpointing" not in reasons
+
+
 def test_evaluation_takes_at_most_a_tenth_but_comes_twice():
     settings, _ = chosen(steps=1000)
     looks = 1000 / settings.eval_every

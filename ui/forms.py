@@ -74,7 +74,7 @@ def fields(
 def render(text: Text, field: Field) -> Markup:
     """Label, control, and one line below: the problem, else the reason, else what the setting is."""
     changed = field.given not in (None, "")
-    line = field.problem or (None if changed else field.reason) or field.info["help"]
+    line = field.problem or field.reason or field.info["help"]
     name = f"set-{field.address.replace('.', '-')}"
     return h(
         "div",

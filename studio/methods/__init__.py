@@ -86,6 +86,7 @@ class Method:
     settings)` gives the method's terms for the estimate. `choose(params, dimensions)` fills in what was left
     open and depends on the model, with the reason of each choice by the param's name. `quantisation(params)`
     says how the base is to be held in 4 bit; without it the base is held as the plan's precision says.
+    `backward_through_base`: whether a step keeps activations of the base, which checkpointing could save.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Method:
     serving: Serving | Callable[[Any], Serving]
     choose: Callable[[Any, Dimensions], tuple[Any, dict[str, Reason]]] | None = None
     quantisation: Callable[[Any], Quantisation] | None = None
+    backward_through_base: bool = True
 
     def capable(self, capability: str, params: Any) -> bool:
         """The value of a capability under these params."""

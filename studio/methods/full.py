@@ -51,8 +51,9 @@ def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodM
 EXTENSION = Method(
     id="full",
     title="Full fine-tuning",
-    summary="Trains every weight: learns the most and needs the most memory, about four times the model in "
-    "32 bit. Take it for a small model and much data; the result is a whole model.",
+    summary="Trains every weight of the model. It can learn the most and costs the most: in 32 bit about "
+    "four times the model's memory, and every result is as large as the model. Take it for a small model and "
+    "much data.",
     params=FullParams,
     torch="studio.train.full:FullTuner",
     memory=memory,

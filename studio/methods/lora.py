@@ -113,7 +113,8 @@ class LoraParams:
 
 
 def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodMemory:
-    """Two matrices of `rank` per adapted linear layer, and what else the params train."""
+    """Two matrices of `rank` per adapted linear layer, and what else the params train; magnitudes are in 32
+    bit always."""
     wanted = None if params.targets in ALL else set(params.targets)
     whole = {name.rpartition(".")[2] for name in params.modules_to_save}
     layer = [
@@ -127,6 +128,8 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     trainable = (*adapters.trainable, *tokens, *_whole_modules(dimensions, params.modules_to_save))
     itemsize = trained_itemsize(settings)
     trained = MethodMemory(trainable, 0).trainable_params * itemsize
+    if params.dora:
+        trained += (4 - itemsize) * sum(shape[0] for shape in layer if len(shape) == 1) * dimensions.layers
     if STARTS[params.init].rewrites:
         trained += adapters.trainable_params * itemsize  # where A and B began
     if tokens:
@@ -173,7 +176,9 @@ def serving(params: LoraParams) -> Serving:
 EXTENSION = Method(
     id="lora",
     title="LoRA",
-    summary="Trains small matrices beside the frozen weights: quick, light, and easy to take off again.",
+    summary="Trains small matrices beside the model's weights, which stay as they are. It costs the model's "
+    "memory and what a step keeps of it, and next to nothing for the optimizer; a result is small and can be "
+    "taken off again. Take it first, where the model fits.",
     params=LoraParams,
     torch="studio.train.lora:LoraTuner",
     memory=memory,

@@ -30,8 +30,8 @@ EXTENSION = replace(
     LORA,
     id="qlora",
     title="QLoRA",
-    summary="LoRA over a model held in 4 bit: a quarter of the memory for its weights, each step somewhat "
-    "slower. Take it where LoRA does not fit.",
+    summary="LoRA over a model held in 4 bit. The weights need about a quarter of their memory in 16 bit and "
+    "are a little rounded, and each step is somewhat slower. Take it where LoRA does not fit.",
     params=QloraParams,
     torch="studio.train.lora:QloraTuner",
     rewrites_base=False,

@@ -20,9 +20,11 @@ EXTENSION = replace(
     LST,
     id="qst",
     title="Quantised side-tuning (QST)",
-    summary="Ladder side-tuning over a model held in 4 bit: the least memory of all, and no backward pass "
-    "through the model. Take it for the largest model that a machine can hold.",
+    summary="Ladder side-tuning beside a model held in 4 bit: the least memory of all, and about half of "
+    "QLoRA's time for a step. The result stays beside the model and cannot be merged into it. Take it for "
+    "the largest model that a machine can hold.",
     params=QstParams,
     serving="own_copy",
     quantisation=quantisation,
+    backward_through_base=False,
 )

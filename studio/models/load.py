@@ -55,6 +55,7 @@ def load_model(
     if quantisation is None:
         model = model.to(device)
     else:
+        _quantise_rest(model, quantisation, dtype)
         _keep_trainable(model)
     return cast(nn.Module, model.eval().requires_grad_(False))
 
@@ -68,6 +69,34 @@ def _in_4_bit(quantisation: Quantisation, dtype: torch.dtype, device: str) -> di
         bnb_4bit_compute_dtype=dtype,
     )  # type: ignore[no-untyped-call]
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _quantise_rest(model: nn.Module, quantisation: Quantisation, dtype: torch.dtype) -> None:
+    """transformers (5.23) passes over linear layers of a class of their own, as Falcon's all are."""
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
+
+    for path, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or type(module) in (nn.Linear, Linear4bit):
+            continue
+        layer = Linear4bit(  # type: ignore[no-untyped-call]
+            module.in_features,
+            module.out_features,
+            bias=module.bias is not None,
+            compute_dtype=dtype,
+            compress_statistics=quantisation.double,
+            quant_type=quantisation.kind,
+            device="meta",
+        )
+        layer.bias = module.bias
+        weight: Any = Params4bit(
+            module.weight.detach(),
+            requires_grad=False,
+            compress_statistics=quantisation.double,
+            quant_type=quantisation.kind,
+            module=layer,
+        )
+        layer.weight = weight.to(module.weight.device)  # which is where it is rounded
+        model.set_submodule(path, layer)
 
 
 def _keep_trainable(model: nn.Module) -> None:

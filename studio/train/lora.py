@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -25,6 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from studio.errors import StudioError
 from studio.methods.lora import ALL, STARTS, LoraParams
 from studio.models.anatomy import Anatomy
+from studio.train import dora
 from studio.train.dropout import Dropout
 from studio.train.lora_start import Factors, starts, whole_weight
 from studio.train.tuner import Tuner, TunerContext, trained_dtype
@@ -58,10 +60,11 @@ class LoraTuner(Tuner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.generator.initial_seed())
             factors = list(starts(start, context, paths, self.params.rank, self.scaling))
-            tuned = get_peft_model(cast(Any, model), config, adapter_name=_ADAPTER)
+            tuned = _attached(model, config)
         _trainable(tuned, self.params.dropout, context.plan.settings)
         for path, began in factors:
             self._begin(_lora_layer(tuned, path), path, began)
+        dora.begin(tuned, _ADAPTER)
         return cast(nn.Module, tuned)
 
     @torch.no_grad()
@@ -72,10 +75,6 @@ class LoraTuner(Tuner):
         b.copy_(factors[1])
         if STARTS[self.params.init].rewrites:
             self._take_out(layer, path, (a.detach().clone(), b.detach().clone()))
-        if self.params.dora:
-            magnitudes = layer.lora_magnitude_vector[_ADAPTER].weight
-            whole = whole_weight(layer.get_base_layer()) + self.scaling * (b.float() @ a.float())
-            magnitudes.copy_(whole.norm(dim=1))
 
     @torch.no_grad()
     def _take_out(self, layer: Any, path: str, began: Factors) -> None:
@@ -106,8 +105,8 @@ class LoraTuner(Tuner):
 
     def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
         if context is None:
-            return PeftModel.from_pretrained(cast(Any, model), str(folder), adapter_name=_ADAPTER).eval()
-        tuned = get_peft_model(cast(Any, model), self._config(context), adapter_name=_ADAPTER)
+            return _for_use(model, folder)
+        tuned = _attached(model, self._config(context))
         # Before the weights come: what trains whole is a copy in the base's dtype until then.
         _trainable(tuned, self.params.dropout, context.plan.settings)
         weights = load_file(folder / _WEIGHTS)
@@ -128,6 +127,11 @@ class LoraTuner(Tuner):
             weights[name], weights[both] = weights[name][:rank], weights[both][:, :rank]
 
     def merge(self, model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                # Their product is then rounded once, when it is added to the base.
+                module.lora_A.float()
+                module.lora_B.float()
         return cast(nn.Module, cast(Any, model).merge_and_unload())
 
     def disabled(self, model: nn.Module) -> Any:
@@ -176,9 +180,29 @@ class QloraTuner(LoraTuner):
         peft_model = cast(Any, model)
         config = peft_model.peft_config[_ADAPTER]
         weights = get_peft_model_state_dict(peft_model, adapter_name=_ADAPTER, save_embedding_layers=False)
-        tuned = get_peft_model(peft_model.unload().dequantize(), config, adapter_name=_ADAPTER)
+        tuned = _attached(peft_model.unload().dequantize(), config)
         set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
         return super().merge(tuned)
+
+
+def _attached(model: nn.Module, config: LoraConfig) -> PeftModel:
+    tuned = cast(PeftModel, get_peft_model(cast(Any, model), config, adapter_name=_ADAPTER))
+    dora.in_32_bit(tuned, _ADAPTER)
+    return tuned
+
+
+def _for_use(model: nn.Module, folder: Path) -> nn.Module:
+    """A saved adapter on a base. peft widens it to 32 bit; where it was trained in the base's 16, it answers
+    in those too, as it did in training."""
+    dtype = cast(Any, model).dtype
+    tuned = PeftModel.from_pretrained(cast(Any, model), str(folder), adapter_name=_ADAPTER)
+    dora.in_32_bit(tuned, _ADAPTER)
+    with safe_open(folder / _WEIGHTS, framework="pt") as saved:
+        kinds = {name: saved.get_slice(name).get_dtype() for name in saved.keys()}  # noqa: SIM118 - no mapping
+    for name, parameter in tuned.named_parameters():
+        if dtype == torch.bfloat16 and kinds.get(name.replace(f".{_ADAPTER}", "")) == "BF16":
+            parameter.data = parameter.data.to(dtype)
+    return cast(nn.Module, tuned.eval())
 
 
 @contextmanager
@@ -246,10 +270,11 @@ def _token_ids(context: TunerContext, wanted: tuple[str, ...]) -> list[int]:
 
 
 def _trainable(model: PeftModel, dropout: float, settings: Any) -> nn.Module:
-    """Adapters in the dtype of the plan (32 bit unless it says otherwise), and quick on a processor."""
+    """Adapters in the dtype of the plan (32 bit unless it says otherwise, magnitudes always), and quick on a
+    processor."""
     dtype = trained_dtype(settings)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "lora_magnitude_vector" not in name:
             parameter.data = parameter.data.to(dtype)
     for module in model.modules():
         if isinstance(module, LoraLayer):

@@ -8,6 +8,7 @@ from backend.api import ChatDelta, HardwareReport
 from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui.cli.main import main
+from ui.cli.methods import _param_line
 
 RUN_FIELDS = {
     *("run", "kind", "state", "steps", "steps_planned", "loss", "eval_loss", "adapter", "peak_memory_bytes"),
@@ -32,6 +33,12 @@ def test_gpu_lists_devices_and_names_one_that_cannot_be_used(tmp_path, capsys):
     assert first["problem"] is None
     assert "GTX 1060" in second["problem"]
     assert document["reason"] is None
+
+
+@pytest.mark.parametrize(("default", "said"), [(None, "auto"), ([], "none"), (["a", "b"], "a,b"), (0, "0")])
+def test_a_default_that_is_open_is_not_one_that_is_empty(default, said):
+    line = _param_line({"name": "x", "type": "list", "default": default, "help": "Help."})
+    assert line == f"  x (list, default {said})  Help."
 
 
 def test_methods(command):

@@ -16,7 +16,7 @@ from studio import params
 from studio.data.render import Renderer
 from studio.generate.adapters import AdapterPool
 from studio.generate.decode import Decoder
-from studio.generate.request import BASE, Request
+from studio.generate.request import BASE
 from studio.generate.tuned import TunedDecoders
 from studio.methods import Method
 from studio.models.anatomy import Anatomy
@@ -29,6 +29,7 @@ from studio.train.undisturbed import undisturbed
 from tests.toys.folders import sums, tiny_plan, write_model, write_run
 from tests.toys.methods import TOYS
 from tests.toys.runs import Ran, assert_same_bits, kill_at, run_plan, saved_tensors
+from tests.toys.tuned import greedy, logits, root, untouched
 
 METHODS = list(methods.all())
 # Forms of a method that its params make, each a case of its own: method and settings.
@@ -129,7 +130,7 @@ def finished(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         def look(boundary: int, model: nn.Module) -> None:
             if boundary == 12:
                 with undisturbed(model):
-                    seen.append(_logits(model, make_tuner(_plan(case))))
+                    seen.append(logits(model, make_tuner(_plan(case))))
 
         folder = tmp_path_factory.mktemp(case) / "run"
         ran = _run(case, model_folder, folder, pytest.MonkeyPatch(), at=look)
@@ -155,6 +156,17 @@ def test_defaults_parse_and_every_field_has_help(method: str) -> None:
         assert len(info.help) > 15, info.name
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_card_says_what_it_does_what_it_costs_and_when_to_take_it(method: str) -> None:
+    declared = methods.get(method)
+    does, *costs, when = declared.summary.split(". ")
+    assert len(does) > 15
+    assert any(word in " ".join([does, *costs]) for word in ("memory", "time", "slower"))
+    assert when.startswith("Take it ")
+    assert 100 < len(declared.summary) < 280
+    assert declared.mergeable or "cannot be merged" in declared.summary
+
+
 @pytest.mark.parametrize("method", ALL)
 def test_three_steps_have_the_pinned_losses(
     method: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,34 +184,13 @@ def test_training_leaves_the_base_alone(method: str, finished: Callable[[str], F
     assert (ran.base_changes() != []) == any(moves)
 
 
-def _logits(model: nn.Module, tuner: Tuner) -> Tensor:
-    """Logits of a tuned tiny model for a fixed text."""
-    anatomy = Anatomy(_root(model))
-    ids = torch.arange(4, 44)[None]
-    with torch.no_grad():
-        return anatomy.logits(
-            tuner.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
-        )
-
-
-def _root(model: nn.Module) -> nn.Module:
-    """The model as transformers made it, inside of what a method wrapped around it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-
-
-def _fresh(method: str, model_folder: Path) -> nn.Module:
-    declared, chosen = _declared(method)
-    quantisation = declared.base_quantisation(chosen)
-    return load_model(model_folder, dtype=torch.float32, device="cpu", quantisation=quantisation)
-
-
 @pytest.mark.parametrize("method", ALL)
 def test_saved_and_loaded_onto_the_untouched_base(
     method: str, model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
     run, tuner = finished(method), make_tuner(_plan(method))
-    base = _logits(_fresh(method, model_folder), Tuner(None))
-    loaded = _logits(tuner.load(_fresh(method, model_folder), run.adapter), tuner)
+    base = logits(untouched(_plan(method), model_folder), Tuner(None))
+    loaded = logits(tuner.load(untouched(_plan(method), model_folder), run.adapter), tuner)
     declared, chosen = _declared(method)
     if declared.capable("rewrites_base", chosen):
         # The same product, added up in another order.
@@ -271,7 +262,7 @@ def test_rows_alone_and_padded_together_have_the_same_loss(
     method: str, model_folder: Path, finished: Callable[[str], Finished]
 ) -> None:
     run, tuner = finished(method), make_tuner(_plan(method))
-    anatomy = Anatomy(_root(tuner.load(_fresh(method, model_folder), run.adapter)))
+    anatomy = Anatomy(root(tuner.load(untouched(_plan(method), model_folder), run.adapter)))
     renderer = Renderer.from_folder(run.folder / "tokenizer")
     rows = [renderer.encode(row.streams["text"]) for row in sums(6)]
 
@@ -290,25 +281,11 @@ def test_merged_equals_adapter(method: str, model_folder: Path, finished: Callab
     if not declared.capable("mergeable", chosen):
         pytest.skip("not declared mergeable")
     run, tuner = finished(method), make_tuner(_plan(method))
-    tuned = tuner.load(_fresh(method, model_folder), run.adapter)
-    before = _logits(tuned, tuner)
+    tuned = tuner.load(untouched(_plan(method), model_folder), run.adapter)
+    before = logits(tuned, tuner)
     merged = tuner.merge(tuned)
     assert {name for name, _ in merged.named_parameters()} == set(run.ran.untouched)
-    torch.testing.assert_close(_logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
-
-
-def _greedy(decoders: list[tuple[Decoder, str]], prompts: list[Tensor], count: int) -> list[list[int]]:
-    """Answers of all decoders, decoded in turns; each prompt goes to the decoder and adapter beside it."""
-    answers: dict[tuple[Decoder, int], list[int]] = {}
-    for (decoder, adapter), ids in zip(decoders, prompts, strict=True):
-        row = decoder.add(Request(tuple(ids[0].tolist()), max_tokens=count, adapter=adapter))
-        answers[decoder, row] = []
-    while any(decoder.busy for decoder, _ in decoders):
-        for decoder in dict.fromkeys(decoder for decoder, _ in decoders):
-            for token in decoder.step():
-                assert token.id is not None
-                answers[decoder, token.row].append(token.id)
-    return list(answers.values())
+    torch.testing.assert_close(logits(merged, Tuner(None)), before, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", PRODUCT)
@@ -329,7 +306,7 @@ def test_answers_beside_the_base_as_declared(
 
     base, (declared, chosen) = load_model(model_folder, dtype=torch.float32, device="cpu"), _declared(method)
     untuned = own(base)
-    alone = own(make_tuner(_plan(method)).load(_fresh(method, model_folder), folder))
+    alone = own(make_tuner(_plan(method)).load(untouched(_plan(method), model_folder), folder))
     assert alone != untuned
     copies = partial(load_model, model_folder, dtype=torch.float32, device="cpu")
     pool = AdapterPool(base)
@@ -341,7 +318,7 @@ def test_answers_beside_the_base_as_declared(
         held = TunedDecoders(base, pool, lambda quantisation: copies(quantisation=quantisation))
         tuned = held.require(folder, declared, chosen)
         assert (tuned.model is base) == (declared.served(chosen) == "switched")
-    both = _greedy([(shared, BASE), (tuned, name)] * 2, [prompts[0], prompts[0], prompts[1], prompts[1]], 8)
+    both = greedy([(shared, BASE), (tuned, name)] * 2, [prompts[0], prompts[0], prompts[1], prompts[1]], 8)
     assert [both[0], both[2]] == untuned
     assert [both[1], both[3]] == alone
 

@@ -135,9 +135,10 @@ def test_loss_kernels_agree(kernel: str, model_folder: Path, tmp_path: Path) -> 
     assert other.curve() == pytest.approx(ours.curve(), rel=1e-5)
 
 
-def test_checkpointing_activations_changes_no_loss(model_folder: Path, tmp_path: Path) -> None:
-    plain = _go(tiny_plan(), model_folder, tmp_path / "plain")
-    frugal = _go(tiny_plan(gradient_checkpointing=True), model_folder, tmp_path / "frugal")
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_checkpointing_activations_changes_no_loss(method: str, model_folder: Path, tmp_path: Path) -> None:
+    plain = _go(tiny_plan(method), model_folder, tmp_path / "plain")
+    frugal = _go(tiny_plan(method, gradient_checkpointing=True), model_folder, tmp_path / "frugal")
     assert frugal.curve() == pytest.approx(plain.curve(), rel=1e-5)
 
 

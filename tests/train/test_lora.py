@@ -154,7 +154,14 @@ def _prepared(plan: Plan) -> nn.Module:
 @pytest.mark.parametrize(
     ("settings", "code", "facts"),
     [
-        ({"targets": "nose"}, "target_unknown", {"target": "nose"}),
+        (
+            {"targets": "q_proj,nose"},
+            "target_unknown",
+            {
+                "target": "nose",
+                "known": ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"],
+            },
+        ),
         ({"modules_to_save": "nose"}, "module_unknown", {"module": "nose"}),
         ({"trainable_tokens": "nose"}, "token_unknown", {"token": "nose"}),
         ({"trainable_tokens": "260"}, "token_unknown", {"token": "260", "tokens": 260}),
@@ -178,17 +185,19 @@ def test_refuses_with_the_reason(settings: dict[str, Any], code: str, facts: dic
         {"targets": "q_proj,down_proj", "trainable_tokens": "4,5,9"},
         {"modules_to_save": "norm,lm_head,v_proj,input_layernorm,model.layers.0.post_attention_layernorm"},
         {"modules_to_save": "embed_tokens", "dora": True},
+        {"targets": "q_proj", "dora": True, "adapter_dtype": "bf16", "precision": "bf16"},
     ],
 )
 def test_memory_counts_what_trains(settings: dict[str, Any], tmp_path: Path) -> None:
     plan = tiny_plan(**settings)
     tuned = _prepared(plan)
-    shapes = sorted(tuple(p.shape) for p in tuned.parameters() if p.requires_grad)
+    trained = [p for p in tuned.parameters() if p.requires_grad]
+    shapes = sorted(tuple(p.shape) for p in trained)
     facts = read_config(write_model(tmp_path / "tiny"))
     terms = methods.get("lora").memory(facts, plan.method_params, plan.settings)
     assert sorted(terms.trainable) == shapes
     table = 4 * 260 * 32 if plan.method_params.trainable_tokens else 0
-    assert terms.trained_bytes == 4 * terms.trainable_params + table
+    assert terms.trained_bytes == sum(p.numel() * p.element_size() for p in trained) + table
 
 
 def test_second_matrices_learn_faster_with_lora_plus() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from studio.models.config import facts_of
 from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
 from studio.plan import Settings
-from studio.train.side.blocks import Projection
+from studio.train.side.blocks import Projection, downsampler, rope
 from studio.train.side.shape import side_shape
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
@@ -181,6 +182,33 @@ def test_only_side_tensors_are_saved_and_another_base_is_refused(tmp_path: Path)
         assert refusal.value.code == "adapter_unfit"
 
 
+@torch.no_grad()
+def test_a_rung_mixes_tap_and_state_by_its_gate() -> None:
+    """block((1 - b) down(tap) + b state), b = sigmoid(gate), one half at the start (QST, section 3.2)."""
+    model, _ = _fresh("llama")
+    network = ladder(model).network
+    assert network.gates.tolist() == [0.0, 0.0]
+    network.gates[1] = 1.5
+    generator = torch.Generator().manual_seed(3)
+    tap, state = (torch.randn(2, 7, width, generator=generator) for width in (32, network.shape.width))
+    by = rope(torch.arange(7)[None], network.shape.head_dim, torch.float32)
+    for rung, share in ((0, 0.5), (1, 1 / (1 + math.exp(-1.5)))):
+        mixed = (1 - share) * network.downs[rung](tap) + share * state
+        expected = network.blocks[rung](mixed, by, None, None)
+        torch.testing.assert_close(network.rung(rung, state, tap, by, None, None), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_pooling_puts_neighbours_together(kind: str) -> None:
+    tap = torch.randn(3, 5, 192, generator=torch.Generator().manual_seed(3))
+    groups = tap.view(3, 5, 64, 3)
+    pooled = groups.amax(-1) if kind == "max" else groups.mean(-1)
+    expected = pooled / pooled.square().mean(-1, keepdim=True).sqrt()
+    shape = side_shape(192, 2, LstParams(reduction=3, downsampler=kind))
+    torch.testing.assert_close(downsampler(shape)(tap), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_layers_can_be_left_out() -> None:
     model, _ = _fresh("llama", skip_every=2)
     assert ladder(model).network.shape.taps == (1,)
@@ -222,11 +250,23 @@ def test_cache_of_the_bare_model_is_refused() -> None:
     assert refusal.value.code == "cache_without_side"
 
 
-def _saved_bytes(layers: int, skip_every: int, kind: str, tap_bits: str = "16", length: int = 64) -> int:
+_WIDE = {
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "head_dim": 64,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+}
+
+
+def _in_16_bit(layers: int) -> Any:
+    return tiny_model("llama", num_hidden_layers=layers, **_WIDE).bfloat16()
+
+
+def _saved_bytes(
+    model: Any, skip_every: int = 0, kind: str = "adapter", tap_bits: str = "16", length: int = 64
+) -> int:
     """Bytes of the storages that one bf16 forward pass keeps for the backward pass, weights aside."""
-    hidden = 512
-    sizes = {"hidden_size": hidden, "intermediate_size": 1408, "head_dim": 64, "num_attention_heads": 8}
-    model = tiny_model("llama", num_hidden_layers=layers, num_key_value_heads=8, **sizes).bfloat16()
     tuner = SideTuner(LstParams(reduction=8, skip_every=skip_every, downsampler=kind, tap_bits=tap_bits))
     anatomy = Anatomy(model.requires_grad_(False))
     tuner.prepare(model, _context(anatomy, precision="bf16", adapter_dtype="bf16"))
@@ -253,10 +293,21 @@ def test_bytes_kept_per_tapped_layer(kind: str, bits: str, most: float) -> None:
     hidden, width, inner, tokens = 512, 64, 176, 2 * 64
     tap = tokens * (hidden * int(bits) // 8 + 64) if kind == "adapter" else 0
     bound = tap + (24 + 8 * inner / width) * tokens * width
-    per_layer = (_saved_bytes(6, 0, kind, bits) - _saved_bytes(4, 0, kind, bits)) / 2
-    assert 0.5 * bound < per_layer <= most * bound
+    six, four = (_saved_bytes(_in_16_bit(n), 0, kind, bits) for n in (6, 4))
+    assert 0.5 * bound < (six - four) / 2 <= most * bound
     # Of six layers the first, third and fifth are left out: what is kept is that of three tapped ones.
-    assert _saved_bytes(6, 2, kind) == pytest.approx(_saved_bytes(3, 0, kind), rel=0.001)
+    left_out = _saved_bytes(_in_16_bit(6), 2, kind)
+    assert left_out == pytest.approx(_saved_bytes(_in_16_bit(3), 0, kind), rel=0.001)
+
+
+def test_a_backbone_in_4_bit_keeps_no_more(tmp_path: Path) -> None:
+    """QST: neither what was taken out of the 4 bits for a moment, nor anything for an untapped layer."""
+    folder = write_model(tmp_path / "model", num_hidden_layers=4, **_WIDE)
+    for skip in (0, 2):
+        quantised = load_model(
+            folder, dtype=torch.bfloat16, device="cpu", quantisation=Quantisation("nf4", double=True)
+        )
+        assert _saved_bytes(quantised, skip) == _saved_bytes(_in_16_bit(4), skip)
 
 
 def test_a_tap_in_8_bit_changes_nothing_but_the_gradient_a_little() -> None:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+from studio.errors import Reason
 from ui import forms
 from ui.fragments.html import h
 
@@ -34,6 +37,15 @@ def test_a_wrong_value_stays_in_its_field_with_what_is_wrong(facade, words):
     assert 'value="many"' in drawn
     assert 'aria-invalid="true"' in drawn
     assert str(h("p", field.problem))[3:-4] in drawn
+
+
+def test_a_setting_that_was_given_and_switched_off_says_why(facade, words):
+    given = fields_of(facade, words, {"gradient_checkpointing": "true"})["gradient_checkpointing"]
+    assert "Computes activations twice" in forms.render(words.text, given)
+    why = words.reason(Reason("checkpointing_nothing_kept", {"method": "lst"}))
+    drawn = forms.render(words.text, replace(given, reason=why))
+    assert "lst only reads the model" in drawn
+    assert words.text("form.reset") in drawn
 
 
 def test_choices_are_a_list_and_switches_too(facade, words):

@@ -31,5 +31,6 @@ def _text(method: Mapping[str, Any]) -> str:
 
 
 def _param_line(param: Mapping[str, Any]) -> str:
-    default = setting_text(param["default"]) or "auto"
+    nothing = "auto" if param["default"] is None else "none"
+    default = setting_text(param["default"]) or nothing
     return f"  {param['name']} ({param['type']}, default {default})  {param['help']}"

@@ -58,7 +58,7 @@ class Compute:
 
     @property
     def form(self) -> Form:
-        return form_of(self.facts.model_type)
+        return form_of(self.facts)
 
     def rank(self, role: str) -> int | None:
         """Of the adapter beside the linear layer with this role, None if it has none."""

@@ -101,14 +101,13 @@ class Head:
             if s.upcast == "forward":
                 logits = cast(tape, logits, 4)
             shown = logits
-            wide = logits if s.upcast == "no" else cast(tape, logits, 4)
             del logits
-            if s.shift_copy:
-                wide = self._shifted(tape, wide)
+            raised = shown if s.upcast == "no" else cast(tape, shown, 4)  # both live until the loss is known
+            wide = self._shifted(tape, raised) if s.shift_copy else raised
             if c.autocast:
                 wide = cast(tape, wide, 4)
             out = self._in_place(tape, wide) if self.kernel == "fused" else self._likelihood(tape, wide)
-            del wide
+            del wide, raised
             if s.outputs_fp32:
                 shown = cast(tape, Tensor(shown.n, shown.item, shown.storage), 4)
         if s.outputs_alive:
@@ -132,6 +131,7 @@ class Head:
         c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
         rest = final.n // c.length * (c.length - 1) if self.switches.shift_copy else final.n
         n, item = final.n, final.item
+        source = Tensor(n, item, None, final.node)
         states = tape.new(rest, item) if self.switches.shift_copy else final
         del final
         gradient = tape.new(rest, item)
@@ -147,7 +147,7 @@ class Head:
             logits, wide = tape.new(size, 2), tape.new(size, 4)
             back = tape.new(size, 2)
         del logits, wide, back
-        source = Tensor(n, item, None, states.node)
+        del states
         out = tape.new(1, 4)
         return tape.result(out, (source,), (gradient.storage, table), lambda _: (tape.new(n, item),))
 

@@ -13,7 +13,7 @@ from typing import Literal
 class Switches:
     """The defaults are the studio's own ways.
 
-    `kbit_casts`: weights outside 4 bit go to 32 bit, `all` (peft's prepare_model_for_kbit_training) or the
+    `autocast` to 16 bit whatever the weights are held in (None: as the plan's precision says). `kbit_casts`: weights outside 4 bit go to 32 bit, `all` (peft's prepare_model_for_kbit_training) or the
     norms alone. `outputs_alive`: the program holds the logits during the backward pass. `outputs_fp32`: it
     copies them to 32 bit first (accelerate under autocast). `upcast`: where 16-bit logits become 32-bit ones:
     in the model's `forward`, in the `loss`, or not at all. `shift_copy`: the loss copies them without the
@@ -23,6 +23,7 @@ class Switches:
     when the longest batch comes. `head_quantised`: the head is in 4 bit too.
     """
 
+    autocast: bool | None = None
     kbit_casts: Literal["no", "norms", "all"] = "no"
     outputs_alive: bool = False
     outputs_fp32: bool = False

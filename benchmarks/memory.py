@@ -1,6 +1,6 @@
 """The memory estimate against what others measured: `python -m benchmarks.memory`.
 
-The rows and what each program did stand in memory_rows.csv, chosen before any prediction (see memory_rows.md).
+The rows and what each program did stand in memory_rows.csv, chosen before any prediction (memory_rows.md).
 Results go to benchmarks/results/memory.json.
 """
 
@@ -86,16 +86,23 @@ def switches(row: dict[str, str]) -> Switches:
         kbit_casts={"yes": "all", "norms": "norms"}.get(row["kbit_cast"], "no"),  # type: ignore[arg-type]
         outputs_alive=row["outputs_kept"] == "yes",
         outputs_fp32=row["outputs_fp32"] == "yes",
-        upcast="no" if bigcode or litgpt else "forward" if forward else "loss",
+        upcast="no" if bigcode else "forward" if forward or litgpt else "loss",
         shift_copy=row["shift_copy"] != "no",
         alive_chunks=128 if litgpt else None,
-        kernels=frozenset(
-            {"rms": "rms", "rope": "rope", "lora_qkv": "lora"}[name]
-            for name in row["kernels"].split("+")
-            if name in ("rms", "rope", "lora_qkv")
-        ),
+        kernels=_kernels(row),
         state_at_peak=not litgpt,
+        reentrant="fms" in row["source"] or row["method"] == "qlora",
     )
+
+
+def _kernels(row: dict[str, str]) -> frozenset[str]:
+    names = {"rms": "rms", "rope": "rope", "lora_qkv": "lora"}
+    found = {names[name] for name in row["kernels"].split("+") if name in names}
+    if "litgpt" in row["source"]:
+        found.add("padded")
+    if "4.45" in row["stack"] and "mistral" in row["model"]:
+        found.add("repeated")
+    return frozenset(found)
 
 
 def predicted(row: dict[str, str]) -> Need:

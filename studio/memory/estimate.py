@@ -124,7 +124,7 @@ class _Step:
                 return decoder_layer(self.tape, self.c, x, str(number))
 
         trains = bool(self.c.ranks) or number >= self.c.frozen_layers
-        return checkpointed(self.tape, run, state, trains)
+        return checkpointed(self.tape, run, state, trains, whole=self.switches.reentrant)
 
     def _place(self, number: int) -> str:
         """The first two and the last two layers by name; those between grow evenly from one to the next."""

@@ -104,7 +104,7 @@ class Head:
             del logits
             raised = shown if s.upcast == "no" else cast(tape, shown, 4)  # both live until the loss is known
             wide = self._shifted(tape, raised) if s.shift_copy else raised
-            if c.autocast:
+            if c.autocast and self.kernel != "fused":
                 wide = cast(tape, wide, 4)
             out = self._in_place(tape, wide) if self.kernel == "fused" else self._likelihood(tape, wide)
             del wide, raised
@@ -138,18 +138,17 @@ class Head:
         positions = rest // hidden
         chunk = 1 << (max(1, -(-positions // -(-vocab // hidden))) - 1).bit_length()
         size = min(chunk, positions) * vocab
-        table = (
-            tape.held(hidden * vocab * (2 if c.autocast else c.trained), "gradients")
-            if self.trained
-            else None
-        )
+        weight = Tensor(0, c.trained, None)
+        if self.trained:
+            weight.node = c.leaf(tape, "head")
+        table = tape.new(hidden * vocab, c.trained) if self.trained else None
         with tape.making("logits"):
             logits, wide = tape.new(size, 2), tape.new(size, 4)
             back = tape.new(size, 2)
         del logits, wide, back
         del states
         out = tape.new(1, 4)
-        return tape.result(out, (source,), (gradient.storage, table), lambda _: (tape.new(n, item),))
+        return tape.result(out, (source, weight), gradient.storage, lambda _: (tape.new(n, item), table))
 
     def _alive_chunks(self, tape: Tape, final: Tensor, size: int) -> Tensor:
         """Chunks of logits that all stay, each with a loss of its own (litgpt)."""
@@ -160,6 +159,8 @@ class Head:
             chunk = tape.result(chunk, (final,), None, lambda g: (tape.new(whole, g.item),))
             with tape.making("logits"):
                 logits = self._logits(tape, chunk)
+                if self.switches.upcast == "forward":
+                    logits = cast(tape, logits, 4)
                 self.outputs.append(logits.storage)
                 parts.append(self._likelihood(tape, logits))
         sizes = [part.n for part in parts]

@@ -92,11 +92,22 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     if c.dropout:
         narrow = drop(tape, c, narrow)
     narrow = product(tape, c, narrow, f"{name}.a", inputs, rank)
-    learned = scale(tape, product(tape, c, narrow, f"{name}.b", rank, outputs))
+    if "padded" in c.kernels:
+        learned = scale(tape, _padded(tape, c, narrow, name, rank, outputs))
+    else:
+        learned = scale(tape, product(tape, c, narrow, f"{name}.b", rank, outputs))
     del narrow
     if c.quantised:
         return add(tape, out, cast(tape, learned, out.item))
     return cast(tape, add(tape, out, learned), out.item)
+
+
+def _padded(tape: Tape, c: Compute, narrow: Tensor, name: str, rank: int, outputs: int) -> Tensor:
+    """An adapter of two thirds of a matrix, put into zeros of its whole width; keeps what it puts there."""
+    source = product(tape, c, narrow, f"{name}.b", rank, 2 * outputs // 3)
+    size = source.n
+    out = tape.new(size // 2 * 3, source.item)
+    return tape.result(out, (source,), source.storage, lambda g: (tape.new(size, g.item),))
 
 
 def _fused_adapter(
@@ -304,6 +315,8 @@ def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
     """A kernel that keeps its inputs, its output and one number per head and token."""
     if c.kernel == "flash":  # it has no 32 bit
         query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
+    if "repeated" in c.kernels:
+        key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
     out, sums = tape.new(query.n, query.item), tape.new(c.tokens * c.facts.heads, 4)
     saved = (query.storage, key.storage, value.storage, out.storage, sums.storage)
     sizes = [(x.n, x.item) for x in (query, key, value)]
@@ -338,7 +351,7 @@ def _eager(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
 
 
 def _math(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """torch's own kernel without a fused one: in 32 bit, with a mask, rows without any score guarded."""
+    """torch's own kernel without a fused one: in 32 bit, with a mask."""
     pairs, item = c.rows * c.facts.heads * c.length**2, query.item
     query, key, value = cast(tape, query, 4), cast(tape, key, 4), cast(tape, value, 4)
     if c.facts.kv_heads != c.facts.heads:
@@ -349,11 +362,7 @@ def _math(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> 
     del query, key
     likely = unary(tape, scores, "output")
     del scores, causal
-    guarded = tape.result(
-        tape.new(pairs, 4), (likely,), tape.new(pairs // c.length, 1).storage, lambda g: (tape.new(pairs, 4),)
-    )
-    del likely
-    return cast(tape, matmul(tape, guarded, value, c.tokens * c.facts.heads * c.facts.head_dim), item)
+    return cast(tape, matmul(tape, likely, value, c.tokens * c.facts.heads * c.facts.head_dim), item)
 
 
 def _repeated(tape: Tape, x: Tensor, n: int) -> Tensor:

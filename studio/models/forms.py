@@ -31,8 +31,8 @@ class Form:
     `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `layer`, `cohere`. `mlp`: `gated`, `fused` (gate and up in
     one matrix), `plain`. `parallel`: attention and MLP read the same residual. `sandwich`: norms after both
     as well. `head_norms`: queries and keys are normalised. `fused_qkv`: one matrix makes all three.
-    `partial`: the rotation is put together with what it leaves out. `scaled`: factors on residuals. `dropped`:
-    dropout before each residual.
+    `partial`: the rotation is put together with what it leaves out. `scaled`: factors on residuals.
+    `dropped`: dropout before each residual.
     """
 
     norm: str = "rms"

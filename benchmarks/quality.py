@@ -1,10 +1,11 @@
 """What each method brings on the starter: `python -m benchmarks.quality [samples ...]`.
 
 Every method trains on each sample with the studio's defaults, the same number of steps for all, and answers
-the held-out prompts greedily. Beside the held-out loss after equal steps stands the one after equal time: the
-last that each method had reached when the quickest was done. `misses` counts the tokens of the held-out
-answers that a method does not put first (each told all before it), and of these the ones where the untouched
-base, told the same, puts another first as well. Results go to benchmarks/results/quality.json.
+the held-out prompts greedily. Beside the held-out loss after equal steps stands the one after equal
+processor time: the last that each method had reached when the quickest was done. `misses` counts the tokens
+of the held-out answers that a method does not put first (each told all before it), and of these the ones
+where the untouched base, told the same, puts another first as well. Results go to
+benchmarks/results/quality.json.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ class Clock:
         self._begin: float | None = None
 
     def metric(self, step: int, name: str, value: float) -> None:
-        self._begin = self._begin or time.perf_counter()
+        self._begin = self._begin or time.process_time()
         if name == "loss":
             self.train_loss = 0.95 * self.train_loss + 0.05 * value if self.train_loss else value
         if name == "eval_loss":
-            self.losses.append((time.perf_counter() - self._begin, step, value))
+            self.losses.append((time.process_time() - self._begin, step, value))
 
     def event(self, kind: str, body: dict[str, Any]) -> None: ...
 

@@ -42,15 +42,17 @@ class _Step:
         trains = self.method.capable("trains_base", self.plan.method_params)
         whole = settings.precision == "fp32"
         quantised = self.method.base_quantisation(self.plan.method_params) is not None
+        auto = self.switches.autocast
         self.tape = Tape()
         self.c = Compute(
             facts=self.facts,
             rows=settings.batch,
             length=settings.seq,
             base=4 if whole or (settings.precision == "mixed" and trains) else 2,
+            embedded=4 if self.switches.kbit_casts == "all" else None,
             trained=trained_itemsize(settings),
             trains_base=trains,
-            autocast=settings.precision == "mixed",
+            autocast=settings.precision == "mixed" if auto is None else auto,
             quantised=quantised,
             ranks=self.terms.ranks,
             dropout=self.terms.dropout,
@@ -85,7 +87,7 @@ class _Step:
     def _embedded(self) -> Tensor:
         tape, c = self.tape, self.c
         size = c.facts.vocab * c.facts.hidden
-        out = tape.new(c.tokens * c.facts.hidden, c.base)
+        out = tape.new(c.tokens * c.facts.hidden, c.embedded or c.base)
         if self.terms.trains_embeddings:
             leaf = c.leaf(tape, "head" if c.facts.tied else "embeddings")
             table = Tensor(size, c.trained, None, leaf)
@@ -122,7 +124,7 @@ class _Step:
                 return decoder_layer(self.tape, self.c, x, str(number))
 
         trains = bool(self.c.ranks) or number >= self.c.frozen_layers
-        return checkpointed(self.tape, run, state, trains)
+        return checkpointed(self.tape, run, state, trains, whole=self.switches.reentrant)
 
     def _place(self, number: int) -> str:
         """The first two and the last two layers by name; those between grow evenly from one to the next."""
@@ -163,44 +165,54 @@ def _read_only(c: Compute) -> Compute:
     return replace(c, ranks={}, trains_base=False, autocast=False)
 
 
-def estimate(plan: Plan, facts: ModelFacts, learned: float = 0.5) -> Need:
+def estimate(plan: Plan, facts: ModelFacts, learned: float = 0.5, switches: Switches = STUDIO) -> Need:
     """What one step of a resolved plan needs on the model with these sizes. `learned`: the share of a row's
-    tokens that carry loss."""
+    tokens that carry loss; `switches`: what another program would do otherwise."""
     method = methods.get(plan.method)
     terms = method.memory(facts, plan.method_params, plan.settings)
-    lasting = _lasting(plan, facts, method, terms)
-    peaks = _peaks(plan, facts, method, terms, learned)
+    lasting = _lasting(plan, facts, method, terms, switches)
+    peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
     whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in (*PARTS, "context")}
     total = sum(whole.values())
     return Need("estimate", {k: v for k, v in whole.items() if v}, place, (total, total))
 
 
-def _lasting(plan: Plan, facts: ModelFacts, method: Method, terms: MethodMemory) -> dict[str, int]:
+def _lasting(
+    plan: Plan, facts: ModelFacts, method: Method, terms: MethodMemory, switches: Switches
+) -> dict[str, int]:
+    """What lives throughout a step after the first."""
     assert facts.parameters is not None
     settings = plan.settings
     trains = method.capable("trains_base", plan.method_params)
     item = 4 if settings.precision == "fp32" or (settings.precision == "mixed" and trains) else 2
     quantisation = method.base_quantisation(plan.method_params)
-    weights = (
-        quantised_bytes(facts, facts.parameters, quantisation, item)
-        if quantisation
-        else facts.parameters * item
-    )
+    if quantisation:
+        wide = 4 if switches.kbit_casts == "all" else item
+        weights = quantised_bytes(facts, facts.parameters, quantisation, wide)
+    else:
+        weights = facts.parameters * item
+    if switches.kbit_casts == "norms":
+        weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
     state = plan.optimizer.state_bytes(terms.trainable, trained_itemsize(settings), plan.optimizer_params)
-    return {"weights": weights, "adapter": adapter, "optimizer": state}
+    return {"weights": weights, "adapter": adapter, "optimizer": state if switches.state_at_peak else 0}
 
 
 def _peaks(
-    plan: Plan, facts: ModelFacts, method: Method, terms: MethodMemory, learned: float
+    plan: Plan,
+    facts: ModelFacts,
+    method: Method,
+    terms: MethodMemory,
+    learned: float,
+    switches: Switches,
 ) -> dict[str, dict[str, int]]:
     """Peaks by place and part for the model's own number of layers."""
     if facts.layers <= _LONGER:
-        found = _Step(plan, facts, method, terms, learned, facts.layers).run()
+        found = _Step(plan, facts, method, terms, learned, facts.layers, switches).run()
         return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in found.items()}
-    short = _Step(plan, facts, method, terms, learned, _SHORT).run()
-    longer = _Step(plan, facts, method, terms, learned, _LONGER).run()
+    short = _Step(plan, facts, method, terms, learned, _SHORT, switches).run()
+    longer = _Step(plan, facts, method, terms, learned, _LONGER, switches).run()
     more = facts.layers - _SHORT
     return {
         place: {

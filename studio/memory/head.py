@@ -101,14 +101,13 @@ class Head:
             if s.upcast == "forward":
                 logits = cast(tape, logits, 4)
             shown = logits
-            wide = logits if s.upcast == "no" else cast(tape, logits, 4)
             del logits
-            if s.shift_copy:
-                wide = self._shifted(tape, wide)
-            if c.autocast:
+            raised = shown if s.upcast == "no" else cast(tape, shown, 4)  # both live until the loss is known
+            wide = self._shifted(tape, raised) if s.shift_copy else raised
+            if c.autocast and self.kernel != "fused":
                 wide = cast(tape, wide, 4)
             out = self._in_place(tape, wide) if self.kernel == "fused" else self._likelihood(tape, wide)
-            del wide
+            del wide, raised
             if s.outputs_fp32:
                 shown = cast(tape, Tensor(shown.n, shown.item, shown.storage), 4)
         if s.outputs_alive:
@@ -132,24 +131,24 @@ class Head:
         c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
         rest = final.n // c.length * (c.length - 1) if self.switches.shift_copy else final.n
         n, item = final.n, final.item
+        source = Tensor(n, item, None, final.node)
         states = tape.new(rest, item) if self.switches.shift_copy else final
         del final
         gradient = tape.new(rest, item)
         positions = rest // hidden
         chunk = 1 << (max(1, -(-positions // -(-vocab // hidden))) - 1).bit_length()
         size = min(chunk, positions) * vocab
-        table = (
-            tape.held(hidden * vocab * (2 if c.autocast else c.trained), "gradients")
-            if self.trained
-            else None
-        )
+        weight = Tensor(0, c.trained, None)
+        if self.trained:
+            weight.node = c.leaf(tape, "head")
+        table = tape.new(hidden * vocab, c.trained) if self.trained else None
         with tape.making("logits"):
             logits, wide = tape.new(size, 2), tape.new(size, 4)
             back = tape.new(size, 2)
         del logits, wide, back
-        source = Tensor(n, item, None, states.node)
+        del states
         out = tape.new(1, 4)
-        return tape.result(out, (source,), (gradient.storage, table), lambda _: (tape.new(n, item),))
+        return tape.result(out, (source, weight), gradient.storage, lambda _: (tape.new(n, item), table))
 
     def _alive_chunks(self, tape: Tape, final: Tensor, size: int) -> Tensor:
         """Chunks of logits that all stay, each with a loss of its own (litgpt)."""
@@ -160,6 +159,8 @@ class Head:
             chunk = tape.result(chunk, (final,), None, lambda g: (tape.new(whole, g.item),))
             with tape.making("logits"):
                 logits = self._logits(tape, chunk)
+                if self.switches.upcast == "forward":
+                    logits = cast(tape, logits, 4)
                 self.outputs.append(logits.storage)
                 parts.append(self._likelihood(tape, logits))
         sizes = [part.n for part in parts]

@@ -48,6 +48,7 @@ class Compute:
     kernel: str = "sdpa"
     frozen_layers: int = 0
     norms: int | None = None  # bytes per weight of a norm, where it is not `base`
+    embedded: int | None = None  # bytes per number of the embeddings, where it is not `base`
     kernels: frozenset[str] = frozenset()
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
@@ -83,17 +84,48 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     rank = c.rank(role)
     if rank is None:
         return out
+    if "lora" in c.kernels:
+        return _fused_adapter(tape, c, x, out, name, inputs, outputs, rank)
     if c.quantised:  # peft makes a copy
         out = tape.result(tape.new(out.n, out.item), (out,), None, lambda g: (g,))
     narrow = x if c.autocast else cast(tape, x, c.trained)
     if c.dropout:
         narrow = drop(tape, c, narrow)
     narrow = product(tape, c, narrow, f"{name}.a", inputs, rank)
-    learned = scale(tape, product(tape, c, narrow, f"{name}.b", rank, outputs))
+    if "padded" in c.kernels:
+        learned = scale(tape, _padded(tape, c, narrow, name, rank, outputs))
+    else:
+        learned = scale(tape, product(tape, c, narrow, f"{name}.b", rank, outputs))
     del narrow
     if c.quantised:
         return add(tape, out, cast(tape, learned, out.item))
     return cast(tape, add(tape, out, learned), out.item)
+
+
+def _padded(tape: Tape, c: Compute, narrow: Tensor, name: str, rank: int, outputs: int) -> Tensor:
+    """An adapter of two thirds of a matrix, put into zeros of its whole width; keeps what it puts there."""
+    source = product(tape, c, narrow, f"{name}.b", rank, 2 * outputs // 3)
+    size = source.n
+    out = tape.new(size // 2 * 3, source.item)
+    return tape.result(out, (source,), source.storage, lambda g: (tape.new(size, g.item),))
+
+
+def _fused_adapter(
+    tape: Tape, c: Compute, x: Tensor, out: Tensor, name: str, inputs: int, outputs: int, rank: int
+) -> Tensor:
+    """A layer and its adapter in one function: keeps the input, and the input after dropout."""
+    dropped = tape.new(x.n, 2).storage if c.dropout else None
+    leaves = tuple(
+        Tensor(rank * size, c.trained, None, c.leaf(tape, f"{name}.{end}"))
+        for end, size in (("a", inputs), ("b", outputs))
+    )
+    n, item = x.n, x.item
+    return tape.result(
+        Tensor(out.n, out.item, out.storage),
+        (x, *leaves),
+        (x.storage, dropped),
+        lambda _: (tape.new(n, item), tape.new(rank * inputs, 4), tape.new(rank * outputs, 4)),
+    )
 
 
 def _frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tensor:
@@ -231,6 +263,8 @@ _NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {
 
 def rotated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
     """Rotary positions: x cos + rotate_half(x) sin."""
+    if "rope" in c.kernels:  # in place
+        return x
     item = x.item
     if c.form.norm == "cohere":
         x = cast(tape, x, 4)
@@ -267,17 +301,22 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     del x
     if form.rope:
         query, key = rotated(tape, c, query), rotated(tape, c, key)
-    mixed = (
-        _eager(tape, c, query, key, value)
-        if form.capped or c.kernel == "eager"
-        else _fused(tape, c, query, key, value)
-    )
+    if c.kernel == "math":
+        mixed = _math(tape, c, query, key, value)
+    elif form.capped or c.kernel == "eager":
+        mixed = _eager(tape, c, query, key, value)
+    else:
+        mixed = _fused(tape, c, query, key, value)
     del query, key, value
     return linear(tape, c, mixed, path, "o_proj", wide, d.hidden)
 
 
 def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A kernel that keeps its inputs, its output and one number per head and token."""
+    if c.kernel == "flash":  # it has no 32 bit
+        query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
+    if "repeated" in c.kernels:
+        key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
     out, sums = tape.new(query.n, query.item), tape.new(c.tokens * c.facts.heads, 4)
     saved = (query.storage, key.storage, value.storage, out.storage, sums.storage)
     sizes = [(x.n, x.item) for x in (query, key, value)]
@@ -309,6 +348,21 @@ def _eager(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
     del scores
     mixed = matmul(tape, weights, value, c.tokens * c.facts.heads * c.facts.head_dim)
     return tape.result(tape.new(mixed.n, mixed.item), (mixed,), None, lambda g: (g,))
+
+
+def _math(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """torch's own kernel without a fused one: in 32 bit, with a mask."""
+    pairs, item = c.rows * c.facts.heads * c.length**2, query.item
+    query, key, value = cast(tape, query, 4), cast(tape, key, 4), cast(tape, value, 4)
+    if c.facts.kv_heads != c.facts.heads:
+        key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
+    query, key = scale(tape, query), scale(tape, key)
+    causal = tape.new(c.length**2, 4)
+    scores = matmul(tape, query, key, pairs)
+    del query, key
+    likely = unary(tape, scores, "output")
+    del scores, causal
+    return cast(tape, matmul(tape, likely, value, c.tokens * c.facts.heads * c.facts.head_dim), item)
 
 
 def _repeated(tape: Tape, x: Tensor, n: int) -> Tensor:
@@ -358,6 +412,8 @@ def decoder_layer(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
         del read
         return add(tape, add(tape, mixed, thought), x)
     mixed = attention(tape, c, normed(tape, c, x, f"{path}.norm", hidden), path)
+    if form.dropped:
+        mixed = drop(tape, c, mixed)
     if form.sandwich:
         mixed = normed(tape, c, mixed, f"{path}.after_attention", hidden)
     if form.scaled:
@@ -365,6 +421,8 @@ def decoder_layer(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     x = add(tape, x, mixed)
     del mixed
     thought = mlp(tape, c, normed(tape, c, x, f"{path}.second_norm", hidden), path)
+    if form.dropped:
+        thought = drop(tape, c, thought)
     if form.sandwich:
         thought = normed(tape, c, thought, f"{path}.after_mlp", hidden)
     if form.scaled:

@@ -273,8 +273,11 @@ def matmul(tape: Tape, x: Tensor, y: Tensor, n: int) -> Tensor:
     return tape.result(tape.new(n, x.item), (x, y), saved, back)
 
 
-def checkpointed(tape: Tape, run: Callable[[Tensor], Tensor], x: Tensor, trains: bool) -> Tensor:
-    """`run(x)` that keeps only x, and runs again in the backward pass."""
+def checkpointed(
+    tape: Tape, run: Callable[[Tensor], Tensor], x: Tensor, trains: bool, whole: bool = False
+) -> Tensor:
+    """`run(x)` that keeps only x, and runs again in the backward pass; `whole`: to its very end, so that its
+    result is there a second time (torch's reentrant kind)."""
     if not tape.saving:
         return run(x)
     with tape.without_graph():
@@ -290,8 +293,10 @@ def checkpointed(tape: Tape, run: Callable[[Tensor], Tensor], x: Tensor, trains:
         start = Node(-1, (), None, receive)
         with tape.making("activations"):
             result = run(x.like(start if x.node is not None else None))
+        again_whole = result.storage if whole else None
         result.storage = None
         tape.backward(result, g)
+        del again_whole
         return (again.pop() if again else None,)
 
     if x.node is None and not trains:

@@ -7,12 +7,15 @@ the number of layers grows evenly, so the peak of any depth follows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
+from studio.memory.allocator import Allocator
 from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, decoder_layer, normed
 from studio.memory.need import Need
+from studio.memory.reserved import context, interval
 from studio.memory.rough import quantised_bytes
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
@@ -24,7 +27,7 @@ _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last t
 
 
 @dataclass
-class _Step:
+class Step:
     """One training step with a given number of layers."""
 
     plan: Plan
@@ -34,6 +37,7 @@ class _Step:
     learned: float
     layers: int
     switches: Switches = STUDIO
+    allocator: Allocator | None = None
 
     def __post_init__(self) -> None:
         settings = self.plan.settings
@@ -43,7 +47,7 @@ class _Step:
         whole = settings.precision == "fp32"
         quantised = self.method.base_quantisation(self.plan.method_params) is not None
         auto = self.switches.autocast
-        self.tape = Tape()
+        self.tape = Tape(self.allocator)
         self.c = Compute(
             facts=self.facts,
             rows=settings.batch,
@@ -74,15 +78,22 @@ class _Step:
             tape.backward(loss, tape.new(1, 4))
         del tokens
         with tape.at("optimizer step"):
-            held = tape.held(self._scratch(), "workspace")
+            held = [tape.held(size, "workspace") for size in self._scratch()]
             del held
         return tape.peaks
 
-    def _scratch(self) -> int:
-        """Bytes that the optimizer makes and drops again while it steps."""
+    def _scratch(self) -> list[int]:
+        """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
         impl = self.plan.settings.optimizer_impl
         sizes = [prod(shape) * self.c.trained for shape in self.terms.trainable] or [0]
-        return sum(sizes) if impl == "foreach" else 0 if impl == "fused" else max(sizes)
+        share = self.layers / self.facts.layers
+        if impl == "foreach":
+            return (
+                [round(size * share) for size in sizes]
+                if self.layers == self.facts.layers
+                else [round(sum(sizes) * share)]
+            )
+        return [] if impl == "fused" else [max(sizes)]
 
     def _embedded(self) -> Tensor:
         tape, c = self.tape, self.c
@@ -170,15 +181,19 @@ def estimate(plan: Plan, facts: ModelFacts, learned: float = 0.5, switches: Swit
     tokens that carry loss; `switches`: what another program would do otherwise."""
     method = methods.get(plan.method)
     terms = method.memory(facts, plan.method_params, plan.settings)
-    lasting = _lasting(plan, facts, method, terms, switches)
+    lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
-    whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in (*PARTS, "context")}
-    total = sum(whole.values())
-    return Need("estimate", {k: v for k, v in whole.items() if v}, place, (total, total))
+    whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+    whole["context"] = context(plan)
+    found = {name: size for name, size in whole.items() if size}
+    step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
+    return Need(
+        "estimate", found, place, partial(interval, plan, facts, terms, lasting, step, sum(whole.values()))
+    )
 
 
-def _lasting(
+def lasting_bytes(
     plan: Plan, facts: ModelFacts, method: Method, terms: MethodMemory, switches: Switches
 ) -> dict[str, int]:
     """What lives throughout a step after the first."""
@@ -209,10 +224,10 @@ def _peaks(
 ) -> dict[str, dict[str, int]]:
     """Peaks by place and part for the model's own number of layers."""
     if facts.layers <= _LONGER:
-        found = _Step(plan, facts, method, terms, learned, facts.layers, switches).run()
+        found = Step(plan, facts, method, terms, learned, facts.layers, switches).run()
         return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in found.items()}
-    short = _Step(plan, facts, method, terms, learned, _SHORT, switches).run()
-    longer = _Step(plan, facts, method, terms, learned, _LONGER, switches).run()
+    short = Step(plan, facts, method, terms, learned, _SHORT, switches).run()
+    longer = Step(plan, facts, method, terms, learned, _LONGER, switches).run()
     more = facts.layers - _SHORT
     return {
         place: {

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from studio.memory.allocator import Allocator
+
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "workspace")
 _INDEX = {name: index for index, name in enumerate(PARTS)}
 Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
@@ -24,18 +26,21 @@ Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
 class Storage:
     """Bytes that live as long as this object."""
 
-    __slots__ = ("_tape", "part", "size")
+    __slots__ = ("_block", "_tape", "part", "size")
 
     def __init__(self, tape: Tape, size: int, part: int) -> None:
         self._tape, self.size, self.part = tape, size, part
         tape.live[part] += size
         tape.total += size
+        self._block = tape.allocator.take(size) if tape.allocator else None
         if tape.total > tape.highest:
             tape.note_peak()
 
     def __del__(self) -> None:
         self._tape.live[self.part] -= self.size
         self._tape.total -= self.size
+        if self._tape.allocator:
+            self._tape.allocator.give(self._block)
 
     def move(self, part: str) -> None:
         """Count these bytes as another part's."""
@@ -70,10 +75,12 @@ class Node:
 class Tape:
     """What lives, by part, and the highest it was.
 
-    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there.
+    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there. An
+    `allocator` is asked for every storage, and given it back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocator: Allocator | None = None) -> None:
+        self.allocator = allocator
         self.live = [0] * len(PARTS)
         self.total = 0
         self.highest = 0

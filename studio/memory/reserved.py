@@ -1,0 +1,95 @@
+"""What a run takes from its device beyond the tensors that live: an allocator's holdings, a driver's context.
+
+On a GPU the allocations of two steps are played back through torch's allocator. Where its smallest free block
+that fits is found again each time, that is what it takes; once the largest block is not found again, it is
+taken a second time: that is the upper end. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING
+
+from studio.memory.allocator import Allocator
+from studio.methods import MethodMemory, trained_itemsize
+from studio.models.config import ModelFacts
+from studio.models.forms import linears
+from studio.plan import Plan
+
+if TYPE_CHECKING:
+    from studio.memory.estimate import Step
+
+MIB = 2**20
+# Driver, kernels and libraries of a process that has torch on a GPU: 141 MiB on a T4 (FitCheck), 400 to 560
+# on an A100 (nvidia-smi less what the allocator held, published runs).
+_CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
+_SLACK = 0.02  # of what was played back: alignments and small tensors that the tape does not have
+_STEPS = 2  # the second finds the optimizer's state in its way
+
+
+def context(plan: Plan) -> int:
+    """Bytes that the process has beside its tensors, midway between what is known."""
+    low, high = _CONTEXT[_kind(plan)]
+    return (low + high) // 2
+
+
+def interval(
+    plan: Plan,
+    facts: ModelFacts,
+    terms: MethodMemory,
+    lasting: Mapping[str, int],
+    step: Callable[..., Step],
+    total: int,
+) -> tuple[int, int]:
+    """(least, most) bytes taken from the device; `total` is what lives at the peak, with the context."""
+    low, high = _CONTEXT[_kind(plan)]
+    if _kind(plan) != "cuda":
+        tensors = total - context(plan)
+        return tensors + low, int(tensors * 1.15) + high
+    allocator = Allocator()
+    largest = _play(allocator, plan, facts, terms, lasting, step)
+    played = allocator.reserved
+    return int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
+
+
+def _play(
+    allocator: Allocator,
+    plan: Plan,
+    facts: ModelFacts,
+    terms: MethodMemory,
+    lasting: Mapping[str, int],
+    step: Callable[..., Step],
+) -> int:
+    """Run the allocations of a run's first steps; the largest one of a step."""
+    held = [allocator.take(size) for size in _weights(lasting["weights"], facts)]
+    sizes = [prod(shape) * trained_itemsize(plan.settings) for shape in terms.trainable]
+    if lasting["adapter"]:
+        held += [allocator.take(size) for size in sizes]
+    allocator.largest = 0
+    for number in range(_STEPS):
+        one = step(allocator=allocator)
+        one.run()
+        if number == 0 and lasting["optimizer"]:
+            share = lasting["optimizer"] / max(1, sum(sizes))
+            held += [allocator.take(int(size * share)) for size in sizes]
+        del one
+    return allocator.largest
+
+
+def _weights(total: int, facts: ModelFacts) -> Iterator[int]:
+    """Sizes of the base's tensors: those of the layers alike, the rest as two tables."""
+    matrices = [inputs * outputs for _, inputs, outputs in linears(facts)]
+    assert facts.parameters is not None
+    per_number, rest = total / facts.parameters, total
+    for _ in range(facts.layers):
+        for size in matrices:
+            taken = min(rest, int(size * per_number))
+            rest -= taken
+            yield taken
+    yield rest // 2
+    yield rest - rest // 2
+
+
+def _kind(plan: Plan) -> str:
+    return (plan.settings.device or "cpu").partition(":")[0]

@@ -176,21 +176,29 @@ def _read_only(c: Compute) -> Compute:
     return replace(c, ranks={}, trains_base=False, autocast=False)
 
 
-def estimate(plan: Plan, facts: ModelFacts, learned: float = 0.5, switches: Switches = STUDIO) -> Need:
-    """What one step of a resolved plan needs on the model with these sizes. `learned`: the share of a row's
-    tokens that carry loss; `switches`: what another program would do otherwise."""
+def estimate(
+    plan: Plan,
+    facts: ModelFacts,
+    learned: float = 0.5,
+    switches: Switches = STUDIO,
+    capacity: int | None = None,
+) -> Need:
+    """What one step of a resolved plan needs on the model with these sizes.
+
+    `learned`: the share of a row's tokens that carry loss; `switches`: what another program would do
+    otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
+    holds unused.
+    """
     method = methods.get(plan.method)
     terms = method.memory(facts, plan.method_params, plan.settings)
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
     whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
-    whole["context"] = context(plan)
-    found = {name: size for name, size in whole.items() if size}
     step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
-    return Need(
-        "estimate", found, place, partial(interval, plan, facts, terms, lasting, step, sum(whole.values()))
-    )
+    taken = partial(interval, plan, facts, terms, lasting, step, sum(whole.values()), capacity)
+    whole["context"] = context(plan)
+    return Need("estimate", {name: size for name, size in whole.items() if size}, place, taken)
 
 
 def lasting_bytes(

@@ -40,17 +40,22 @@ def interval(
     terms: MethodMemory,
     lasting: Mapping[str, int],
     step: Callable[..., Step],
-    total: int,
+    tensors: int,
+    capacity: int | None,
 ) -> tuple[int, int]:
-    """(least, most) bytes taken from the device; `total` is what lives at the peak, with the context."""
+    """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `capacity` all that
+    the device has, where it is known."""
     low, high = _CONTEXT[_kind(plan)]
     if _kind(plan) != "cuda":
-        tensors = total - context(plan)
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator()
     largest = _play(allocator, plan, facts, terms, lasting, step)
     played = allocator.reserved
-    return int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
+    least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
+    if capacity is None or most <= capacity:
+        return least, most
+    # Before it gives up, the allocator gives back what it holds unused, and asks again.
+    return tensors + low, max(capacity, tensors + low)
 
 
 def _play(

@@ -17,6 +17,7 @@ from studio.memory.layers import Compute, decoder_layer, normed
 from studio.memory.need import Need
 from studio.memory.reserved import context, interval
 from studio.memory.rough import quantised_bytes
+from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
 from studio.methods import Method, MethodMemory, trained_itemsize
@@ -182,21 +183,28 @@ def estimate(
     learned: float = 0.5,
     switches: Switches = STUDIO,
     capacity: int | None = None,
+    devices: int = 1,
+    sharding: Sharding = "ddp",
 ) -> Need:
     """What one step of a resolved plan needs on the model with these sizes.
 
     `learned`: the share of a row's tokens that carry loss; `switches`: what another program would do
     otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
-    holds unused.
+    holds unused. With several `devices` the result is that of each.
     """
     method = methods.get(plan.method)
     terms = method.memory(facts, plan.method_params, plan.settings)
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
-    whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+    gradients = terms.trainable_params * trained_itemsize(plan.settings)
+    alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+    whole = per_device(alone, facts, gradients, devices, sharding)
     step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
-    taken = partial(interval, plan, facts, terms, lasting, step, sum(whole.values()), capacity)
+    tensors = sum(whole.values())
+    # What several devices exchange is not played back: it is more or less than what one would take.
+    beside = tensors - sum(alone.values())
+    taken = partial(interval, plan, facts, terms, lasting, step, tensors, beside, capacity)
     whole["context"] = context(plan)
     return Need("estimate", {name: size for name, size in whole.items() if size}, place, taken)
 

@@ -41,16 +41,18 @@ def interval(
     lasting: Mapping[str, int],
     step: Callable[..., Step],
     tensors: int,
+    beside: int,
     capacity: int | None,
 ) -> tuple[int, int]:
-    """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `capacity` all that
-    the device has, where it is known."""
+    """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `beside` those of
+    them that a run on one device would not have (or, negative, lacks), `capacity` all that the device has,
+    where it is known."""
     low, high = _CONTEXT[_kind(plan)]
     if _kind(plan) != "cuda":
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator()
     largest = _play(allocator, plan, facts, terms, lasting, step)
-    played = allocator.reserved
+    played = allocator.reserved + beside
     least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
     if capacity is None or most <= capacity:
         return least, most

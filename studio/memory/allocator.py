@@ -29,17 +29,19 @@ class Block:
 
 
 class Allocator:
-    """`reserved` is what was taken from the device so far, `largest` the largest block that was asked for."""
+    """`reserved` is what was taken from the device so far, `largest` the largest block that was asked for.
+    Requests below `least` bytes are passed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 1) -> None:
         self.reserved = self.largest = 0
+        self._least = least
         self._free: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
         self._blocks: dict[int, Block] = {}
         self._count = 0
 
     def take(self, size: int) -> Block | None:
-        """A block for `size` bytes; None for none."""
-        if size <= 0:
+        """A block for `size` bytes; None for too few."""
+        if size < self._least:
             return None
         size = -(-size // _ROUND) * _ROUND
         self.largest = max(self.largest, size)

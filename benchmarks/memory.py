@@ -23,6 +23,7 @@ from studio.plan import Plan, parse_request
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory.json"
+_CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
 _ATTENTION = {"flash2": "flash", "sdpa": "sdpa", "math": "math"}
 _LOSS = {"torch": "full", "chunked": "full", "fused": "fused", "fused_linear": "fused_linear"}
 # Models of these programs that the studio does not tune, or that they wrote themselves.
@@ -107,7 +108,7 @@ def _kernels(row: dict[str, str]) -> frozenset[str]:
 
 def predicted(row: dict[str, str]) -> Need:
     """The estimate for a row of training."""
-    return estimate(plan(row), facts(row), learned=1.0, switches=switches(row))
+    return estimate(plan(row), facts(row), 1.0, switches(row), _CAPACITY.get(row["gpu"]))
 
 
 def main() -> None:

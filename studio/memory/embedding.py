@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.memory.layers import Compute, frozen, product
+from studio.memory.layers import Compute, dropped, frozen, product
 from studio.memory.tape import Node, Storage, Tape, Tensor, add, scale
 from studio.methods import MethodMemory
 
@@ -12,16 +12,15 @@ def embedded(
 ) -> tuple[Tensor, list[Storage | None]]:
     """The first layer's input, and what the model's forward pass holds beside it until its end."""
     d = c.facts
-    narrow = d.own.get("word_embed_proj_dim") or d.hidden
-    out = tape.new(c.tokens * narrow, c.embedded or c.base)
+    out = tape.new(c.tokens * c.narrow, c.embedded or c.base)
     if terms.trains_embeddings:
-        out = _looked_up(tape, c, out, "head" if d.tied else "embeddings", d.vocab * narrow)
+        out = _looked_up(tape, c, out, "head" if d.tied else "embeddings", d.vocab * c.narrow)
     elif checkpointing:
         out.node = _leaf(out)
     if c.form.norm == "gemma" or c.form.scaled:
         out = scale(tape, out)
-    if narrow != d.hidden:
-        out = projected(tape, c, out, "project_in", narrow, d.hidden)
+    if c.narrow != d.hidden:
+        out = projected(tape, c, out, "project_in", c.narrow, d.hidden)
     if c.form.positions is None:
         return out, [out.storage]
     rows = c.rows if d.model_type == "opt" else 1
@@ -29,7 +28,8 @@ def embedded(
     if c.trains_base:
         places = _looked_up(tape, c, places, "positions", ((d.context or 0) + c.form.positions) * d.hidden)
     held = [out.storage, places.storage]
-    return add(tape, out, places), held
+    out = add(tape, out, places)
+    return dropped(tape, c, out) if d.own.get("embd_pdrop") else out, held
 
 
 def projected(tape: Tape, c: Compute, x: Tensor, name: str, inputs: int, outputs: int) -> Tensor:

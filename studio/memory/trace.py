@@ -57,7 +57,7 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     for name, size in tracker.peak_parts.items():
         parts[_PARTS.get(name, name)] += size
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("trace", found, tracker.moment, (tracker.peak, tracker.peak))
+    return Need("trace", found, tracker.moment, lambda: (tracker.peak, tracker.peak))
 
 
 @contextmanager

@@ -66,6 +66,7 @@ _OPT_OWN = {
     "layer_norm_elementwise_affine": True,
     "do_layer_norm_before": True,
     "_remove_final_layer_norm": False,
+    "dropout": 0.1,
 }
 _FALCON_OWN = {
     "new_decoder_architecture": False,
@@ -74,6 +75,8 @@ _FALCON_OWN = {
     "bias": False,
     "num_ln_in_parallel_attn": None,
 }
+_GPT2_OWN = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+_MIXTRAL_OWN = {"num_local_experts": 8, "num_experts_per_tok": 2}
 _GPT2_NAMES = {
     "n_embd": "hidden_size",
     "n_layer": "num_hidden_layers",
@@ -92,15 +95,15 @@ COUNTED: dict[str, Counted] = {
     "gemma2": Counted(_sizes(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
     "gemma3_text": Counted(_sizes(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
     "cohere": Counted(_sizes(256000, 8192, 22528, 40, 64, None, None, 8192, True)),
-    "mixtral": Counted(_sizes(32000, 4096, 14336, 32, 32, 8, None, 131072, False, num_local_experts=8)
-    ),
-    "gpt2": Counted(_sizes(50257, 768, None, 12, 12, None, None, 1024, True), _GPT2_NAMES),
-    "opt": Counted(_sizes(50272, 768, 3072, 12, 12, None, None, 2048, True, **_OPT_OWN),
+    "mixtral": Counted(_sizes(32000, 4096, 14336, 32, 32, 8, None, 131072, False, **_MIXTRAL_OWN)),
+    "gpt2": Counted(_sizes(50257, 768, None, 12, 12, None, None, 1024, True, **_GPT2_OWN), _GPT2_NAMES),
+    "opt": Counted(
+        _sizes(50272, 768, 3072, 12, 12, None, None, 2048, True, **_OPT_OWN),
         {"ffn_dim": "intermediate_size"},
     ),
-    "gpt_neox": Counted(_sizes(50432, 6144, 24576, 44, 64, None, None, 2048, False, attention_bias=True)
-    ),
-    "falcon": Counted(_sizes(65024, 4544, None, 32, 71, None, None, 2048, True, **_FALCON_OWN),
+    "gpt_neox": Counted(_sizes(50432, 6144, 24576, 44, 64, None, None, 2048, False, attention_bias=True)),
+    "falcon": Counted(
+        _sizes(65024, 4544, None, 32, 71, None, None, 2048, True, **_FALCON_OWN),
         {"ffn_hidden_size": "intermediate_size", "n_embed": "hidden_size"},
         _falcon_kv_heads,
     ),
@@ -109,23 +112,17 @@ COUNTED: dict[str, Counted] = {
 # Values beside the usual sizes that decide how a layer is built, and what of it lives in a step.
 OWN = frozenset(
     {
+        *_GPT2_OWN,
+        *_MIXTRAL_OWN,
         *_OPT_OWN,
         *_FALCON_OWN,
         "attention_bias",
         "mlp_bias",
         "use_qk_norm",
-        "num_local_experts",
-        "num_experts_per_tok",
         "use_parallel_residual",
         "rotary_pct",
         "partial_rotary_factor",
         "rope_parameters",
         "rope_scaling",
-        "alibi",
-        "dropout",
-        "hidden_dropout",
-        "resid_pdrop",
-        "embd_pdrop",
-        "attn_pdrop",
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Sizes(Protocol):
@@ -38,12 +38,13 @@ class Form:
 
     `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `layer`, `cohere`. `mlp`: `gated`, `fused` (gate and up in
     one matrix), `plain`, `experts`. `parallel`: attention and MLP read the same residual. `sandwich`: norms
-    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of `query` and `key`.
-    `fused_qkv`: one matrix makes all three. `turned`: the share of a head that is rotated; below one, or with
-    `partial`, the rotation is put together with what it leaves out. `scaled`: factors on residuals. `biased`:
-    roles of the linear layers that have one. `positions`: rows of a learned table before the first one, None
-    without such a table. `shared`: how Falcon's keys and values reach all heads: `product` (the product
-    repeats a single one) or `copies`. `dropped`: dropout before each residual.
+    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of `query` and
+    `key`. `fused_qkv`: one matrix makes all three, taken out of its result at once or each for itself.
+    `partial`: the rotation is put together with what it leaves out; `turned` is the share of a head that is
+    rotated. `scaled`: factors on residuals. `biased`: roles of the linear layers that have a bias.
+    `positions`: rows of a learned table before the first position, None without such a table. `shared`: how
+    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `dropped`: dropout
+    before each residual; `dropped_scores`: inside attention.
     """
 
     norm: str = "rms"
@@ -56,7 +57,7 @@ class Form:
     norms: int = 2
     last_norm: bool = True
     head_norms: tuple[str, ...] = ()
-    fused_qkv: bool = False
+    fused_qkv: Literal["split", "slices"] | None = None
     rope: bool = True
     partial: bool = False
     turned: float = 1.0
@@ -65,8 +66,9 @@ class Form:
     scaled_query: bool = False
     biased: frozenset[str] = frozenset()
     positions: int | None = None
-    shared: str | None = None
+    shared: Literal["product", "copies"] | None = None
     dropped: bool = False
+    dropped_scores: bool = False
 
 
 _LLAMA = Form()
@@ -77,7 +79,7 @@ FORMS: dict[str, Form] = {
     "mistral": _LLAMA,
     "qwen2": Form(biased=_QKV),
     "qwen3": Form(head_norms=_BOTH),
-    "phi3": Form(mlp="fused", fused_qkv=True, partial=True),
+    "phi3": Form(mlp="fused", fused_qkv="slices", partial=True),
     "gemma2": Form(norm="gemma", sandwich=True, norms=4, capped=True),
     "gemma3_text": _GEMMA3,
     "gemma3": _GEMMA3,
@@ -88,15 +90,19 @@ FORMS: dict[str, Form] = {
         norm="layer",
         mlp="plain",
         activation="gelu_new",
-        fused_qkv=True,
+        fused_qkv="split",
         rope=False,
         biased=_ATTENTION | _MLP,
         positions=0,
     ),
     "opt": Form(norm="layer", mlp="plain", activation="output", rope=False, scaled_query=True, positions=2),
-    "gpt_neox": Form(norm="layer", mlp="plain", fused_qkv=True, partial=True, biased=_MLP),
-    "falcon": Form(norm="layer", mlp="plain", fused_qkv=True),
+    "gpt_neox": Form(norm="layer", mlp="plain", fused_qkv="split", partial=True, biased=_MLP),
+    "falcon": Form(norm="layer", mlp="plain", fused_qkv="slices"),
 }
+
+
+def _gpt2(form: Form, own: Mapping[str, Any]) -> Form:
+    return replace(form, dropped=own["resid_pdrop"] > 0, dropped_scores=own["attn_pdrop"] > 0)
 
 
 def _opt(form: Form, own: Mapping[str, Any]) -> Form:
@@ -106,11 +112,14 @@ def _opt(form: Form, own: Mapping[str, Any]) -> Form:
         after=not before,
         last_norm=before and not own["_remove_final_layer_norm"],
         biased=_ATTENTION | _MLP if own["enable_bias"] else frozenset(),
+        dropped=own["dropout"] > 0,
     )
 
 
 def _gpt_neox(form: Form, own: Mapping[str, Any]) -> Form:
-    return replace(form, parallel=own.get("use_parallel_residual", True), turned=_turned(own, "rotary_pct", 0.25))
+    return replace(
+        form, parallel=own.get("use_parallel_residual", True), turned=_turned(own, "rotary_pct", 0.25)
+    )
 
 
 def _phi3(form: Form, own: Mapping[str, Any]) -> Form:
@@ -144,6 +153,7 @@ def _falcon(form: Form, own: Mapping[str, Any]) -> Form:
 
 
 _OWN: dict[str, Callable[[Form, Mapping[str, Any]], Form]] = {
+    "gpt2": _gpt2,
     "opt": _opt,
     "gpt_neox": _gpt_neox,
     "phi3": _phi3,

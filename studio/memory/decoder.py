@@ -83,8 +83,9 @@ def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
         query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
     if "repeated" in c.kernels:
         key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
+    mask = tape.new(c.rows * c.length**2, query.item).storage if c.form.masks == "true" else None
     out, sums = tape.new(query.n, query.item), tape.new(c.tokens * c.facts.heads, 4)
-    saved = (query.storage, key.storage, value.storage, out.storage, sums.storage)
+    saved = (query.storage, key.storage, value.storage, out.storage, sums.storage, mask)
     sizes = [(x.n, x.item) for x in (query, key, value)]
     wide = query.n
 
@@ -136,7 +137,7 @@ def _written_out(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tens
     bit, heads put together anew for the products."""
     pairs, wide, item = c.rows * c.facts.heads * c.length**2, query.n, query.item
     query, key, value = cast(tape, query, 4), cast(tape, key, 4), cast(tape, value, 4)
-    causal = tape.new(c.length**2, 4)
+    causal = tape.new(c.length**2 * (c.rows if c.form.masks else 1), 4)
     query, key = copied(tape, scale(tape, query)), _repeated(tape, scale(tape, key), wide)
     scores = matmul(tape, query, key, pairs)
     del query, key

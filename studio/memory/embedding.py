@@ -21,6 +21,8 @@ def embedded(
         out = scale(tape, out)
     if c.narrow != d.hidden:
         out = projected(tape, c, out, "project_in", c.narrow, d.hidden)
+    if c.form.masks is not None:
+        return out, [out.storage, _mask(tape, c, terms.side is None)]
     if c.form.positions is None:
         return out, [out.storage]
     rows = c.rows if d.model_type == "opt" else 1
@@ -37,6 +39,17 @@ def projected(tape: Tape, c: Compute, x: Tensor, name: str, inputs: int, outputs
     if c.trains_base:
         return product(tape, c, x, name, inputs, outputs)
     return frozen(tape, c, x, inputs, outputs)
+
+
+def _mask(tape: Tape, c: Compute, kept: bool) -> Storage | None:
+    """Which positions see which: true or false, or with the distance of each pair for each head."""
+    pairs = c.rows * c.length**2
+    if c.form.masks == "true":
+        return tape.new(pairs, 1).storage
+    mask = tape.new(c.facts.heads * pairs, c.base).storage
+    if kept:
+        c.kept.append(mask)
+    return mask
 
 
 def _looked_up(tape: Tape, c: Compute, out: Tensor, name: str, size: int) -> Tensor:

@@ -79,7 +79,7 @@ class Step:
             self.c.casts.clear()
         with tape.at("backward"):
             tape.backward(loss, tape.new(1, 4))
-            self.c.routers.clear()
+            self.c.kept.clear()
         del tokens
         with tape.at("optimizer step"):
             held = [tape.held(size, "workspace") for size in self._scratch()]

@@ -32,7 +32,7 @@ def _routed(tape: Tape, c: Compute, x: Tensor, path: str, rows: int) -> Tensor:
         logits = product(tape, c, x, f"{path}.router", c.facts.hidden, count)
     else:
         logits = frozen(tape, c, x, c.facts.hidden, count)
-    c.routers += [logits.storage, tape.new(logits.n, logits.item).storage]
+    c.kept += [logits.storage, tape.new(logits.n, logits.item).storage]
     likely = unary(tape, cast(tape, logits, 4), "output")
     n, choices = likely.n, tape.new(rows, 8)
     return tape.result(tape.new(rows, 4), (likely,), choices.storage, lambda _: (tape.new(n, 4),))

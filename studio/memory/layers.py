@@ -29,7 +29,8 @@ class Compute:
     """How a model computes: sizes of numbers, what trains, and which kernels run.
 
     `base` and `trained` are bytes per number of frozen and of trained weights; `ranks` are those of the
-    adapters by name of their linear layer, "*" of all. `leaves` are the trained tensors met so far, by name.
+    adapters by name of their linear layer, "*" of all. `leaves` are the trained tensors met so far, by name; `kept` lives until the backward
+    pass is over.
     """
 
     facts: ModelFacts
@@ -50,7 +51,7 @@ class Compute:
     kernels: frozenset[str] = frozenset()
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
-    routers: list[Storage | None] = field(default_factory=list)
+    kept: list[Storage | None] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:

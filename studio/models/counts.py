@@ -73,6 +73,7 @@ _FALCON_OWN = {
     "multi_query": True,
     "parallel_attn": True,
     "bias": False,
+    "alibi": False,
     "num_ln_in_parallel_attn": None,
 }
 _GPT2_OWN = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}

@@ -43,7 +43,8 @@ class Form:
     `partial`: the rotation is put together with what it leaves out; `turned` is the share of a head that is
     rotated. `scaled`: factors on residuals. `biased`: roles of the linear layers that have a bias.
     `positions`: rows of a learned table before the first position, None without such a table. `shared`: how
-    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `dropped`: dropout
+    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `masks`: what its attention is told
+    of which positions see which, where others rely on their order. `dropped`: dropout
     before each residual; `dropped_scores`: inside attention.
     """
 
@@ -67,6 +68,7 @@ class Form:
     biased: frozenset[str] = frozenset()
     positions: int | None = None
     shared: Literal["product", "copies"] | None = None
+    masks: Literal["true", "distances"] | None = None
     dropped: bool = False
     dropped_scores: bool = False
 
@@ -148,6 +150,8 @@ def _falcon(form: Form, own: Mapping[str, Any]) -> Form:
         one_norm=parallel and not (newer and two),
         norms=2 if two or not parallel else 1,
         biased=_ATTENTION | _MLP if own["bias"] else frozenset(),
+        rope=not own["alibi"],
+        masks="distances" if own["alibi"] else "true",
         shared="copies" if newer else "product" if own["multi_query"] else None,
     )
 

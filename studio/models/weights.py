@@ -98,3 +98,10 @@ def _around(d: Whole, form: Form) -> tuple[Shape, ...]:
     if narrow != d.hidden:
         shapes += ((d.hidden, narrow), (narrow, d.hidden))
     return (*shapes, *(_norm(d, form) if form.last_norm else ()))
+
+
+def matrices(d: Whole) -> int:
+    """How many numbers the matrices of linear layers hold, all but the head's: what 4 bit is for."""
+    layer = sum(inputs * outputs for inputs, outputs in linear_sizes(d).values())
+    narrow = d.own.get("word_embed_proj_dim") or d.hidden
+    return d.layers * layer + (2 * narrow * d.hidden if narrow != d.hidden else 0)

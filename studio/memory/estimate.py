@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from math import prod
 
 from studio.memory.allocator import Allocator
@@ -97,7 +98,13 @@ class Step:
                 if self.layers == self.facts.layers
                 else [round(sum(sizes) * share)]
             )
-        return [] if impl == "fused" else [max(sizes)]
+        if impl == "fused":
+            return []
+        shapes = self.terms.trainable
+        in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
+        own, last = self.plan.optimizer.loop_scratch
+        most = max(own * now + last * before for before, now in pairwise([0, *in_order]))
+        return [most * self.c.trained]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
@@ -126,7 +133,7 @@ class Step:
 
         def run(x: Tensor) -> Tensor:
             with self.tape.at(self._place(number)):
-                return decoder_layer(self.tape, self.c, x, str(number))
+                return self.c.again(self.tape, decoder_layer(self.tape, self.c, x, str(number)))
 
         trains = bool(self.c.ranks) or number >= self.c.frozen_layers
         return checkpointed(self.tape, run, state, trains, whole=self.switches.reentrant)

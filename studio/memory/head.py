@@ -50,10 +50,14 @@ class Head:
         """Chunk by chunk, each made again in the backward pass."""
         hidden, whole, item = self.c.narrow, states.n, states.item
         parts = []
+
+        def again(x: Tensor) -> Tensor:
+            return self.c.again(tape, self._entropy(tape, x))
+
         for start in range(0, positions, size):
             chunk = Tensor(min(size, positions - start) * hidden, item, states.storage)
             chunk = tape.result(chunk, (states,), None, lambda g: (tape.new(whole, g.item),))
-            parts.append(checkpointed(tape, lambda x: self._entropy(tape, x), chunk, trains=True))
+            parts.append(checkpointed(tape, again, chunk, trains=True))
         sizes = [part.n for part in parts]
         return tape.result(
             tape.new(positions, 4),

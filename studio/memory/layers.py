@@ -29,8 +29,8 @@ class Compute:
     """How a model computes: sizes of numbers, what trains, and which kernels run.
 
     `base` and `trained` are bytes per number of frozen and of trained weights; `ranks` are those of the
-    adapters by name of their linear layer, "*" of all. `leaves` are the trained tensors met so far, by name; `kept` lives until the backward
-    pass is over.
+    adapters by name of their linear layer, "*" of all. `leaves` are the trained tensors met so far, by name;
+    `kept` lives until the backward pass is over.
     """
 
     facts: ModelFacts
@@ -75,6 +75,13 @@ class Compute:
         """Whether the base's own weights at this path train."""
         number = path.partition(".")[0]
         return self.trains_base and not (number.isdigit() and int(number) < self.frozen_layers)
+
+    def again(self, tape: Tape, out: Tensor) -> Tensor:
+        """The result of what a checkpoint ran. In the backward pass autocast ends with it, and drops the 16-bit
+        copies that it keeps in the forward pass."""
+        if tape.saving:
+            self.casts.clear()
+        return out
 
     def leaf(self, tape: Tape, name: str) -> Node:
         """Where the gradients of a trained tensor go."""

@@ -32,8 +32,8 @@ def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodM
     them in 32 bit."""
     weights = weights_of(dimensions)
     layers = weights.layer * max(0, dimensions.layers - params.freeze_layers)
-    tables = weights.head if params.freeze_embeddings else weights.embeddings + weights.head
-    terms = MethodMemory((*tables, *layers, *weights.around), 0)
+    tables = () if params.freeze_embeddings else weights.embeddings
+    terms = MethodMemory((*tables, *layers, *weights.around, *weights.head), 0)
     extra = 2 if settings.precision == "mixed" else 0
     return MethodMemory(
         terms.trainable,

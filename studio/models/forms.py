@@ -43,8 +43,8 @@ class Form:
     `partial`: the rotation is put together with what it leaves out; `turned` is the share of a head that is
     rotated. `scaled`: factors on residuals. `biased`: roles of the linear layers that have a bias.
     `positions`: rows of a learned table before the first position, None without such a table. `shared`: how
-    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `masks`: what its attention is told
-    of which positions see which, where others rely on their order. `dropped`: dropout
+    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `masks`: what its
+    attention is told of which positions see which, where others rely on their order. `dropped`: dropout
     before each residual; `dropped_scores`: inside attention.
     """
 

@@ -11,6 +11,7 @@ from functools import partial
 from math import prod
 
 from studio.memory.allocator import Allocator
+from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, decoder_layer, normed
@@ -19,7 +20,7 @@ from studio.memory.reserved import context, interval
 from studio.memory.rough import quantised_bytes
 from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
-from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
+from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
@@ -96,29 +97,19 @@ class Step:
             )
         return [] if impl == "fused" else [max(sizes)]
 
-    def _embedded(self) -> Tensor:
-        tape, c = self.tape, self.c
-        size = c.facts.vocab * c.facts.hidden
-        out = tape.new(c.tokens * c.facts.hidden, c.embedded or c.base)
-        if self.terms.trains_embeddings:
-            leaf = c.leaf(tape, "head" if c.facts.tied else "embeddings")
-            table = Tensor(size, c.trained, None, leaf)
-            out = tape.result(out, (table,), None, lambda g: (tape.new(size, g.item),))
-        if c.form.norm == "gemma" or c.form.scaled:
-            out = scale(tape, out)
-        return out
-
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
-        embedded = self._embedded()
-        turns = tape.new(2 * c.length * c.facts.head_dim, embedded.item)
-        state = embedded
+        state, held = embedded(tape, c, self.terms, self.plan.settings.gradient_checkpointing)
+        turns = tape.new(2 * c.length * c.facts.head_dim, state.item)
         for number in range(self.layers):
             with tape.at(self._place(number)):
                 state = self._layer(state, number)
-        final = normed(tape, c, state, "final", c.facts.hidden)
-        del state, embedded, turns
-        return self._loss(final)
+        if c.form.last_norm:
+            state = normed(tape, c, state, "final", c.facts.hidden)
+        if (narrow := c.facts.own.get("word_embed_proj_dim") or c.facts.hidden) != c.facts.hidden:
+            state = projected(tape, c, state, "project_out", c.facts.hidden, narrow)
+        del held, turns
+        return self._loss(state)
 
     def _loss(self, final: Tensor) -> Tensor:
         settings = self.plan.settings
@@ -149,8 +140,8 @@ class Step:
         assert shape is not None
         ladder = LadderTape(tape, c, shape)
         backbone = _read_only(c)
-        embedded = self._embedded()
-        climbed, hidden = ladder.first(embedded), embedded
+        hidden, held = embedded(tape, c, self.terms, False)
+        climbed = ladder.first(hidden)
         rung = 0
         every = max(1, self.facts.layers // max(1, len(shape.taps)))
         for number in range(self.layers):
@@ -161,7 +152,7 @@ class Step:
                 rung += 1
         with tape.without_graph():
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
-        del hidden, embedded
+        del hidden, held
         return self._loss(ladder.output(climbed, final, self.terms.side_mixed))
 
     def _tapped(self, number: int, every: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from studio.memory.tape import (
     Node,
@@ -57,9 +58,10 @@ class Compute:
     def tokens(self) -> int:
         return self.rows * self.length
 
-    @property
+    @cached_property
     def form(self) -> Form:
-        return form_of(self.facts.model_type)
+        """How the family builds a layer."""
+        return form_of(self.facts)
 
     def rank(self, role: str) -> int | None:
         """Of the adapter beside the linear layer with this role, None if it has none."""
@@ -80,14 +82,14 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     name = f"{path}.{role}"
     if c.trains_base and int(path or 0) >= c.frozen_layers:
         return product(tape, c, x, name, inputs, outputs)
-    out = _frozen(tape, c, x, inputs, outputs)
+    out = frozen(tape, c, x, inputs, outputs)
     rank = c.rank(role)
     if rank is None:
         return out
     if "lora" in c.kernels:
         return _fused_adapter(tape, c, x, out, name, inputs, outputs, rank)
     if c.quantised:  # peft makes a copy
-        out = tape.result(tape.new(out.n, out.item), (out,), None, lambda g: (g,))
+        out = copied(tape, out)
     narrow = x if c.autocast else cast(tape, x, c.trained)
     if c.dropout:
         narrow = drop(tape, c, narrow)
@@ -128,7 +130,7 @@ def _fused_adapter(
     )
 
 
-def _frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tensor:
+def frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tensor:
     """A product with a weight that gets no gradient: nothing is kept for it. A 4-bit layer computes in 16 bit
     and returns what it was given."""
     given = x.item
@@ -265,9 +267,13 @@ def rotated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
     """Rotary positions: x cos + rotate_half(x) sin."""
     if "rope" in c.kernels:  # in place
         return x
-    item = x.item
+    item, passed = x.item, None
     if c.form.norm == "cohere":
         x = cast(tape, x, 4)
+    if c.form.partial:
+        size = x.n // c.facts.head_dim * int(c.facts.head_dim * c.form.turned)
+        passed = part_of(tape, x, x.n - size)
+        x = part_of(tape, x, size) if size < x.n else x
     fixed = Tensor(1, x.item, None)
     straight = mul(tape, x, fixed)
     first, second = part_of(tape, x, x.n // 2), part_of(tape, x, x.n - x.n // 2)
@@ -275,8 +281,8 @@ def rotated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
     del first, second, x
     out = add(tape, straight, mul(tape, turned, fixed))
     del straight, turned
-    if c.form.partial:
-        out = joined(tape, (out,))
+    if passed is not None:
+        out = joined(tape, (out, passed))
     return cast(tape, out, item)
 
 
@@ -288,14 +294,19 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
         whole = linear(tape, c, x, path, "qkv", d.hidden, wide + 2 * narrow)
         query, key, value = (part_of(tape, whole, c.tokens * size) for size in (wide, narrow, narrow))
         del whole
+        if form.shared:
+            key, value = copied(tape, key), copied(tape, value)
+        if form.shared == "copies" and d.kv_heads != d.heads:
+            query = copied(tape, query)
+            key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
     else:
         query = linear(tape, c, x, path, "q_proj", d.hidden, wide)
         if form.scaled_query:
             query = scale(tape, query)
-        if form.head_norms:
+        if "query" in form.head_norms:
             query = normed(tape, c, query, f"{path}.q_norm", d.head_dim)
         key = linear(tape, c, x, path, "k_proj", d.hidden, narrow)
-        if form.head_norms:
+        if "key" in form.head_norms:
             key = normed(tape, c, key, f"{path}.k_norm", d.head_dim)
         value = linear(tape, c, x, path, "v_proj", d.hidden, narrow)
     del x
@@ -305,8 +316,12 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
         mixed = _math(tape, c, query, key, value)
     elif form.capped or c.kernel == "eager":
         mixed = _eager(tape, c, query, key, value)
+    elif form.shared == "product":
+        mixed = _one_for_all(tape, c, query, key, value)
     else:
         mixed = _fused(tape, c, query, key, value)
+        if form.partial:  # heads put together anew stand one behind the other, and so does the result
+            mixed = copied(tape, mixed)
     del query, key, value
     return linear(tape, c, mixed, path, "o_proj", wide, d.hidden)
 
@@ -347,7 +362,7 @@ def _eager(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
     weights = cast(tape, unary(tape, cast(tape, scores, 4), "output"), value.item)
     del scores
     mixed = matmul(tape, weights, value, c.tokens * c.facts.heads * c.facts.head_dim)
-    return tape.result(tape.new(mixed.n, mixed.item), (mixed,), None, lambda g: (g,))
+    return copied(tape, mixed)
 
 
 def _math(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -363,6 +378,25 @@ def _math(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> 
     likely = unary(tape, scores, "output")
     del scores, causal
     return cast(tape, matmul(tape, likely, value, c.tokens * c.facts.heads * c.facts.head_dim), item)
+
+
+def _one_for_all(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """torch's own kernel where all heads share a key: in 32 bit, the shared ones repeated by the products."""
+    pairs, wide, item = c.rows * c.facts.heads * c.length**2, query.n, query.item
+    query, key, value = cast(tape, query, 4), cast(tape, key, 4), cast(tape, value, 4)
+    causal = tape.new(c.length**2, 4)
+    query, key = copied(tape, scale(tape, query)), _repeated(tape, scale(tape, key), wide)
+    scores = matmul(tape, query, key, pairs)
+    del query, key
+    likely = unary(tape, scores, "output")
+    del scores, causal
+    mixed = cast(tape, matmul(tape, likely, _repeated(tape, value, wide), wide), item)
+    return copied(tape, mixed)
+
+
+def copied(tape: Tape, x: Tensor) -> Tensor:
+    """The same numbers in new bytes."""
+    return tape.result(tape.new(x.n, x.item), (x,), None, lambda g: (g,))
 
 
 def _repeated(tape: Tape, x: Tensor, n: int) -> Tensor:

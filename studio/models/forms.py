@@ -38,7 +38,7 @@ class Form:
 
     `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `layer`, `cohere`. `mlp`: `gated`, `fused` (gate and up in
     one matrix), `plain`, `experts`. `parallel`: attention and MLP read the same residual. `sandwich`: norms
-    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of `query` and `key`.
+    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of query and key.
     `fused_qkv`: one matrix makes all three. `turned`: the share of a head that is rotated; below one, or with
     `partial`, the rotation is put together with what it leaves out. `scaled`: factors on residuals. `biased`:
     roles of the linear layers that have one. `positions`: rows of a learned table before the first one, None

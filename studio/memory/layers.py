@@ -158,7 +158,7 @@ def frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tens
     del whole
 
     def back(g: Tensor) -> tuple[Tensor]:
-        dense = tape.held(size, "workspace") if c.quantised and c.cuda else None
+        dense = tape.held(size, "workspace") if c.quantised else None
         gradient = tape.new(n, g.item)
         del dense
         return (gradient,)

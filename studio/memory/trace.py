@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
+from studio.memory.as_cuda import kernels
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need
 from studio.memory.rehearsal import Rehearsal, prepared
@@ -31,7 +32,8 @@ _PARTS = {"forward": "activations", "backward": "workspace", "optimizer step": "
 def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     """The peak of one training step of a resolved plan on the model of a config.json.
 
-    `learned` is the share of a row's tokens that carry loss. Raises what the method's `prepare` raises.
+    `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
+    (`studio.memory.as_cuda`); there need not be one. Raises what the method's `prepare` raises.
     """
     settings, method = plan.settings, methods.get(plan.method)
     assert settings.batch is not None
@@ -44,7 +46,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     tuned, tuner = prepared(plan, base)
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))
-    with mode, _as_if_real(), _Answers(labelled):
+    cuda = (settings.device or "cpu").startswith("cuda")
+    with mode, _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
         rehearsal = Rehearsal(plan, base, tuned, tuner, "cpu", learned)
         tracker = StorageTracker(vocabulary=Anatomy(base).config.vocab_size)
         with tracker:

@@ -36,7 +36,7 @@ from benchmarks.memory_kernels import (
 from benchmarks.memory_litgpt import LitGPT
 from benchmarks.memory_rows import Row, published, switches
 from studio.memory.fake import become_fake, meta_model
-from studio.memory.need import PARTS, Need
+from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.switches import Switches
 from studio.memory.tracker import StorageTracker, tensors_of
 from studio.models.quantisation import Quantisation
@@ -60,8 +60,9 @@ def traced(row: Row) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[_PARTS.get(name, name)] += size
+    parts["workspace"] += blas_workspace("cuda", handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("trace", found, tracker.moment, (tracker.peak, tracker.peak))
+    return Need("trace", found, tracker.moment, (sum(found.values()),) * 2)
 
 
 # Models
@@ -274,7 +275,7 @@ class _Step:
     def _cached(self) -> Iterator[None]:
         """gpt_bigcode of 4.48.1 goes on collecting keys and values where checkpointing is on; they are views
         of what made them."""
-        if self.base.config.model_type != "gpt_bigcode":
+        if "cached" not in self.switches.kernels:
             yield
             return
         hooks = [

@@ -101,4 +101,6 @@ def _kernels(row: Row) -> frozenset[str]:
         found.add("padded")
     if "4.45" in row["stack"] and "mistral" in row["model"]:
         found.add("repeated")
+    if "4.48.1" in row["stack"] and "bigcode" in row["model"]:
+        found.add("cached")
     return frozenset(found)

@@ -52,6 +52,7 @@ class Compute:
     kernels: frozenset[str] = frozenset()
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
+    cached: list[Storage | None] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -192,6 +193,8 @@ def drop(tape: Tape, c: Compute, x: Tensor) -> Tensor:
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
     """The family's normalisation over the last `width` elements."""
     weight = Tensor(width, c.trained if c.trains_base else c.norms or c.base, None, None)
+    if c.autocast and c.cuda and c.form.norm == "layer":  # on CUDA's list of operations in 32 bit
+        x = cast(tape, x, 4)
     if "rms" in c.kernels:
         return _one_kernel(tape, x, x.n // width)
     if c.trains_base and (not path[0].isdigit() or int(path.partition(".")[0]) >= c.frozen_layers):
@@ -287,6 +290,8 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     if form.fused_qkv:
         whole = linear(tape, c, x, path, "qkv", d.hidden, wide + 2 * narrow)
         query, key, value = (part_of(tape, whole, c.tokens * size) for size in (wide, narrow, narrow))
+        if "cached" in c.kernels and not tape.saving:
+            c.cached.append(whole.storage)
         del whole
     else:
         query = linear(tape, c, x, path, "q_proj", d.hidden, wide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,12 +15,23 @@ from studio.memory.estimate import estimate
 from studio.memory.measured import STEP, Measured
 from studio.memory.need import Need
 from studio.memory.tracker import tensors_of
-from studio.models.config import read_config
+from studio.models.config import ModelFacts, read_config
 from studio.plan import Plan, methods
 from studio.train.loop import Loop
 from studio.train.objective import Example, learned_tokens
 from studio.train.progress import peak_memory_bytes
 from studio.train.sampler import epoch_batches, pieces
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run was estimated to need, and for what: `plan` with the largest batch that goes through the
+    model at once, `learned` the share of its tokens that carry loss."""
+
+    need: Need
+    plan: Plan
+    facts: ModelFacts
+    learned: float
 
 
 class Gauge:
@@ -32,7 +44,7 @@ class Gauge:
         self.plan, self.device, self.micro_batch = plan, device, micro_batch
         self.model: nn.Module | None = None
         self.loop: Loop | None = None
-        self.predicted: Need | None = None
+        self.predicted: Prediction | None = None
         forget_peak(device)
         self.before = held_bytes(device)
         self.free = free_bytes(device)
@@ -93,9 +105,9 @@ def free_bytes(device: str) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def predicted(
+def predict(
     plan: Plan, model_folder: Path, rows: Sequence[Example], micro_batch: int | None
-) -> Need | None:
+) -> Prediction | None:
     """The estimate for the longest rows that the run will meet; None if the model's size is unknown."""
     facts = read_config(model_folder)
     if facts.parameters is None:
@@ -104,9 +116,10 @@ def predicted(
     # The batch with the longest row comes first.
     first = epoch_batches(plan.settings.seed, 0, [row.length for row in rows], plan.settings.batch)[0]
     longest = [rows[number] for number in pieces(first, micro_batch or plan.settings.batch)[0]]
-    seq = longest[0].length
+    seq = max(row.length for row in longest)
     learned = sum(learned_tokens(_longest_stream(row)) for row in longest) / (len(longest) * seq)
-    return estimate(plan.with_settings(batch=len(longest), seq=seq), facts, learned)
+    met = plan.with_settings(batch=len(longest), seq=seq)
+    return Prediction(estimate(met, facts, learned), met, facts, learned)
 
 
 def _longest_stream(row: Example) -> Encoded:

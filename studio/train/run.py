@@ -32,7 +32,7 @@ from studio.plan import Plan, methods, objectives
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
 from studio.train.examples import encode_rows, unweighted
-from studio.train.gauge import Gauge, predicted
+from studio.train.gauge import Gauge, predict
 from studio.train.loop import Loop, Work
 from studio.train.objective import Computation, Example, Forward, Loss, Models, make_objective
 from studio.train.progress import Progress, peak_memory_bytes
@@ -90,7 +90,7 @@ def train(
     with refusing_lack_of_memory(gauge):
         sink.phase("encoding", None)
         data = _encode(plan, model_folder, folder, sink)
-        gauge.predicted = predicted(plan, model_folder, data.train, micro_batch)
+        gauge.predicted = predict(plan, model_folder, data.train, micro_batch)
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
         sink.phase("loading", None)
         base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
@@ -296,7 +296,7 @@ def _finish(loop: Loop, folder: Path, gauge: Gauge) -> TrainResult:
         best_step=progress.best_step,
         adapter=adapter,
         peak_memory_bytes=peak_memory_bytes(loop.work.device),
-        predicted=gauge.predicted,
+        predicted=gauge.predicted.need if gauge.predicted else None,
         measured=gauge.measured(),
     )
     write_json(folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 from studio.errors import StudioError
 from studio.memory.measured import STEP, larger_than_thought, told
-from studio.train.gauge import Gauge
+from studio.memory.relief import reliefs
+from studio.train.gauge import Gauge, Prediction
 
 log = logging.getLogger("studio.train")
 _MEMORY_WORDS = (
@@ -29,7 +32,8 @@ def refusing_lack_of_memory(gauge: Gauge) -> Iterator[None]:
     Facts: `device`, `batch`, `seq`, `detail`; `micro_batch` rows at a time after `step` optimizer steps;
     `loaded`: whether the model itself had found room; `free_bytes` when the run began; `predicted` (None if
     the model's size is unknown) and `measured` bytes by part, what was asked for in vain counted as the
-    step's; `held_bytes`, without that; `larger`: the part that took more than predicted, if one did.
+    step's; `held_bytes`, without that; `larger`: the part that took more than predicted, if one did;
+    `advice`: what alone would be enough, by the estimate (see `studio.memory.relief`).
     """
     try:
         yield
@@ -39,7 +43,8 @@ def refusing_lack_of_memory(gauge: Gauge) -> Iterator[None]:
         log.exception("out of memory")
         settings, measured = gauge.plan.settings, gauge.measured()
         parts = measured.parts | {STEP: measured.parts[STEP] + asked_bytes(error)}
-        thought = told(gauge.predicted.parts) if gauge.predicted else None
+        thought = told(gauge.predicted.need.parts) if gauge.predicted else None
+        loaded = gauge.model is not None
         # The plan knows the device by the name that the person gave it, among all of the machine's.
         raise StudioError(
             "memory_full",
@@ -49,13 +54,22 @@ def refusing_lack_of_memory(gauge: Gauge) -> Iterator[None]:
             detail=str(error).partition("\n")[0],
             micro_batch=gauge.micro_batch,
             step=gauge.loop.progress.step if gauge.loop else 0,
-            loaded=gauge.model is not None,
+            loaded=loaded,
             free_bytes=gauge.free,
             predicted=thought,
             measured=parts,
             held_bytes=measured.peak,
             larger=larger_than_thought(thought, parts) if thought else None,
+            advice=_advice(gauge.predicted, parts, measured.peak if loaded else gauge.free),
         ) from error
+
+
+def _advice(predicted: Prediction | None, measured: Mapping[str, int], limit: int) -> list[dict[str, Any]]:
+    if predicted is None:
+        return []
+    factor = max(1.0, sum(measured.values()) / predicted.need.allocated)
+    found = reliefs(predicted.plan, predicted.facts, limit, predicted.learned, factor)
+    return [asdict(relief) for relief in found]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -130,6 +130,7 @@ def test_a_lack_of_memory_says_what_was_known(model_folder: Path, folder: Path) 
     assert predicted["adapter"] == measured["adapter"]
     assert 0 < facts.pop("held_bytes") < 2**32
     assert facts.pop("free_bytes") > 0
+    assert facts.pop("advice") == []  # nothing would be enough for four petabytes
     assert facts == {
         "device": "cpu",
         "batch": 5,
@@ -148,13 +149,7 @@ def test_result_holds_the_prediction_beside_the_measurement(model_folder: Path, 
     # AdamW's two moments of each trained number, and a step counter of four bytes per tensor.
     moments = 2 * result.measured.parts["adapter"]
     assert moments < result.measured.parts["optimizer"] < moments + 4 * 100
-    assert result.measured.parts["step"] == max(
-        0,
-        result.measured.peak
-        - weights
-        - result.measured.parts["adapter"]
-        - result.measured.parts["optimizer"],
-    )
+    assert sum(result.measured.parts.values()) >= result.measured.peak
     plan = tiny_plan(batch=5, seq=64)
     # Predicted for the longest rows there are, not for the longest allowed.
     assert result.predicted.allocated < estimate(plan, read_config(model_folder)).allocated

@@ -91,6 +91,8 @@ def train(
         sink.phase("encoding", None)
         data = _encode(plan, model_folder, folder, sink)
         gauge.predicted = predict(plan, model_folder, data.train, micro_batch)
+        if gauge.predicted:
+            sink.event("memory_predicted", asdict(gauge.predicted.need))
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
         sink.phase("loading", None)
         base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.jobs.less_memory import after_shortage, rows_at_once
-from backend.store.lineage import measured, read
+from backend.memory_history import stored
+from backend.store.lineage import compared, measured, read
 from studio.errors import StudioError
 from studio.models import hub
 from studio.models.locate import locate
@@ -123,6 +124,9 @@ def _let_go() -> None:
 
 def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
     work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
+    if result.predicted is not None:
+        both = stored(result.predicted, result.measured)
+        work.writer.statements([compared(work.job.id, work.job.attempt, result.predicted.source, *both)])
     made: tuple[Made, ...] = ()
     if result.state == "done" and result.adapter is not None:
         made = (Made("adapter", str(result.adapter), None, {"base": base, "steps": result.steps}),)

@@ -108,9 +108,10 @@ def free_bytes(device: str) -> int:
 def predict(
     plan: Plan, model_folder: Path, rows: Sequence[Example], micro_batch: int | None
 ) -> Prediction | None:
-    """The estimate for the longest rows that the run will meet; None if the model's size is unknown."""
+    """The estimate for the longest rows that the run will meet; None if the model's size is unknown, or where
+    in it the method trains."""
     facts = read_config(model_folder)
-    if facts.parameters is None:
+    if facts.parameters is None or not _known(plan, facts):
         return None
     assert plan.settings.batch is not None
     # The batch with the longest row comes first.
@@ -120,6 +121,13 @@ def predict(
     learned = sum(learned_tokens(_longest_stream(row)) for row in longest) / (len(longest) * seq)
     met = plan.with_settings(batch=len(longest), seq=seq)
     return Prediction(estimate(met, facts, learned), met, facts, learned)
+
+
+def _known(plan: Plan, facts: ModelFacts) -> bool:
+    method = methods.get(plan.method)
+    terms = method.memory(facts, plan.method_params, plan.settings)
+    beside = terms.ranks or terms.side or terms.trains_embeddings or terms.trains_head
+    return bool(beside) or method.capable("trains_base", plan.method_params)
 
 
 def _longest_stream(row: Example) -> Encoded:

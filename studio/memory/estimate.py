@@ -222,6 +222,9 @@ def lasting_bytes(
     if quantisation:
         wide = 4 if switches.kbit_casts == "all" else item
         weights = quantised_bytes(facts, facts.parameters, quantisation, wide)
+        if switches.experts_quantised:
+            experts = facts.layers * facts.own["num_local_experts"] * 3 * facts.hidden * facts.intermediate
+            weights -= int(experts * (wide - quantisation.bits_per_weight / 8))
     else:
         weights = facts.parameters * item
     if switches.kbit_casts == "norms":

@@ -23,7 +23,8 @@ class Switches:
     put into zeros of the whole matrix), `repeated` (keys and values once for each head), `cached` (the cache
     of keys and values is filled although checkpointing is on; they look at all of the matrix that made them).
     `state_at_peak`: the optimizer's state is there when the longest batch comes. `head_quantised`: the head
-    is in 4 bit too. `reentrant`: torch's older kind of checkpointing.
+    is in 4 bit too. `reentrant`: torch's older kind of checkpointing. `experts_quantised`:
+    experts are linear layers, and in 4 bit with the rest (transformers before 5).
     """
 
     autocast: bool | None = None
@@ -37,6 +38,7 @@ class Switches:
     state_at_peak: bool = True
     head_quantised: bool = False
     reentrant: bool = False
+    experts_quantised: bool = False
 
 
 STUDIO = Switches()

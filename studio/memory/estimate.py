@@ -102,9 +102,8 @@ class Step:
             return []
         shapes = self.terms.trainable
         in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
-        own, last = self.plan.optimizer.loop_scratch
-        most = max(own * now + last * before for before, now in pairwise([0, *in_order]))
-        return [most * self.c.trained]
+        own, last = self.plan.optimizer.loop_scratch(self.c.trained)
+        return [max(own * now + last * before for before, now in pairwise([0, *in_order]))]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c

@@ -77,8 +77,8 @@ class Compute:
         return self.trains_base and not (number.isdigit() and int(number) < self.frozen_layers)
 
     def again(self, tape: Tape, out: Tensor) -> Tensor:
-        """The result of what a checkpoint ran. In the backward pass autocast ends with it, and drops the 16-bit
-        copies that it keeps in the forward pass."""
+        """The result of what a checkpoint ran. In the backward pass autocast ends with it, and drops the
+        16-bit copies that it keeps in the forward pass."""
         if tape.saving:
             self.casts.clear()
         return out

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from studio.memory.estimate import estimate
@@ -20,10 +16,10 @@ IMPLEMENTATIONS = ("fused", "loop", "foreach")
 
 
 def grid():
-    """Every method on every model; precision, checkpointing and optimizer take turns, so that each family
-    and each method meets each of them."""
-    for row, name in enumerate(CONFIGS):
-        for column, method in enumerate(METHODS):
+    """Every method on every family, two on what is built otherwise; precision, checkpointing and optimizer
+    take turns, so that each family and each method meets each of them."""
+    for row, (name, config) in enumerate(CONFIGS.items()):
+        for column, method in enumerate(METHODS if name == config["model_type"] else METHODS[:2]):
             turn = row + column
             settings = {
                 "precision": PRECISIONS[turn % 3],
@@ -44,10 +40,10 @@ def compare(config, plan, learned=0.5):
 
 def test_grid_is_whole():
     assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES)
-    assert set(METHODS) == {method.id for method in methods.all()}
+    assert set(METHODS) == set(methods.all())
 
 
-@pytest.mark.parametrize(("name", "method", "settings"), grid())
+@pytest.mark.parametrize(("name", "method", "settings"), list(grid()))
 def test_estimate_agrees_with_the_trace(name, method, settings):
     config = CONFIGS[name]
     assert abs(compare(config, plan_of(method, facts_of(config), **settings))) <= 0.01

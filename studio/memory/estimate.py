@@ -25,6 +25,7 @@ from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
+from studio.models.quantisation import Quantisation
 from studio.plan import Plan, methods
 
 _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest
@@ -221,12 +222,21 @@ def lasting_bytes(
         wide = 4 if switches.kbit_casts == "all" else item
         weights = quantised_bytes(facts, facts.parameters, quantisation, wide)
     else:
-        weights = facts.parameters * item
+        frozen = facts.parameters - terms.trainable_params if trains else 0
+        weights = facts.parameters * item - (frozen * 2 if settings.precision == "mixed" else 0)
+    weights += _beside(facts, quantisation, 4 if settings.precision == "fp32" else 2)
     if switches.kbit_casts == "norms":
         weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
     state = plan.optimizer.state_bytes(terms.trainable, trained_itemsize(settings), plan.optimizer_params)
     return {"weights": weights, "adapter": adapter, "optimizer": state if switches.state_at_peak else 0}
+
+
+def _beside(facts: ModelFacts, quantisation: Quantisation | None, item: int) -> int:
+    """Weights of towers that are loaded with the text's: frozen, their linear layers in 4 bit where its are."""
+    matrices, rest = facts.beside
+    held = int(matrices * quantisation.bits_per_weight / 8) if quantisation else matrices * item
+    return held + rest * item
 
 
 def _peaks(

@@ -6,107 +6,20 @@ Results go to benchmarks/results/memory.json.
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from benchmarks.memory_rows import Row, facts, plan, rows, switches
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
-from studio.memory.switches import Switches
-from studio.models.config import ModelFacts, facts_of
-from studio.models.forms import FORMS, ROLES, Form
-from studio.plan import Plan, parse_request
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory.json"
 _CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
-_ATTENTION = {"flash2": "flash", "sdpa": "sdpa", "math": "math"}
-_LOSS = {"torch": "full", "chunked": "full", "fused": "fused", "fused_linear": "fused_linear"}
-# Models of these programs that the studio does not tune, or that they wrote themselves.
-FORMS["gpt_bigcode"] = Form(norm="layer", mlp="plain", fused_qkv=True, rope=False, dropped=True)
-FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv=True, partial=True)
-FORMS["litgpt"] = Form(fused_qkv=True, partial=True)
-FORMS["litgpt_neox"] = replace(FORMS["gpt_neox"])
-ROLES["gpt_bigcode"] = ROLES["gpt2"]
 
 
-def rows() -> list[dict[str, str]]:
-    """All rows of the file."""
-    with (HERE / "memory_rows.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def facts(row: dict[str, str]) -> ModelFacts:
-    """Sizes of the row's model, as its program builds it."""
-    body = json.loads((HERE / "memory_models.json").read_text(encoding="utf-8"))[row["model"]]
-    config = dict(body["config"])
-    if config["model_type"] == "gpt_bigcode":
-        names = {"n_embd": "hidden_size", "n_inner": "intermediate_size", "n_layer": "num_hidden_layers"}
-        names |= {"n_head": "num_attention_heads", "n_positions": "max_position_embeddings"}
-        config = {names.get(key, key): value for key, value in config.items()} | {"num_key_value_heads": 1}
-    found = replace(facts_of(config), parameters=body["parameters"])
-    litgpt = {"llama": "litgpt", "gpt_neox": "litgpt_neox"} if "litgpt" in row["source"] else {}
-    return replace(found, model_type=litgpt.get(found.model_type, found.model_type))
-
-
-def plan(row: dict[str, str]) -> Plan:
-    """The row's run as a plan."""
-    settings: dict[str, Any] = {
-        "batch": row["batch"],
-        "seq": row["seq"],
-        "lr": 1e-4,
-        "steps": 10,
-        "precision": "bf16",
-        "device": "cuda:0",
-        "gradient_checkpointing": row["checkpointing"] == "yes",
-        "optimizer": row["optimizer"],
-    }
-    if row["optimizer_impl"] in ("foreach", "fused", "loop"):
-        settings["optimizer_impl"] = row["optimizer_impl"]
-    if row["method"] in ("lora", "qlora"):
-        settings |= {"rank": row["rank"], "dropout": row["dropout"], "adapter_dtype": row["adapter_dtype"]}
-        settings["targets"] = row["targets"].replace(" ", ",")
-    if "litgpt" in row["source"]:  # one matrix, in which two thirds have an adapter
-        settings |= {"targets": "qkv", "rank": 2 * int(row["rank"])}
-    if row["method"] == "qlora":
-        settings |= {"quant": row["quant"], "double_quant": row["double_quant"] == "yes"}
-    made = parse_request("path:" + row["model"], "rows", row["method"], set=settings)
-    return made.with_settings(attention=_ATTENTION[row["attention"]], loss_kernel=_LOSS[row["loss"]])
-
-
-def switches(row: dict[str, str]) -> Switches:
-    """What the row's program does otherwise."""
-    bigcode, litgpt = "bigcode" in row["model"], "litgpt" in row["source"]
-    forward = "4.45" in row["stack"] and not bigcode
-    return Switches(
-        autocast=row["autocast"] == "bf16",
-        kbit_casts={"yes": "all", "norms": "norms"}.get(row["kbit_cast"], "no"),  # type: ignore[arg-type]
-        outputs_alive=row["outputs_kept"] == "yes",
-        outputs_fp32=row["outputs_fp32"] == "yes",
-        upcast="no" if bigcode else "forward" if forward or litgpt else "loss",
-        shift_copy=row["shift_copy"] != "no",
-        alive_chunks=128 if litgpt else None,
-        kernels=_kernels(row),
-        state_at_peak=not litgpt,
-        reentrant="fms" in row["source"] or row["method"] == "qlora",
-    )
-
-
-def _kernels(row: dict[str, str]) -> frozenset[str]:
-    names = {"rms": "rms", "rope": "rope", "lora_qkv": "lora"}
-    found = {names[name] for name in row["kernels"].split("+") if name in names}
-    if "litgpt" in row["source"]:
-        found.add("padded")
-    if "4.45" in row["stack"] and "mistral" in row["model"]:
-        found.add("repeated")
-    return frozenset(found)
-
-
-def predicted(row: dict[str, str]) -> Need:
+def predicted(row: Row) -> Need:
     """The estimate for a row of training."""
     return estimate(plan(row), facts(row), 1.0, switches(row), _CAPACITY.get(row["gpu"]))
 

@@ -17,7 +17,7 @@ from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, normed
-from studio.memory.need import Need
+from studio.memory.need import Need, blas_workspace
 from studio.memory.reserved import context, interval
 from studio.memory.rough import quantised_bytes
 from studio.memory.sharding import Sharding, per_device
@@ -79,6 +79,7 @@ class Step:
             tokens = tape.new(3 * self.c.tokens, 8)
             loss = self._ladder() if self.terms.side else self._forward()
             self.c.casts.clear()
+            self.c.cached.clear()
         with tape.at("backward"):
             tape.backward(loss, tape.new(1, 4))
             self.c.kept.clear()
@@ -221,6 +222,9 @@ def lasting_bytes(
     if quantisation:
         wide = 4 if switches.kbit_casts == "all" else item
         weights = quantised_bytes(facts, facts.parameters, quantisation, wide)
+        if switches.experts_quantised:
+            experts = facts.layers * facts.own["num_local_experts"] * 3 * facts.hidden * facts.intermediate
+            weights -= int(experts * (wide - quantisation.bits_per_weight / 8))
     else:
         frozen = facts.parameters - terms.trainable_params if trains else 0
         weights = facts.parameters * item - (frozen * 2 if settings.precision == "mixed" else 0)
@@ -229,7 +233,12 @@ def lasting_bytes(
         weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
     state = plan.optimizer.state_bytes(terms.trainable, trained_itemsize(settings), plan.optimizer_params)
-    return {"weights": weights, "adapter": adapter, "optimizer": state if switches.state_at_peak else 0}
+    return {
+        "weights": weights,
+        "adapter": adapter,
+        "optimizer": state if switches.state_at_peak else 0,
+        "workspace": blas_workspace(settings.device, handles=2),  # of the forward thread and autograd's
+    }
 
 
 def _beside(facts: ModelFacts, quantisation: Quantisation | None, item: int) -> int:

@@ -26,7 +26,7 @@ class Head:
     def loss(self, tape: Tape, final: Tensor, labelled: int) -> Tensor:
         """Of `labelled` positions, or of all where the kernel makes logits for all. `final` (T * H)."""
         if self.switches.alive_chunks:
-            return self._alive_chunks(tape, final, self.switches.alive_chunks)
+            return self._alive_chunks(tape, final, self.switches.alive_chunks * self.c.rows)
         if self.kernel == "fused_linear":
             return self._fused_linear(tape, final)
         if self.kernel in OTHERS:
@@ -107,11 +107,10 @@ class Head:
             shown = logits
             del logits
             raised = shown if s.upcast == "no" else cast(tape, shown, 4)  # both live until the loss is known
-            wide = self._shifted(tape, raised) if s.shift_copy else raised
-            if c.autocast and self.kernel != "fused":
-                wide = cast(tape, wide, 4)
+            shifted = self._shifted(tape, raised) if s.shift_copy else raised
+            wide = cast(tape, shifted, 4) if c.autocast and self.kernel != "fused" else shifted
             out = self._in_place(tape, wide) if self.kernel == "fused" else self._likelihood(tape, wide)
-            del wide, raised
+            del wide, shifted, raised
             if s.outputs_fp32:
                 shown = cast(tape, Tensor(shown.n, shown.item, shown.storage), 4)
         if s.outputs_alive:
@@ -155,18 +154,20 @@ class Head:
         return tape.result(out, (source, weight), gradient.storage, lambda _: (tape.new(n, item), table))
 
     def _alive_chunks(self, tape: Tape, final: Tensor, size: int) -> Tensor:
-        """Chunks of logits that all stay, each with a loss of its own (litgpt)."""
+        """Chunks of logits that all stay, each with a loss of its own (litgpt). The losses are made when all
+        logits are there, so their gradients come first, all of them."""
         hidden, whole, item = self.c.narrow, final.n, final.item
-        parts = []
-        for start in range(0, self.c.tokens, size):
-            chunk = Tensor(min(size, self.c.tokens - start) * hidden, item, final.storage)
-            chunk = tape.result(chunk, (final,), None, lambda g: (tape.new(whole, g.item),))
-            with tape.making("logits"):
+        chunks, parts = [], []
+        with tape.making("logits"):
+            for start in range(0, self.c.tokens, size):
+                chunk = Tensor(min(size, self.c.tokens - start) * hidden, item, final.storage)
+                chunk = tape.result(chunk, (final,), None, lambda g: (tape.new(whole, g.item),))
                 logits = self._logits(tape, chunk)
-                if self.switches.upcast == "forward":
-                    logits = cast(tape, logits, 4)
-                self.outputs.append(logits.storage)
-                parts.append(self._likelihood(tape, logits))
+                chunks.append(cast(tape, logits, 4) if self.switches.upcast == "forward" else logits)
+                self.outputs.append(chunks[-1].storage)
+            del chunk, logits, final
+            while chunks:
+                parts.append(self._likelihood(tape, chunks.pop(0)))
         sizes = [part.n for part in parts]
         return tape.result(
             tape.new(1, 4), tuple(parts), None, lambda g: tuple(Tensor(n, g.item, g.storage) for n in sizes)

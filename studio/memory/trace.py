@@ -18,7 +18,7 @@ from transformers import masking_utils
 
 from studio.memory.as_cuda import kernels
 from studio.memory.fake import become_fake, meta_model
-from studio.memory.need import PARTS, Need
+from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import StorageTracker
 from studio.models.anatomy import Anatomy
@@ -59,6 +59,7 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[_PARTS.get(name, name)] += size
+    parts["workspace"] += blas_workspace(settings.device, handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
     return Need("trace", found, tracker.moment, lambda: (tracker.peak, tracker.peak))
 

@@ -1,0 +1,159 @@
+"""lit-gpt's own model with its LoRA, as far as it shows in memory (October 2023; see memory_rows.md).
+
+One matrix makes queries, keys and values; its adapter covers queries and values and is put into zeros of the
+matrix's whole width. Fabric's bf16-true raises the outputs to 32 bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.memory_kernels import FlashAttention
+
+CHUNK = 128  # positions per chunk of logits
+
+
+class LitGPT(nn.Module):
+    """The model of a published config of the llama, phi or gpt_neox family; only adapters train."""
+
+    def __init__(self, published: dict[str, Any], rank: int, dropout: float) -> None:
+        super().__init__()
+        config = published["config"]
+        hidden, vocabulary = config["hidden_size"], published["padded_vocab_size"]
+        llama = config["model_type"] == "llama"
+        norm = RmsNorm if llama else nn.LayerNorm
+        self.embedding = nn.Embedding(vocabulary, hidden)
+        self.layers = nn.ModuleList(
+            Block(config, norm, rank, dropout) for _ in range(config["num_hidden_layers"])
+        )
+        self.norm = norm(hidden)
+        self.head = nn.Linear(hidden, vocabulary, bias=config["model_type"] == "phi")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_("lora" in name)
+        part = config.get("partial_rotary_factor", config.get("rotary_pct", 1.0))
+        turned = int(part * hidden // config["num_attention_heads"])
+        positions = config["max_position_embeddings"]
+        self.cos, self.sin = (
+            nn.Buffer(torch.zeros(positions, turned)),
+            nn.Buffer(torch.zeros(positions, turned)),
+        )
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """As transformers' models call it."""
+        return self.head
+
+    def forward(self, tokens: Tensor) -> list[Tensor]:
+        """Chunks of logits."""
+        length = tokens.shape[1]
+        cos, sin = self.cos[:length], self.sin[:length]
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        x = self.norm(x)
+        return [self.head(part) for part in x.split(CHUNK, dim=1)]
+
+    def loss(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The mean loss, and the chunks that the loop holds."""
+        chunks = self(tokens)
+        logits = [chunk.float() for chunk in chunks]
+        del chunks
+        logits[-1] = logits[-1][:, :-1]
+        targets = tokens[:, 1:].split(CHUNK, dim=1)
+        losses = [
+            functional.cross_entropy(
+                part.reshape(-1, part.shape[-1]), target.reshape(-1), ignore_index=-1, reduction="none"
+            )
+            for part, target in zip(logits, targets, strict=True)
+        ]
+        return torch.cat(losses).sum() / tokens.numel(), logits
+
+
+class RmsNorm(nn.Module):
+    """In 32 bit, the weight included."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        scaled = wide * torch.rsqrt(torch.mean(wide * wide, dim=-1, keepdim=True) + 1e-5)
+        return (self.weight * scaled).to(x.dtype)
+
+
+class Block(nn.Module):
+    """A decoder layer: attention and MLP one after the other, or side by side."""
+
+    def __init__(self, config: dict[str, Any], norm: Any, rank: int, dropout: float) -> None:
+        super().__init__()
+        hidden, inner = config["hidden_size"], config["intermediate_size"]
+        self.family = config["model_type"]
+        biased = self.family != "llama"
+        self.heads = config["num_attention_heads"]
+        self.before = norm(hidden)
+        self.between = None if self.family == "phi" else norm(hidden)
+        self.qkv = nn.Linear(hidden, 3 * hidden, bias=biased)
+        self.lora_a = nn.Parameter(torch.zeros(2 * rank, hidden))
+        self.lora_b = nn.Parameter(torch.zeros(2 * hidden, rank))
+        self.dropout = nn.Dropout(dropout)
+        self.filled = nn.Buffer(torch.zeros(2 * hidden, dtype=torch.int64))
+        self.out = nn.Linear(hidden, hidden, bias=biased)
+        self.up = nn.Linear(hidden, inner, bias=biased)
+        self.gate = None if biased else nn.Linear(hidden, inner, bias=False)
+        self.down = nn.Linear(inner, hidden, bias=biased)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(rows, tokens, hidden)."""
+        read = self.before(x)
+        mixed = self.attention(read, cos, sin)
+        if self.family == "llama":
+            assert self.between is not None
+            x = mixed + x
+            return self.mlp(self.between(x)) + x
+        return self.mlp(read if self.between is None else self.between(x)) + mixed + x
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """Gated, or with GELU."""
+        if self.gate is None:
+            return self.down(functional.gelu(self.up(x)))
+        return self.down(functional.silu(self.gate(x)) * self.up(x))
+
+    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Causal; the rotation covers a part of each head."""
+        rows, length, hidden = x.shape
+        qkv = self.projected(x).view(rows, length, self.heads, 3, hidden // self.heads).permute(0, 2, 3, 1, 4)
+        query, key, value = (
+            part.reshape(rows, -1, length, hidden // self.heads) for part in qkv.split((1, 1, 1), dim=2)
+        )
+        query, key = turned(query, cos, sin), turned(key, cos, sin)
+        by_token = (part.transpose(1, 2) for part in (query, key, value))  # the values look at all of qkv
+        return self.out(FlashAttention.apply(*by_token).reshape(rows, length, hidden))
+
+    def projected(self, x: Tensor) -> Tensor:
+        """Queries, keys and values with the adapter's part of them."""
+        base = self.qkv(x)
+        narrow = functional.linear(self.dropout(x), self.lora_a)
+        wide = functional.conv1d(narrow.transpose(-2, -1), self.lora_b.unsqueeze(-1), groups=2).transpose(
+            -2, -1
+        )
+        return base + self.padded(wide) * 2.0
+
+    def padded(self, x: Tensor) -> Tensor:
+        """(rows, tokens, 2 * hidden) put into zeros of (rows, tokens, 3 * hidden)."""
+        x = x.transpose(0, 1)
+        whole = self.qkv.out_features
+        result = x.new_zeros((*x.shape[:-1], whole)).view(-1, whole)
+        result = result.index_copy(1, self.filled, x.reshape(-1, x.shape[-1]))
+        return result.view((*x.shape[:-1], whole)).transpose(0, 1)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The first part of each head rotated, the rest as it is."""
+    part = x[..., : cos.shape[-1]]
+    first, second = part.chunk(2, dim=-1)
+    rotated = (part * cos) + (torch.cat((-second, first), dim=-1) * sin)
+    return torch.cat((rotated.to(x.dtype), x[..., cos.shape[-1] :]), dim=-1)

@@ -26,6 +26,10 @@ HEAVY = {
 FOR_TORCH = (
     "studio/train/",
     "studio/generate/",
+    "studio/memory/as_cuda.py",
+    "studio/memory/fake.py",
+    "studio/memory/rehearsal.py",
+    "studio/memory/trace.py",
     "studio/memory/tracker.py",
     "studio/models/anatomy.py",
     "studio/models/load.py",
@@ -126,6 +130,7 @@ def loaded_after(code):
         "import backend.facade",
         "import studio.defaults, studio.models.locate, studio.models.hub, studio.models.catalogue",
         "from studio.plan import methods, parse_request; methods.all(); parse_request('starter', 'pirate')",
+        "from tests.memory.test_estimate import estimated; estimated('llama', 'lora')",
     ],
 )
 def test_command_line_and_facade_come_up_without_slow_packages(code):

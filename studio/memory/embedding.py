@@ -12,7 +12,8 @@ def embedded(
 ) -> tuple[Tensor, list[Storage | None]]:
     """The first layer's input, and what the model's forward pass holds beside it until its end."""
     d = c.facts
-    out = tape.new(c.tokens * c.narrow, c.embedded or c.base)
+    frozen_table = c.trains_base and c.autocast and not terms.trains_embeddings
+    out = tape.new(c.tokens * c.narrow, c.embedded or (2 if frozen_table else c.base))
     if terms.trains_embeddings:
         out = _looked_up(tape, c, out, "head" if d.tied else "embeddings", d.vocab * c.narrow)
     elif checkpointing:

@@ -25,6 +25,7 @@ from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
+from studio.models.quantisation import Quantisation
 from studio.plan import Plan, methods
 
 _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest
@@ -103,9 +104,8 @@ class Step:
             return []
         shapes = self.terms.trainable
         in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
-        own, last = self.plan.optimizer.loop_scratch
-        most = max(own * now + last * before for before, now in pairwise([0, *in_order]))
-        return [most * self.c.trained]
+        own, last = self.plan.optimizer.loop_scratch(self.c.trained)
+        return [max(own * now + last * before for before, now in pairwise([0, *in_order]))]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
@@ -226,7 +226,9 @@ def lasting_bytes(
             experts = facts.layers * facts.own["num_local_experts"] * 3 * facts.hidden * facts.intermediate
             weights -= int(experts * (wide - quantisation.bits_per_weight / 8))
     else:
-        weights = facts.parameters * item
+        frozen = facts.parameters - terms.trainable_params if trains else 0
+        weights = facts.parameters * item - (frozen * 2 if settings.precision == "mixed" else 0)
+    weights += _beside(facts, quantisation, 4 if settings.precision == "fp32" else 2)
     if switches.kbit_casts == "norms":
         weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
@@ -237,6 +239,13 @@ def lasting_bytes(
         "optimizer": state if switches.state_at_peak else 0,
         "workspace": blas_workspace(settings.device, handles=2),  # of the forward thread and autograd's
     }
+
+
+def _beside(facts: ModelFacts, quantisation: Quantisation | None, item: int) -> int:
+    """Weights of towers that are loaded with the text's: frozen, their linear layers in 4 bit where its are."""
+    matrices, rest = facts.beside
+    held = int(matrices * quantisation.bits_per_weight / 8) if quantisation else matrices * item
+    return held + rest * item
 
 
 def _peaks(

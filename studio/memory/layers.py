@@ -52,7 +52,6 @@ class Compute:
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
     kept: list[Storage | None] = field(default_factory=list)
-    cached: list[Storage | None] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -78,7 +77,7 @@ class Compute:
         return self.trains_base and not (number.isdigit() and int(number) < self.frozen_layers)
 
     def again(self, tape: Tape, out: Tensor) -> Tensor:
-        """The result of what a checkpoint ran. In the backward pass autocast ends with it and drops the
+        """The result of what a checkpoint ran. In the backward pass autocast ends with it, and drops the
         16-bit copies that it keeps in the forward pass."""
         if tape.saving:
             self.casts.clear()
@@ -223,8 +222,6 @@ def copied(tape: Tape, x: Tensor) -> Tensor:
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
     """The family's normalisation over the last `width` elements."""
     weight = Tensor(width, c.trained if c.trains_base else c.norms or c.base, None, None)
-    if c.autocast and c.cuda and c.form.norm == "layer":  # on CUDA's list of operations in 32 bit
-        x = cast(tape, x, 4)
     if "rms" in c.kernels:
         return _one_kernel(tape, x, x.n // width)
     if c.trains(path):

@@ -16,6 +16,7 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.models.counts import COUNTED, OWN, Counted
+from studio.models.pictures import beside
 from studio.models.weights import weights_of
 
 
@@ -25,6 +26,7 @@ class ModelFacts:
 
     `context` is the longest sequence in tokens; `tied` says that the head shares the embedding's weight;
     `parameters` counts a shared weight once; `dtype` is the number format of the saved weights;
+    `beside` are the weights of other towers that are loaded too, those of linear layers and the rest;
     `own` are the family's own values that decide how a layer is built (`studio.models.forms`).
     """
 
@@ -41,6 +43,7 @@ class ModelFacts:
     tied: bool
     parameters: int | None
     dtype: str | None
+    beside: tuple[int, int] = (0, 0)
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -107,6 +110,7 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
         dtype=next(
             (part[k] for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), None
         ),
+        beside=beside(config, hidden),
         own={key: values[key] for key in sorted(OWN & set(values))},
     )
     return _with_parameters(facts, weights_of(facts).parameters) if family else facts

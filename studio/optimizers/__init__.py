@@ -19,8 +19,8 @@ Shapes = Iterable[tuple[int, ...]]
 class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
     whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
-    `implementations` that it has, the best first. While a `loop` steps one tensor after the other, as much as
-    `loop_scratch` (times the tensor, times the one before it) lives beside them."""
+    `implementations` that it has, the best first. While a `loop` steps one tensor after the other,
+    `loop_scratch(itemsize)` bytes per number live beside it, and per number of the one before it."""
 
     id: str
     title: str
@@ -29,7 +29,7 @@ class Optimizer:
     torch: str
     state_bytes: Callable[[Shapes, int, Any], int]
     lr_scale: float = 1.0
-    loop_scratch: tuple[int, int] = (1, 1)
+    loop_scratch: Callable[[int], tuple[int, int]] = lambda itemsize: (itemsize, itemsize)
     implementations: tuple[str, ...] = ("fused", "foreach", "loop")
 
 

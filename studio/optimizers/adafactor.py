@@ -34,5 +34,7 @@ EXTENSION = Optimizer(
     params=AdafactorParams,
     torch="studio.train.optim:adafactor",
     state_bytes=state_bytes,
+    # In 32 bit: copies of a 16-bit gradient and weight, and two of the update.
+    loop_scratch=lambda itemsize: (16 if itemsize == 2 else 8, 4),
     implementations=("loop",),
 )

@@ -33,5 +33,6 @@ EXTENSION = Optimizer(
     params=AdamWParams,
     torch="studio.train.optim:adamw",
     state_bytes=state_bytes,
-    loop_scratch=(2, 1),  # torch's divides a root into a new tensor, and forgets it only at the next one
+    # torch's divides a root into a new tensor, and forgets that only at the next one.
+    loop_scratch=lambda itemsize: (2 * itemsize, itemsize),
 )

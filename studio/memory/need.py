@@ -15,6 +15,7 @@ PARTS = (
     "optimizer",
     "activations",
     "logits",
+    "cache",
     "workspace",
     "context",
 )

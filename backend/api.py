@@ -178,6 +178,35 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
+class MemoryPoint:
+    """What one run was predicted to need at its worst moment beside what it was measured at.
+
+    Parts are `weights`, `adapter`, `optimizer` and `step` (all else). On a processor, measured is what was
+    resident above what the process held before the model was loaded; `reserved_bytes` is a GPU's.
+    """
+
+    run: str
+    source: str  # estimate | probe
+    method: str
+    device: str
+    predicted_bytes: int
+    measured_bytes: int
+    reserved_bytes: int | None
+    predicted_parts: Mapping[str, int]
+    measured_parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Measured divided by predicted, for one method on one device of this machine: the median of `runs`."""
+
+    device: str
+    method: str
+    factor: float
+    runs: int
+
+
+@dataclass(frozen=True)
 class RunDetail:
     summary: RunSummary
     plan: Mapping[str, Any]
@@ -188,6 +217,7 @@ class RunDetail:
     best_step: int | None
     hashes: Mapping[str, str]  # base, dataset, tokenizer, template
     events: tuple[dict[str, Any], ...]  # {seq, at, kind, body}, newest last, at most 200
+    memory: MemoryPoint | None = None  # None before it was measured
 
 
 @dataclass(frozen=True)
@@ -237,6 +267,14 @@ class Facade(Protocol):
     def hardware(self) -> HardwareReport: ...
     def spare_bytes(self) -> int:
         """Memory held by the worker that waits for the next start; 0 without one."""
+        ...
+
+    def memory_history(self) -> list[MemoryPoint]:
+        """Predicted and measured memory of the runs so far, oldest first."""
+        ...
+
+    def calibrations(self) -> list[Calibration]:
+        """How far this machine's measurements lay from the predictions, by device and method."""
         ...
 
     def models(self) -> list[ModelInfo]: ...

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, run_views, starting
+from backend import drafts, memory_history, run_views, starting
 from backend.api import (
+    Calibration,
     ChatDelta,
     ChatRequest,
     CheckReport,
     Draft,
     HardwareReport,
+    MemoryPoint,
     ModelInfo,
     PreviewRow,
     RunDetail,
@@ -76,6 +78,12 @@ class StudioFacade:
 
     def spare_bytes(self) -> int:
         return sum(spare.memory_bytes for spare in Spares(self._home).waiting())
+
+    def memory_history(self) -> list[MemoryPoint]:
+        return memory_history.history(self._store)
+
+    def calibrations(self) -> list[Calibration]:
+        return memory_history.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
         return self._models.proposed(self.hardware())

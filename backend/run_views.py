@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from backend import memory_history
 from backend.api import RunDetail, RunSummary, Series
 from backend.home import Home
 from backend.jobs import states
@@ -77,6 +78,7 @@ def detail(store: Store, home: Home, job: Job) -> RunDetail:
         best_step=_best_step(folder),
         hashes=job.hashes,
         events=events(store, job.id),
+        memory=memory_history.of_run(store, job.id),
     )
 
 

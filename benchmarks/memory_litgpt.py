@@ -37,7 +37,10 @@ class LitGPT(nn.Module):
         part = config.get("partial_rotary_factor", config.get("rotary_pct", 1.0))
         turned = int(part * hidden // config["num_attention_heads"])
         positions = config["max_position_embeddings"]
-        self.cos, self.sin = nn.Buffer(torch.zeros(positions, turned)), nn.Buffer(torch.zeros(positions, turned))
+        self.cos, self.sin = (
+            nn.Buffer(torch.zeros(positions, turned)),
+            nn.Buffer(torch.zeros(positions, turned)),
+        )
 
     def get_output_embeddings(self) -> nn.Linear:
         """As transformers' models call it."""
@@ -149,7 +152,9 @@ class Block(nn.Module):
         if not self.rank:
             return base
         narrow = functional.linear(self.dropout(x), self.lora_a)
-        wide = functional.conv1d(narrow.transpose(-2, -1), self.lora_b.unsqueeze(-1), groups=2).transpose(-2, -1)
+        wide = functional.conv1d(narrow.transpose(-2, -1), self.lora_b.unsqueeze(-1), groups=2).transpose(
+            -2, -1
+        )
         return base + self.padded(wide) * 2.0
 
     def padded(self, x: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ def switches(row: Row) -> Switches:
         alive_chunks=128 if litgpt else None,
         kernels=_kernels(row),
         state_at_peak=not litgpt,
+        experts_quantised="mixtral" in row["model"] and row["method"] == "qlora",
         reentrant="fms" in row["source"] or row["method"] == "qlora",
     )
 

@@ -12,7 +12,6 @@ import json
 import resource
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +19,11 @@ from typing import Any
 
 import torch
 
-from studio.memory.tracker import StorageTracker, tensors_of
-from studio.models.anatomy import Anatomy
+from studio.memory.rehearsal import Rehearsal, prepared
+from studio.memory.tracker import StorageTracker
 from studio.models.config import read_config
 from studio.models.load import load_model, weights_dtype
 from studio.plan import Plan, methods, parse_request
-from studio.train.loss import IGNORED
-from studio.train.objective import Computation, Forward, Models, make_objective
-from studio.train.optim import make_optimizer
-from studio.train.tuner import TunerContext, make_tuner
 
 GPU_OPTIMIZER = {"qlora": "paged_adamw_8bit", "qst": "paged_adamw_8bit"}
 
@@ -57,57 +52,23 @@ def bench_plan(order: dict[str, Any]) -> Plan:
 
 
 class Step:
-    """A model with its method, an optimizer and one batch."""
+    """A model with its method, an optimizer and one batch, half of whose tokens are learned."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.plan, self.device = bench_plan(order), order["device"]
-        settings, method = self.plan.settings, methods.get(self.plan.method)
-        trains_base = method.capable("trains_base", self.plan.method_params)
-        model: Any = load_model(
+        method = methods.get(self.plan.method)
+        base = load_model(
             Path(order["folder"]),
-            dtype=weights_dtype("bf16", trains_base),
+            dtype=weights_dtype("bf16", method.capable("trains_base", self.plan.method_params)),
             device=self.device,
             quantisation=method.base_quantisation(self.plan.method_params),
         )
-        anatomy, self.tuner = Anatomy(model), make_tuner(self.plan)
-        generator = torch.Generator().manual_seed(0)
-        context = TunerContext(self.plan, anatomy, generator, lambda _: iter(()), lambda _: torch.zeros(()))
-        tuned = self.tuner.prepare(model, context)
-        if settings.gradient_checkpointing:
-            model.activation_checkpointing_enable()
-        forward = Models(Forward(anatomy, self.tuner, settings.loss_kernel), None)
-        self.computation = Computation(tuned.train(), self.tuner, make_objective(self.plan), forward)
-        self.optimizer = make_optimizer(self.plan, self.tuner.param_groups(tuned, settings))
-        self.trained = [p for p in tuned.parameters() if p.requires_grad]
-        self.batch = self._batch(anatomy.config.vocab_size, order["batch"], order["seq"])
-
-    def _batch(self, vocabulary: int, rows: int, length: int) -> dict[str, Any]:
-        """Random tokens; the second half of each row is learned."""
-        generator = torch.Generator().manual_seed(1)
-        ids = torch.randint(vocabulary, (rows, length), generator=generator)
-        labels = ids.clone()
-        labels[:, : length // 2] = IGNORED
-        stream = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-        return {
-            "text": {name: tensor.to(self.device) for name, tensor in stream.items()},
-            "weights": torch.ones(rows, device=self.device),
-            "count": float((labels != IGNORED).sum()),
-        }
+        tuned, tuner = prepared(self.plan, base)
+        self.rehearsal = Rehearsal(self.plan, base, tuned, tuner, self.device, learned=0.5)
 
     def run(self, tracker: StorageTracker | None = None) -> None:
-        """One optimizer step; a tracker learns which part of it makes what."""
-
-        def part(name: str) -> Any:
-            return tracker.part(name) if tracker else nullcontext()
-
-        with part("activations"):
-            loss = self.computation(self.batch, self.batch["count"])["loss"]
-        with part("gradients and backward"):
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        with part("optimizer"):
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+        """One optimizer step, to its end."""
+        self.rehearsal.step(tracker)
         if self.device != "cpu":
             torch.cuda.synchronize()
 
@@ -122,19 +83,11 @@ class Step:
 
     def memory(self) -> dict[str, Any]:
         """Peak of one step, after one that made the optimizer's state."""
-        tracker = StorageTracker()
-        tracker.hold(tensors_of(self.computation.model), "frozen weights")
-        tracker.hold((p.data for p in self.trained), "trained weights")
+        tracker, rehearsal = StorageTracker(), self.rehearsal
+        rehearsal.hold(tracker)
         with tracker:
             self.run(tracker)
-            state = [
-                value
-                for kept in self.optimizer.state.values()
-                for value in kept.values()
-                if isinstance(value, torch.Tensor)
-            ]
-            tracker.hold(state, "optimizer")
-            del state
+            rehearsal.hold_optimizer(tracker)
             tracker.restart_peak()
             if self.device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
@@ -152,11 +105,11 @@ class Step:
     def facts(self) -> dict[str, Any]:
         """What does not change from step to step."""
         with TemporaryDirectory() as folder:
-            self.tuner.save(self.computation.model, Path(folder))
+            self.rehearsal.tuner.save(self.rehearsal.computation.model, Path(folder))
             saved = sum(file.stat().st_size for file in Path(folder).rglob("*"))
         return {
             "method": self.plan.method,
-            "trainable": sum(p.numel() for p in self.trained),
+            "trainable": sum(p.numel() for p in self.rehearsal.trained),
             "saved_bytes": saved,
             "optimizer": self.plan.settings.optimizer,
             "threads": torch.get_num_threads(),

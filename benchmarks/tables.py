@@ -52,7 +52,7 @@ def of_quality(document: dict[str, Any]) -> str:
     samples = document["samples"]
     head, rows = ["method"], []
     for sample in samples:
-        head += [f"{sample}: held-out loss", "at equal time", "right"]
+        head += [f"{sample}: held-out loss", "at equal time", "right", "tokens missed, by the base too"]
     for name in next(iter(samples.values())):
         row = [name]
         for sample, found in samples.items():
@@ -62,6 +62,7 @@ def of_quality(document: dict[str, Any]) -> str:
                 f"{entry['heldout_loss']:.3f}",
                 "" if timed is None else f"{timed:.3f}",
                 f"{entry[COUNTS[sample]]} of {entry['heldout_rows']}",
+                f"{entry['misses']['missed']}, {entry['misses']['missed_by_both']}",
             ]
         rows.append(row)
     return f"`{document['command']}`\n\n" + table(head, rows)

@@ -9,6 +9,7 @@ from backend.api import (
     Device,
     GpuProcess,
     HardwareReport,
+    MemoryPoint,
     ModelInfo,
     PreviewRow,
     SampleInfo,
@@ -257,3 +258,20 @@ def answer(prompt: str, side: str) -> str:
     """A canned answer: plain for `base`, with pirate words for `tuned`."""
     plain = f"You asked: {prompt.strip()} Here is a short answer."
     return plain if side == "base" else f"Arr, matey! {plain} Aye."
+
+
+def memory_point(run: str) -> MemoryPoint:
+    """A run that took 25 MiB more than predicted, all of it in its steps."""
+    mib = 2**20
+    parts = {"weights": 12 * mib, "adapter": mib, "optimizer": 2 * mib}
+    return MemoryPoint(
+        run=run,
+        source="estimate",
+        method="lora",
+        device="cpu",
+        predicted_bytes=615 * mib,
+        measured_bytes=640 * mib,
+        reserved_bytes=None,
+        predicted_parts={**parts, "step": 600 * mib},
+        measured_parts={**parts, "step": 625 * mib},
+    )

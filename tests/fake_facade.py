@@ -16,11 +16,13 @@ from typing import Any
 
 from backend.api import (
     LIVE_STATES,
+    Calibration,
     ChatDelta,
     ChatRequest,
     CheckReport,
     Draft,
     HardwareReport,
+    MemoryPoint,
     MethodNeed,
     ModelInfo,
     PreviewRow,
@@ -72,6 +74,13 @@ class FakeFacade:
 
     def spare_bytes(self) -> int:
         return 512 * 2**20
+
+    def memory_history(self) -> list[MemoryPoint]:
+        return [content.memory_point(run.id) for run in self._runs.values() if run.state == "done"]
+
+    def calibrations(self) -> list[Calibration]:
+        measured = len(self.memory_history())
+        return [Calibration("cpu", "lora", 1.04, measured)] if measured else []
 
     def models(self) -> list[ModelInfo]:
         return list(content.MODELS)
@@ -271,6 +280,7 @@ class FakeFacade:
                 {"seq": i, "at": found.created + i, "kind": "phase", "body": {"name": name}}
                 for i, name in enumerate(("starting", "loading", "training")[: 3 if step else 1])
             ),
+            memory=content.memory_point(run) if found.state == "done" else None,
         )
 
     def version(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradio.components.plot import PlotData
 
-from backend.api import Series
+from backend.api import MemoryPoint, Series
 from ui.fragments.text import Text
 from ui.look import tokens
 from ui.look.plotly import template
@@ -82,6 +82,48 @@ def small_chart(text: Text, name: str, series: Sequence[Series]) -> PlotData:
     ]
     layout = _layout(None, text(f"metric.{name}"), 170, legend=False) | {"margin": SMALL_MARGIN}
     return figure(traces, layout if any(t["x"] for t in traces) else layout | _nothing_yet(text))
+
+
+def memory_chart(text: Text, points: Sequence[MemoryPoint], *, height: int = 340) -> PlotData:
+    """Measured over predicted memory in gigabytes, a colour per method and device; on the diagonal the
+    prediction was right. Axes are logarithmic where the runs differ by more than a factor of 20."""
+    sizes = [size / 1024**3 for p in points for size in (p.predicted_bytes, p.measured_bytes)]
+    ends = [0.8 * min(sizes), 1.2 * max(sizes)]
+    diagonal = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": ends,
+        "y": ends,
+        "name": text("measured.diagonal"),
+        "hoverinfo": "skip",
+        "line": {"color": tokens.CHART_BASE, "width": 1.2, "dash": "dot"},
+    }
+    kinds = list(dict.fromkeys((p.method, p.device) for p in points))
+    traces = [_dots(kind, number, points) for number, kind in enumerate(kinds)]
+    axis = {"type": "log" if max(sizes) > 20 * min(sizes) else "linear"}
+    layout = {
+        "height": height,
+        "showlegend": True,
+        "hovermode": "closest",
+        "xaxis": {**axis, "title": {"text": text("measured.predicted.axis")}},
+        "yaxis": {**axis, "title": {"text": text("measured.measured.axis")}},
+        "uirevision": "keep",
+    }
+    return figure([diagonal, *traces], layout)
+
+
+def _dots(kind: tuple[str, str], number: int, points: Sequence[MemoryPoint]) -> dict[str, Any]:
+    shown = [p for p in points if (p.method, p.device) == kind]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [p.predicted_bytes / 1024**3 for p in shown],
+        "y": [p.measured_bytes / 1024**3 for p in shown],
+        "text": [p.run for p in shown],
+        "name": " · ".join(kind),
+        "hovertemplate": "%{text}: %{x:.3g} → %{y:.3g}<extra></extra>",
+        "marker": {"color": tokens.SERIES[number % len(tokens.SERIES)], "size": 9, "symbol": number % 6},
+    }
 
 
 def _line(

@@ -148,8 +148,8 @@ def _how(page: Page, wizard: Wizard, _: ModelInfo | None, draft: Draft | None) -
 
 def _watch(page: Page, wizard: Wizard, *_: object) -> Markup:
     assert wizard.run is not None  # step 5 stands on a started run
-    summary = page.facade.run(wizard.run).summary
-    return run.watch(page.text, summary, run_error(page, summary.error))
+    detail = page.facade.run(wizard.run)
+    return run.watch(page.text, detail, run_error(page, detail.summary.error))
 
 
 def run_error(page: Page, error: object) -> tuple[str, str] | None:

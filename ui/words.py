@@ -38,10 +38,14 @@ class Words:
         return fill(self._entries[key], facts)
 
     def error(self, error: StudioError) -> tuple[str, str]:
-        """Cause and remedy. A wrong plan names every problem, one a line."""
+        """Cause and remedy. A wrong plan names every problem, one a line; advice is a sentence each."""
         facts = error.facts
         if "problems" in facts:
             facts = facts | {"problems": "\n".join(" ".join(self.problem(p)) for p in facts["problems"])}
+        if "advice" in facts:
+            facts = facts | {
+                "advice": " ".join(self.text(f"advice.{a['code']}", **a) for a in facts["advice"])
+            }
         return self._pair(f"error.{error.code}", ("message", "remedy"), facts)
 
     def problem(self, problem: Problem | Mapping[str, Any]) -> tuple[str, str]:

@@ -170,6 +170,13 @@ def requeue(connection: sqlite3.Connection, job: Job) -> None:
     )
 
 
+def again(connection: sqlite3.Connection, job: Job) -> None:
+    """Let another attempt follow, in the job's old place in the queue; of a job that was asked to stop it is
+    the one that somebody resumes."""
+    following = {} if job.state == states.STOPPING else {"attempt": job.attempt + 1}
+    move(connection, job, "again", phase=None, progress=None, **following)
+
+
 def tell(connection: sqlite3.Connection, id: str, kind: str, body: Mapping[str, Any]) -> None:
     """Add an event."""
     connection.execute(

@@ -2,7 +2,7 @@
 
 queued -> running <-> paused          ended: done, stopped, failed, interrupted
              \\        /               all of them but done can be resumed: then they are queued again
-              stopping
+              stopping        running -> queued: the worker itself wants another attempt
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     "finish": {RUNNING: DONE, STOPPING: DONE},
     "fail": {RUNNING: FAILED, PAUSED: FAILED, STOPPING: FAILED},
     "interrupt": {RUNNING: INTERRUPTED, PAUSED: INTERRUPTED, STOPPING: INTERRUPTED},
+    # The attempt ended in a way that the next one, set otherwise, need not.
+    "again": {RUNNING: QUEUED, PAUSED: QUEUED, STOPPING: STOPPED},
     "resume": {STOPPED: QUEUED, FAILED: QUEUED, INTERRUPTED: QUEUED},
 }
 

@@ -154,13 +154,24 @@ class Worker:
             if self._outcome is None:
                 record.move(connection, now, "fail", error=self._error, phase=None, progress=None)
                 return
+            self._keep(connection, now, self._outcome)
             happening = self._outcome.happening
-            if happening == "stop" and now.state != states.STOPPING:
-                happening = "interrupt"  # a signal from outside, nobody's wish
-            for made in self._outcome.made:
-                connection.execute(*lineage.made(now.id, made.kind, made.hash, made.path, made.body))
+            if happening == "again" and not self._signals:
+                record.again(connection, now)
+                return
+            if happening in ("again", "stop"):
+                # A signal from outside is nobody's wish.
+                happening = "stop" if now.state == states.STOPPING else "interrupt"
             result = dict(self._outcome.result)
             record.move(connection, now, happening, result=result, phase=None, progress=None)
+
+    def _keep(self, connection: sqlite3.Connection, job: Job, outcome: Outcome) -> None:
+        for made in outcome.made:
+            connection.execute(*lineage.made(job.id, made.kind, made.hash, made.path, made.body))
+        if outcome.reasons:
+            record.update(connection, job.id, reasons={**job.reasons, **outcome.reasons})
+        if outcome.told is not None:
+            record.tell(connection, job.id, *outcome.told)
 
     def _leave(self) -> None:
         """End the process although the job's thread still works: its last checkpoint is what stays."""

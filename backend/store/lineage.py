@@ -42,3 +42,11 @@ def estimated(job: str, attempt: int, source: str, predicted_bytes: int) -> Stat
 def measured(job: str, peak_bytes: int) -> Statement:
     """The statement that puts the measured peak beside the job's predictions."""
     return "UPDATE estimate SET measured = ? WHERE job = ?", (to_json({"peak_bytes": peak_bytes}), job)
+
+
+def compared(
+    job: str, attempt: int, source: str, predicted: Mapping[str, Any], measured: Mapping[str, Any]
+) -> Statement:
+    """The statement that keeps what an attempt was predicted to need beside what it was measured at."""
+    sql = "INSERT INTO estimate (job, attempt, source, predicted, measured, at) VALUES (?, ?, ?, ?, ?, ?)"
+    return sql, (job, attempt, source, to_json(predicted), to_json(measured), time.time())

@@ -7,15 +7,22 @@ the number of layers grows evenly, so the peak of any depth follows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from math import prod
 
+from studio.memory.allocator import Allocator
+from studio.memory.decoder import decoder_layer
+from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
-from studio.memory.layers import Compute, decoder_layer, normed
+from studio.memory.layers import Compute, normed
 from studio.memory.need import Need, blas_workspace
+from studio.memory.reserved import context, interval
 from studio.memory.rough import quantised_bytes
+from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
-from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
+from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
@@ -24,7 +31,7 @@ _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last t
 
 
 @dataclass
-class _Step:
+class Step:
     """One training step with a given number of layers."""
 
     plan: Plan
@@ -34,6 +41,7 @@ class _Step:
     learned: float
     layers: int
     switches: Switches = STUDIO
+    allocator: Allocator | None = None
 
     def __post_init__(self) -> None:
         settings = self.plan.settings
@@ -43,7 +51,7 @@ class _Step:
         whole = settings.precision == "fp32"
         quantised = self.method.base_quantisation(self.plan.method_params) is not None
         auto = self.switches.autocast
-        self.tape = Tape()
+        self.tape = Tape(self.allocator)
         self.c = Compute(
             facts=self.facts,
             rows=settings.batch,
@@ -73,41 +81,45 @@ class _Step:
             self.c.cached.clear()
         with tape.at("backward"):
             tape.backward(loss, tape.new(1, 4))
+            self.c.kept.clear()
         del tokens
         with tape.at("optimizer step"):
-            held = tape.held(self._scratch(), "workspace")
+            held = [tape.held(size, "workspace") for size in self._scratch()]
             del held
         return tape.peaks
 
-    def _scratch(self) -> int:
-        """Bytes that the optimizer makes and drops again while it steps."""
+    def _scratch(self) -> list[int]:
+        """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
         impl = self.plan.settings.optimizer_impl
         sizes = [prod(shape) * self.c.trained for shape in self.terms.trainable] or [0]
-        return sum(sizes) if impl == "foreach" else 0 if impl == "fused" else max(sizes)
-
-    def _embedded(self) -> Tensor:
-        tape, c = self.tape, self.c
-        size = c.facts.vocab * c.facts.hidden
-        out = tape.new(c.tokens * c.facts.hidden, c.embedded or c.base)
-        if self.terms.trains_embeddings:
-            leaf = c.leaf(tape, "head" if c.facts.tied else "embeddings")
-            table = Tensor(size, c.trained, None, leaf)
-            out = tape.result(out, (table,), None, lambda g: (tape.new(size, g.item),))
-        if c.form.norm == "gemma" or c.form.scaled:
-            out = scale(tape, out)
-        return out
+        share = self.layers / self.facts.layers
+        if impl == "foreach":
+            return (
+                [round(size * share) for size in sizes]
+                if self.layers == self.facts.layers
+                else [round(sum(sizes) * share)]
+            )
+        if impl == "fused":
+            return []
+        shapes = self.terms.trainable
+        in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
+        own, last = self.plan.optimizer.loop_scratch
+        most = max(own * now + last * before for before, now in pairwise([0, *in_order]))
+        return [most * self.c.trained]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
-        embedded = self._embedded()
-        turns = tape.new(2 * c.length * c.facts.head_dim, embedded.item)
-        state = embedded
+        state, held = embedded(tape, c, self.terms, self.plan.settings.gradient_checkpointing)
+        turns = tape.new(2 * c.length * c.facts.head_dim, state.item)
         for number in range(self.layers):
             with tape.at(self._place(number)):
                 state = self._layer(state, number)
-        final = normed(tape, c, state, "final", c.facts.hidden)
-        del state, embedded, turns
-        return self._loss(final)
+        if c.form.last_norm:
+            state = normed(tape, c, state, "final", c.facts.hidden)
+        if c.narrow != c.facts.hidden:
+            state = projected(tape, c, state, "project_out", c.facts.hidden, c.narrow)
+        del held, turns
+        return self._loss(state)
 
     def _loss(self, final: Tensor) -> Tensor:
         settings = self.plan.settings
@@ -122,7 +134,7 @@ class _Step:
 
         def run(x: Tensor) -> Tensor:
             with self.tape.at(self._place(number)):
-                return decoder_layer(self.tape, self.c, x, str(number))
+                return self.c.again(self.tape, decoder_layer(self.tape, self.c, x, str(number)))
 
         trains = bool(self.c.ranks) or number >= self.c.frozen_layers
         return checkpointed(self.tape, run, state, trains, whole=self.switches.reentrant)
@@ -138,8 +150,8 @@ class _Step:
         assert shape is not None
         ladder = LadderTape(tape, c, shape)
         backbone = _read_only(c)
-        embedded = self._embedded()
-        climbed, hidden = ladder.first(embedded), embedded
+        hidden, held = embedded(tape, c, self.terms, False)
+        climbed = ladder.first(hidden)
         rung = 0
         every = max(1, self.facts.layers // max(1, len(shape.taps)))
         for number in range(self.layers):
@@ -150,7 +162,7 @@ class _Step:
                 rung += 1
         with tape.without_graph():
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
-        del hidden, embedded
+        del hidden, held
         return self._loss(ladder.output(climbed, final, self.terms.side_mixed))
 
     def _tapped(self, number: int, every: int) -> bool:
@@ -166,20 +178,39 @@ def _read_only(c: Compute) -> Compute:
     return replace(c, ranks={}, trains_base=False, autocast=False)
 
 
-def estimate(plan: Plan, facts: ModelFacts, learned: float = 0.5, switches: Switches = STUDIO) -> Need:
-    """What one step of a resolved plan needs on the model with these sizes. `learned`: the share of a row's
-    tokens that carry loss; `switches`: what another program would do otherwise."""
+def estimate(
+    plan: Plan,
+    facts: ModelFacts,
+    learned: float = 0.5,
+    switches: Switches = STUDIO,
+    capacity: int | None = None,
+    devices: int = 1,
+    sharding: Sharding = "ddp",
+) -> Need:
+    """What one step of a resolved plan needs on the model with these sizes.
+
+    `learned`: the share of a row's tokens that carry loss; `switches`: what another program would do
+    otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
+    holds unused. With several `devices` the result is that of each.
+    """
     method = methods.get(plan.method)
     terms = method.memory(facts, plan.method_params, plan.settings)
-    lasting = _lasting(plan, facts, method, terms, switches)
+    lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
-    whole = {name: parts.get(name, 0) + lasting.get(name, 0) for name in (*PARTS, "context")}
-    total = sum(whole.values())
-    return Need("estimate", {k: v for k, v in whole.items() if v}, place, (total, total))
+    gradients = terms.trainable_params * trained_itemsize(plan.settings)
+    alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+    whole = per_device(alone, facts, gradients, devices, sharding)
+    step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
+    tensors = sum(whole.values())
+    # What several devices exchange is not played back: it is more or less than what one would take.
+    beside = tensors - sum(alone.values())
+    taken = partial(interval, plan, facts, terms, lasting, step, tensors, beside, capacity)
+    whole["context"] = context(plan)
+    return Need("estimate", {name: size for name, size in whole.items() if size}, place, taken)
 
 
-def _lasting(
+def lasting_bytes(
     plan: Plan, facts: ModelFacts, method: Method, terms: MethodMemory, switches: Switches
 ) -> dict[str, int]:
     """What lives throughout a step after the first."""
@@ -191,6 +222,9 @@ def _lasting(
     if quantisation:
         wide = 4 if switches.kbit_casts == "all" else item
         weights = quantised_bytes(facts, facts.parameters, quantisation, wide)
+        if switches.experts_quantised:
+            experts = facts.layers * facts.own["num_local_experts"] * 3 * facts.hidden * facts.intermediate
+            weights -= int(experts * (wide - quantisation.bits_per_weight / 8))
     else:
         weights = facts.parameters * item
     if switches.kbit_casts == "norms":
@@ -215,10 +249,10 @@ def _peaks(
 ) -> dict[str, dict[str, int]]:
     """Peaks by place and part for the model's own number of layers."""
     if facts.layers <= _LONGER:
-        found = _Step(plan, facts, method, terms, learned, facts.layers, switches).run()
+        found = Step(plan, facts, method, terms, learned, facts.layers, switches).run()
         return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in found.items()}
-    short = _Step(plan, facts, method, terms, learned, _SHORT, switches).run()
-    longer = _Step(plan, facts, method, terms, learned, _LONGER, switches).run()
+    short = Step(plan, facts, method, terms, learned, _SHORT, switches).run()
+    longer = Step(plan, facts, method, terms, learned, _LONGER, switches).run()
     more = facts.layers - _SHORT
     return {
         place: {

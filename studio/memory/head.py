@@ -34,7 +34,7 @@ class Head:
         positions = labelled if self.kernel == "labelled" else self.c.tokens
         n, item = final.n, final.item
         states = tape.result(
-            tape.new(positions * self.c.facts.hidden, item), (final,), None, lambda g: (tape.new(n, g.item),)
+            tape.new(positions * self.c.narrow, item), (final,), None, lambda g: (tape.new(n, g.item),)
         )
         del final
         size = max(1, CHUNK_BYTES // (4 * self.c.facts.vocab))
@@ -48,12 +48,16 @@ class Head:
 
     def _in_chunks(self, tape: Tape, states: Tensor, positions: int, size: int) -> Tensor:
         """Chunk by chunk, each made again in the backward pass."""
-        hidden, whole, item = self.c.facts.hidden, states.n, states.item
+        hidden, whole, item = self.c.narrow, states.n, states.item
         parts = []
+
+        def again(x: Tensor) -> Tensor:
+            return self.c.again(tape, self._entropy(tape, x))
+
         for start in range(0, positions, size):
             chunk = Tensor(min(size, positions - start) * hidden, item, states.storage)
             chunk = tape.result(chunk, (states,), None, lambda g: (tape.new(whole, g.item),))
-            parts.append(checkpointed(tape, lambda x: self._entropy(tape, x), chunk, trains=True))
+            parts.append(checkpointed(tape, again, chunk, trains=True))
         sizes = [part.n for part in parts]
         return tape.result(
             tape.new(positions, 4),
@@ -78,7 +82,7 @@ class Head:
 
     def _logits(self, tape: Tape, states: Tensor) -> Tensor:
         """The head's product, capped where the family does."""
-        c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
+        c, hidden, vocab = self.c, self.c.narrow, self.c.facts.vocab
         if self.trained:
             logits = product(tape, c, states, "head", hidden, vocab)
         else:
@@ -127,7 +131,7 @@ class Head:
 
     def _fused_linear(self, tape: Tape, final: Tensor) -> Tensor:
         """Liger's: the gradient of the hidden states is made in the forward pass, chunk by chunk."""
-        c, hidden, vocab = self.c, self.c.facts.hidden, self.c.facts.vocab
+        c, hidden, vocab = self.c, self.c.narrow, self.c.facts.vocab
         rest = final.n // c.length * (c.length - 1) if self.switches.shift_copy else final.n
         n, item = final.n, final.item
         source = Tensor(n, item, None, final.node)
@@ -152,7 +156,7 @@ class Head:
     def _alive_chunks(self, tape: Tape, final: Tensor, size: int) -> Tensor:
         """Chunks of logits that all stay, each with a loss of its own (litgpt). The losses are made when all
         logits are there, so their gradients come first, all of them."""
-        hidden, whole, item = self.c.facts.hidden, final.n, final.item
+        hidden, whole, item = self.c.narrow, final.n, final.item
         chunks, parts = [], []
         with tape.making("logits"):
             for start in range(0, self.c.tokens, size):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from studio.errors import Reason
@@ -20,7 +22,7 @@ PARTS = (
     "context",
 )
 # What torch gives a cuBLAS handle to work in, on the first product of a thread, and never takes back: two of
-# 4 MiB and eight of 16 KiB (":4096:2:16:8", ATen/cuda/CublasHandlePool.cpp). 32 MiB on compute capability 9.0.
+# 4 MiB and eight of 16 KiB (":4096:2:16:8", ATen/cuda/CublasHandlePool.cpp). 32 MiB on compute capability 9.
 _BLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
 
 
@@ -28,16 +30,22 @@ _BLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
 class Need:
     """Bytes by part at the worst moment of a step.
 
-    `moment` is the phase of the step that it falls in. `reserved` is what the process as a whole takes from
-    the device, as an interval: an allocator holds more than lives. `reasons` explain choices that were made
-    on the way, by name.
+    `moment` is the phase of the step that it falls in. `interval()` says what an allocator takes from the
+    device for it, from least to most, and what the process takes beside; it may take longer than all the
+    rest. `reasons` explain choices that were made on the way, by name.
     """
 
     source: Source
     parts: dict[str, int]
     moment: str
-    reserved: tuple[int, int]
+    interval: Callable[[], tuple[int, int]]
     reasons: dict[str, Reason] = field(default_factory=dict)
+
+    @cached_property
+    def reserved(self) -> tuple[int, int]:
+        """What the run takes from the device, context included, from least to most."""
+        low, high = self.interval()
+        return low, high
 
     @property
     def allocated(self) -> int:

@@ -11,8 +11,8 @@ from typing import Literal
 
 from studio.methods import Dimensions, trained_itemsize
 from studio.models.config import ModelFacts
-from studio.models.forms import linears
 from studio.models.quantisation import Quantisation
+from studio.models.weights import matrices
 from studio.plan import Plan, methods, parse_request
 
 MIB = 2**20
@@ -83,9 +83,9 @@ def _weights(plan: Plan, model: ModelFacts, itemsize: int) -> int:
 
 
 def quantised_bytes(model: Dimensions, parameters: int, quantisation: Quantisation, itemsize: int) -> int:
-    """A base of `parameters` weights whose decoder layers' matrices are in 4 bit, the rest `itemsize` bytes
-    each."""
-    quantised = model.layers * sum(a * b for _, a, b in linears(model))
+    """A base of `parameters` weights whose linear layers but the head are in 4 bit, the rest `itemsize`
+    bytes each."""
+    quantised = matrices(model)
     return int(quantised * quantisation.bits_per_weight / 8) + (parameters - quantised) * itemsize
 
 

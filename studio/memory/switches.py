@@ -23,7 +23,8 @@ class Switches:
     adapter put into zeros of the whole matrix), `repeated` (keys and values once for each head), `cached`
     (the cache of keys and values is filled although checkpointing is on; they look at all of the matrix that
     made them). `state_at_peak`: the optimizer's state is there when the longest batch comes. `reentrant`:
-    torch's older kind of checkpointing.
+    torch's older kind of checkpointing. `experts_quantised`: experts are linear layers, and in 4 bit with the
+    rest (transformers before 5).
     """
 
     autocast: bool | None = None
@@ -36,6 +37,7 @@ class Switches:
     kernels: frozenset[str] = frozenset()
     state_at_peak: bool = True
     reentrant: bool = False
+    experts_quantised: bool = False
 
 
 STUDIO = Switches()

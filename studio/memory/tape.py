@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from studio.memory.allocator import Allocator
+
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "workspace")
 _INDEX = {name: index for index, name in enumerate(PARTS)}
 Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
@@ -24,18 +26,21 @@ Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
 class Storage:
     """Bytes that live as long as this object."""
 
-    __slots__ = ("_tape", "part", "size")
+    __slots__ = ("_block", "_tape", "part", "size")
 
     def __init__(self, tape: Tape, size: int, part: int) -> None:
         self._tape, self.size, self.part = tape, size, part
         tape.live[part] += size
         tape.total += size
+        self._block = tape.allocator.take(size) if tape.allocator else None
         if tape.total > tape.highest:
             tape.note_peak()
 
     def __del__(self) -> None:
         self._tape.live[self.part] -= self.size
         self._tape.total -= self.size
+        if self._tape.allocator:
+            self._tape.allocator.give(self._block)
 
     def move(self, part: str) -> None:
         """Count these bytes as another part's."""
@@ -70,10 +75,12 @@ class Node:
 class Tape:
     """What lives, by part, and the highest it was.
 
-    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there.
+    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there. An
+    `allocator` is asked for every storage, and given it back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocator: Allocator | None = None) -> None:
+        self.allocator = allocator
         self.live = [0] * len(PARTS)
         self.total = 0
         self.highest = 0
@@ -252,6 +259,24 @@ def part_of(tape: Tape, x: Tensor, n: int) -> Tensor:
     whole, item = x.n, x.item
     out = Tensor(n, item, x.storage)
     return tape.result(out, (x,), None, lambda g: (tape.new(whole, g.item),))
+
+
+def split(tape: Tape, x: Tensor, count: int) -> list[Tensor]:
+    """x in equal parts over the same bytes; their gradients are put together once all are there."""
+    whole, n, item = x.n, x.n // count, x.item
+    held: list[Storage | None] = []
+
+    def together(g: Tensor) -> tuple[Tensor]:
+        out = tape.new(whole, g.item)
+        held.clear()
+        return (out,)
+
+    def keep(g: Tensor) -> tuple[Tensor]:
+        held.append(g.storage)
+        return (Tensor(0, g.item, None),)
+
+    middle = tape.result(Tensor(whole, item, x.storage), (x,), None, together)
+    return [tape.result(Tensor(n, item, x.storage), (middle,), None, keep) for _ in range(count)]
 
 
 def joined(tape: Tape, xs: tuple[Tensor, ...]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
+from studio.memory.as_cuda import kernels
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.rehearsal import Rehearsal, prepared
@@ -31,7 +32,8 @@ _PARTS = {"forward": "activations", "backward": "workspace", "optimizer step": "
 def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     """The peak of one training step of a resolved plan on the model of a config.json.
 
-    `learned` is the share of a row's tokens that carry loss. Raises what the method's `prepare` raises.
+    `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
+    (`studio.memory.as_cuda`); there need not be one. Raises what the method's `prepare` raises.
     """
     settings, method = plan.settings, methods.get(plan.method)
     assert settings.batch is not None
@@ -44,7 +46,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     tuned, tuner = prepared(plan, base)
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))
-    with mode, _as_if_real(), _Answers(labelled):
+    cuda = (settings.device or "cpu").startswith("cuda")
+    with mode, _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
         rehearsal = Rehearsal(plan, base, tuned, tuner, "cpu", learned)
         tracker = StorageTracker(vocabulary=Anatomy(base).config.vocab_size)
         with tracker:
@@ -58,7 +61,7 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
         parts[_PARTS.get(name, name)] += size
     parts["workspace"] += blas_workspace(settings.device, handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("trace", found, tracker.moment, (sum(found.values()),) * 2)
+    return Need("trace", found, tracker.moment, lambda: (tracker.peak, tracker.peak))
 
 
 @contextmanager
@@ -85,6 +88,10 @@ class _Answers(TorchDispatchMode):
         del types
         if func is torch.ops.aten.nonzero.default:
             return args[0].new_empty((self._labelled, args[0].ndim), dtype=torch.int64)
+        if func is torch.ops.aten._grouped_mm.default and args[0].dtype != torch.bfloat16:
+            # Kernels know 32 bit, their description for fake tensors does not.
+            narrow = (argument.to(torch.bfloat16) for argument in args[:2])
+            return func(*narrow, *args[2:], **(kwargs or {})).to(args[0].dtype)
         if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
             return True  # "is nothing padded, nothing packed?"
         return func(*args, **(kwargs or {}))

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+_ADD = torch.ops.aten.add.Tensor
+
 
 class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Active as a context manager. A new storage belongs to the part that is current (see `part`), or to
@@ -35,6 +37,8 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.moment = part
         self._part, self._vocabulary = part, vocabulary
         self._known: dict[int, str] = {}  # storages that live, by address of their implementation
+        self._watches: dict[int, weakref.ref[Any]] = {}
+        self._sum: _Sum | None = None
 
     def hold(self, tensors: Iterable[Tensor], part: str) -> None:
         """Count tensors that exist already; those that are counted move to `part`."""
@@ -62,28 +66,62 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if self._sum is not None:
+            self._settle(self._sum)
         out = func(*args, **(kwargs or {}))
-        for value in tree_iter(out):
+        if func is _ADD and torch._C._current_autograd_node() is not None and not torch.is_grad_enabled():
+            self._sum = _Sum(args[0], args[1], out, self._part)
+            return out
+        for value in (out,) if isinstance(out, Tensor) else tree_iter(out):
             if isinstance(value, Tensor):
-                logits = self._vocabulary is not None and value.shape[-1:] == (self._vocabulary,)
-                self._see(value, "logits" if logits else self._part)
+                self._see(value, self._part)
         return out
+
+    def _settle(self, made: _Sum) -> None:
+        """Count a sum of gradients once autograd has let go of what was summed. Left alone it adds in place,
+        where nothing else looks at the first; under a dispatch mode it does not."""
+        self._sum = None
+        if (storage := made.storage()) is None:
+            return
+        shared = made.first in self._known  # so it could not be added in place
+        gone = made.second_size if shared and made.second not in self._known else 0
+        self.live += gone
+        self._count(storage, made.part)
+        self.live -= gone
 
     def _see(self, tensor: Tensor, part: str) -> None:
         storage = tensor.untyped_storage()
+        if storage._cdata in self._known or tensor.device.type == "meta":
+            return
+        if self._vocabulary is not None and tensor.shape[-1:] == (self._vocabulary,):
+            part = "logits"
+        self._count(storage, part)
+
+    def _count(self, storage: torch.UntypedStorage, part: str) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known or tensor.device.type == "meta":
+        if key in self._known:
             return
         self._known[key] = part
-        weakref.finalize(storage, self._gone, key, size)
+        self._watches[key] = weakref.ref(storage, lambda _: self._gone(key, size))
         self.live += size
         self.live_parts[part] += size
         if self.live > self.peak:
             self.restart_peak()
 
     def _gone(self, key: int, size: int) -> None:
+        del self._watches[key]
         self.live -= size
         self.live_parts[self._known.pop(key)] -= size
+
+
+class _Sum:
+    """A sum of two gradients that autograd is about to take."""
+
+    def __init__(self, first: Tensor, second: Tensor, out: Tensor, part: str) -> None:
+        self.first, self.second = first.untyped_storage()._cdata, second.untyped_storage()._cdata
+        self.second_size = second.untyped_storage().nbytes()
+        self.storage = weakref.ref(out.untyped_storage())
+        self.part = part
 
 
 def tensors_of(module: nn.Module) -> Iterator[Tensor]:

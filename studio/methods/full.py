@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.methods import Dimensions, Method, MethodMemory
-from studio.models.forms import linears
+from studio.models.weights import weights_of
 from studio.params import param
 
 
@@ -30,14 +30,10 @@ class FullParams:
 def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodMemory:
     """The weights themselves train. They are counted as the base's; what comes on top is that `mixed` holds
     them in 32 bit."""
-    matrices = [(outputs, inputs) for _, inputs, outputs in linears(dimensions)]
-    layer = [*matrices, (dimensions.hidden,), (dimensions.hidden,)]
-    shapes = layer * max(0, dimensions.layers - params.freeze_layers)
-    table = (dimensions.vocab, dimensions.hidden)
-    tables = 0 if params.freeze_embeddings else 1
-    if not dimensions.tied:
-        tables += 1  # the head
-    terms = MethodMemory((*shapes, *[table] * tables, (dimensions.hidden,)), 0)
+    weights = weights_of(dimensions)
+    layers = weights.layer * max(0, dimensions.layers - params.freeze_layers)
+    tables = () if params.freeze_embeddings else weights.embeddings
+    terms = MethodMemory((*tables, *layers, *weights.around, *weights.head), 0)
     extra = 2 if settings.precision == "mixed" else 0
     return MethodMemory(
         terms.trainable,

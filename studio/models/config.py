@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.models.counts import COUNTED, Counted
+from studio.models.counts import COUNTED, OWN, Counted
+from studio.models.weights import weights_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class ModelFacts:
     """Sizes of a decoder-only model (of the text tower, where there are several). Unknown is None.
 
     `context` is the longest sequence in tokens; `tied` says that the head shares the embedding's weight;
-    `parameters` counts a shared weight once; `dtype` is the number format of the saved weights.
+    `parameters` counts a shared weight once; `dtype` is the number format of the saved weights;
+    `own` are the family's own values that decide how a layer is built (`studio.models.forms`).
     """
 
     model_type: str
@@ -39,6 +41,7 @@ class ModelFacts:
     tied: bool
     parameters: int | None
     dtype: str | None
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def itemsize(self) -> int:
@@ -104,8 +107,9 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
         dtype=next(
             (part[k] for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), None
         ),
+        own={key: values[key] for key in sorted(OWN & set(values))},
     )
-    return _with_parameters(facts, family.count(values, facts)) if family else facts
+    return _with_parameters(facts, weights_of(facts).parameters) if family else facts
 
 
 def _values(text: Mapping[str, Any], family: Counted | None) -> dict[str, Any]:

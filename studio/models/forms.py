@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 
 class Sizes(Protocol):
-    """The sizes that the linear layers of a decoder layer follow from."""
+    """The sizes that the linear layers of a decoder layer follow from. `own` are the further values of the
+    family's config.json that decide how a layer is built."""
 
     @property
     def model_type(self) -> str: ...
@@ -22,6 +23,13 @@ class Sizes(Protocol):
     def head_dim(self) -> int: ...
     @property
     def intermediate(self) -> int: ...
+    @property
+    def own(self) -> Mapping[str, Any]: ...
+
+
+_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv", "o_proj"})
+_MLP = frozenset({"gate_proj", "up_proj", "gate_up", "down_proj"})
+_QKV = frozenset({"q_proj", "k_proj", "v_proj"})
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,15 @@ class Form:
     """What distinguishes a family's decoder layer.
 
     `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `layer`, `cohere`. `mlp`: `gated`, `fused` (gate and up in
-    one matrix), `plain`. `parallel`: attention and MLP read the same residual. `sandwich`: norms after both
-    as well. `head_norms`: queries and keys are normalised. `fused_qkv`: one matrix makes all three.
-    `partial`: the rotation is put together with what it leaves out. `scaled`: factors on residuals.
-    `dropped`: dropout before each residual.
+    one matrix), `plain`, `experts`. `parallel`: attention and MLP read the same residual. `sandwich`: norms
+    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of `query` and
+    `key`. `fused_qkv`: one matrix makes all three, taken out of its result at once or each for itself.
+    `partial`: the rotation is put together with what it leaves out; `turned` is the share of a head that is
+    rotated. `scaled`: factors on residuals. `biased`: roles of the linear layers that have a bias.
+    `positions`: rows of a learned table before the first position, None without such a table. `shared`: how
+    Falcon's keys and values reach all heads, by the attention's `product` or as `copies`. `masks`: what its
+    attention is told of which positions see which, where others rely on their order. `dropped`: dropout
+    before each residual; `dropped_scores`: inside attention.
     """
 
     norm: str = "rms"
@@ -41,32 +54,115 @@ class Form:
     parallel: bool = False
     one_norm: bool = False
     sandwich: bool = False
-    head_norms: bool = False
-    fused_qkv: bool = False
+    after: bool = False
+    norms: int = 2
+    last_norm: bool = True
+    head_norms: tuple[str, ...] = ()
+    fused_qkv: Literal["split", "slices"] | None = None
     rope: bool = True
     partial: bool = False
+    turned: float = 1.0
     capped: bool = False
     scaled: bool = False
     scaled_query: bool = False
+    biased: frozenset[str] = frozenset()
+    positions: int | None = None
+    shared: Literal["product", "copies"] | None = None
+    masks: Literal["true", "distances"] | None = None
     dropped: bool = False
+    dropped_scores: bool = False
 
 
 _LLAMA = Form()
+_BOTH = ("query", "key")
+_GEMMA3 = Form(norm="gemma", sandwich=True, norms=4, head_norms=_BOTH)
 FORMS: dict[str, Form] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": Form(head_norms=True),
-    "phi3": Form(mlp="fused", fused_qkv=True, partial=True),
-    "gemma2": Form(norm="gemma", sandwich=True, capped=True),
-    "gemma3_text": Form(norm="gemma", sandwich=True, head_norms=True),
-    "gemma3": Form(norm="gemma", sandwich=True, head_norms=True),
+    "qwen2": Form(biased=_QKV),
+    "qwen3": Form(head_norms=_BOTH),
+    "phi3": Form(mlp="fused", fused_qkv="slices", partial=True),
+    "gemma2": Form(norm="gemma", sandwich=True, norms=4, capped=True),
+    "gemma3_text": _GEMMA3,
+    "gemma3": _GEMMA3,
     "granite": Form(scaled=True),
-    "cohere": Form(norm="cohere", parallel=True, one_norm=True),
-    "gpt2": Form(norm="layer", mlp="plain", activation="gelu_new", fused_qkv=True, rope=False),
-    "opt": Form(norm="layer", mlp="plain", activation="output", rope=False, scaled_query=True),
-    "gpt_neox": Form(norm="layer", mlp="plain", parallel=True, fused_qkv=True, partial=True),
-    "falcon": Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv=True),
+    "cohere": Form(norm="cohere", parallel=True, one_norm=True, norms=1),
+    "mixtral": Form(mlp="experts"),
+    "gpt2": Form(
+        norm="layer",
+        mlp="plain",
+        activation="gelu_new",
+        fused_qkv="split",
+        rope=False,
+        biased=_ATTENTION | _MLP,
+        positions=0,
+    ),
+    "opt": Form(norm="layer", mlp="plain", activation="output", rope=False, scaled_query=True, positions=2),
+    "gpt_neox": Form(norm="layer", mlp="plain", fused_qkv="split", partial=True, biased=_MLP),
+    "falcon": Form(norm="layer", mlp="plain", fused_qkv="slices"),
+}
+
+
+def _gpt2(form: Form, own: Mapping[str, Any]) -> Form:
+    return replace(form, dropped=own["resid_pdrop"] > 0, dropped_scores=own["attn_pdrop"] > 0)
+
+
+def _opt(form: Form, own: Mapping[str, Any]) -> Form:
+    before = own["do_layer_norm_before"]
+    return replace(
+        form,
+        after=not before,
+        last_norm=before and not own["_remove_final_layer_norm"],
+        biased=_ATTENTION | _MLP if own["enable_bias"] else frozenset(),
+        dropped=own["dropout"] > 0,
+    )
+
+
+def _gpt_neox(form: Form, own: Mapping[str, Any]) -> Form:
+    return replace(
+        form, parallel=own.get("use_parallel_residual", True), turned=_turned(own, "rotary_pct", 0.25)
+    )
+
+
+def _phi3(form: Form, own: Mapping[str, Any]) -> Form:
+    return replace(form, turned=_turned(own, "partial_rotary_factor", 1.0))
+
+
+def _turned(own: Mapping[str, Any], name: str, usual: float) -> float:
+    rope: Mapping[str, Any] = own.get("rope_parameters") or own.get("rope_scaling") or {}
+    share: float = rope.get("partial_rotary_factor", own.get(name, usual))
+    return share
+
+
+def _cohere(form: Form, own: Mapping[str, Any]) -> Form:
+    return replace(form, head_norms=_BOTH) if own.get("use_qk_norm") else form
+
+
+def _falcon(form: Form, own: Mapping[str, Any]) -> Form:
+    """One norm a layer where attention and MLP stand side by side, two where they don't, or in the newer
+    layers, which have one each."""
+    newer = own["new_decoder_architecture"]
+    two = (own["num_ln_in_parallel_attn"] or (2 if newer else 1)) == 2
+    parallel = own["parallel_attn"]
+    return replace(
+        form,
+        parallel=parallel,
+        one_norm=parallel and not (newer and two),
+        norms=2 if two or not parallel else 1,
+        biased=_ATTENTION | _MLP if own["bias"] else frozenset(),
+        rope=not own["alibi"],
+        masks="distances" if own["alibi"] else "true",
+        shared="copies" if newer else "product" if own["multi_query"] else None,
+    )
+
+
+_OWN: dict[str, Callable[[Form, Mapping[str, Any]], Form]] = {
+    "gpt2": _gpt2,
+    "opt": _opt,
+    "gpt_neox": _gpt_neox,
+    "phi3": _phi3,
+    "cohere": _cohere,
+    "falcon": _falcon,
 }
 # Names of the linear layers by role, for families that have others than Llama's.
 ROLES: dict[str, Mapping[str, str]] = {
@@ -83,9 +179,17 @@ ROLES: dict[str, Mapping[str, str]] = {
 ROLES["falcon"] = ROLES["gpt_neox"]
 
 
-def form_of(model_type: str) -> Form:
-    """The family's form; Llama's for one that is not known."""
-    return FORMS.get(model_type, _LLAMA)
+def form_of(d: Sizes) -> Form:
+    """The form of a model's layers; Llama's for a family that is not known."""
+    form = FORMS.get(d.model_type, _LLAMA)
+    if d.model_type in _OWN:
+        form = _OWN[d.model_type](form, d.own)
+    biased = form.biased
+    if d.own.get("attention_bias"):
+        biased |= _ATTENTION
+    if d.own.get("mlp_bias"):
+        biased |= _MLP
+    return form if biased == form.biased else replace(form, biased=biased)
 
 
 def linear_name(model_type: str, role: str) -> str:
@@ -95,16 +199,23 @@ def linear_name(model_type: str, role: str) -> str:
 
 def linears(d: Sizes) -> list[tuple[str, int, int]]:
     """(name, inputs, outputs) of each linear layer of one decoder layer."""
-    form = form_of(d.model_type)
+    return [(linear_name(d.model_type, role), *size) for role, size in linear_sizes(d).items()]
+
+
+def linear_sizes(d: Sizes) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of each linear layer of one decoder layer, by role."""
+    form = form_of(d)
     query, keyed = d.heads * d.head_dim, d.kv_heads * d.head_dim
     if form.fused_qkv:
-        attention = [("qkv", d.hidden, query + 2 * keyed)]
+        attention = {"qkv": (d.hidden, query + 2 * keyed)}
     else:
-        attention = [("q_proj", d.hidden, query), ("k_proj", d.hidden, keyed), ("v_proj", d.hidden, keyed)]
-    up = {
-        "gated": [("gate_proj", d.hidden, d.intermediate), ("up_proj", d.hidden, d.intermediate)],
-        "fused": [("gate_up", d.hidden, 2 * d.intermediate)],
-        "plain": [("up_proj", d.hidden, d.intermediate)],
+        attention = {"q_proj": (d.hidden, query), "k_proj": (d.hidden, keyed), "v_proj": (d.hidden, keyed)}
+    attention["o_proj"] = (query, d.hidden)
+    wide, down = (d.hidden, d.intermediate), {"down_proj": (d.intermediate, d.hidden)}
+    mlp: dict[str, tuple[int, int]] = {
+        "gated": {"gate_proj": wide, "up_proj": wide} | down,
+        "fused": {"gate_up": (d.hidden, 2 * d.intermediate)} | down,
+        "plain": {"up_proj": wide} | down,
+        "experts": {},  # experts are tensors of their own, not linear layers
     }[form.mlp]
-    rest = [("o_proj", query, d.hidden), *up, ("down_proj", d.intermediate, d.hidden)]
-    return [(linear_name(d.model_type, role), a, b) for role, a, b in (*attention, *rest)]
+    return attention | mlp

@@ -19,7 +19,8 @@ Shapes = Iterable[tuple[int, ...]]
 class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
     whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
-    `implementations` that it has, the best first."""
+    `implementations` that it has, the best first. While a `loop` steps one tensor after the other, as much as
+    `loop_scratch` (times the tensor, times the one before it) lives beside them."""
 
     id: str
     title: str
@@ -28,6 +29,7 @@ class Optimizer:
     torch: str
     state_bytes: Callable[[Shapes, int, Any], int]
     lr_scale: float = 1.0
+    loop_scratch: tuple[int, int] = (1, 1)
     implementations: tuple[str, ...] = ("fused", "foreach", "loop")
 
 

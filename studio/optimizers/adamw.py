@@ -33,4 +33,5 @@ EXTENSION = Optimizer(
     params=AdamWParams,
     torch="studio.train.optim:adamw",
     state_bytes=state_bytes,
+    loop_scratch=(2, 1),  # torch's divides a root into a new tensor, and forgets it only at the next one
 )

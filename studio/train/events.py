@@ -18,7 +18,8 @@ class EventSink(Protocol):
         """
 
     def event(self, kind: str, body: dict[str, Any]) -> None:
-        """Something happened: rows_skipped, resumed, checkpoint, best, paused, continued, loss_not_finite."""
+        """Something happened: memory_predicted, rows_skipped, resumed, checkpoint, best, paused, continued,
+        loss_not_finite."""
 
     def phase(self, name: str, progress: float | None) -> None:
         """What the run is at (loading, encoding, training, evaluating, saving), and how far (0..1)."""

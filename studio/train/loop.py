@@ -7,7 +7,7 @@ pass computes, what happens at a step boundary, and what a checkpoint holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -16,17 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
+from transformers import PrinterCallback, Trainer, TrainingArguments, get_scheduler
 
 from studio.errors import StudioError
 from studio.files import write_json
 from studio.plan import Plan
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
+from studio.train.hooks import Hooks
 from studio.train.objective import Computation, Example
 from studio.train.optim import make_optimizer
 from studio.train.progress import Pace, Progress, peak_memory_bytes
-from studio.train.sampler import EpochBatches
+from studio.train.sampler import EpochBatches, pieces
 from studio.train.tuner import Batch
 from studio.train.undisturbed import random_state, set_random_state, undisturbed
 
@@ -39,7 +40,9 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 class Work:
     """What there is to train, and where to report.
 
-    `manifest` goes into every checkpoint; `checkpoints` is the folder they are written to.
+    `manifest` goes into every checkpoint; `checkpoints` is the folder they are written to. `micro_batch`:
+    rows per forward pass where memory has none for the plan's whole batch. A batch is then gone through in
+    pieces that add up to the same step, so the order of rows and the number of steps stay what they were.
     """
 
     plan: Plan
@@ -52,18 +55,18 @@ class Work:
     manifest: dict[str, Any]
     sink: EventSink
     control: Control
+    micro_batch: int | None = None
 
     @property
     def batch(self) -> int:
-        """Rows per forward pass."""
+        """Rows per batch, as the plan has it."""
         assert self.plan.settings.batch is not None
         return self.plan.settings.batch
 
-
-def steps_per_epoch(rows: int, batch: int, accumulation: int) -> int:
-    """Optimizer steps in one pass over the rows."""
-    batches = -(-rows // batch)
-    return -(-batches // accumulation)
+    @property
+    def rows_at_once(self) -> int:
+        """Rows per forward pass."""
+        return self.micro_batch or self.batch
 
 
 class Loop(Trainer):
@@ -85,7 +88,7 @@ class Loop(Trainer):
             model=work.computation,
             args=_arguments(work, total),
             train_dataset=work.train,
-            callbacks=[_Hooks(self)],
+            callbacks=[Hooks(self)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -95,6 +98,10 @@ class Loop(Trainer):
         batch["tokens"] = sum(len(e.ids) for example in examples for e in example.streams.values())
         return batch
 
+    def collate_pieces(self, examples: Sequence[Example]) -> Batch:
+        """`pieces` of one batch, of as many rows as go through the model at once, each padded by itself."""
+        return {"pieces": [self.collate(rows) for rows in pieces(examples, self.work.rows_at_once)]}
+
     # Batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -102,7 +109,7 @@ class Loop(Trainer):
         return DataLoader(
             self.work.train,  # type: ignore[arg-type]
             batch_sampler=self.sampler,
-            collate_fn=self.collate,
+            collate_fn=self.collate_pieces,
             generator=torch.Generator(),
         )
 
@@ -112,9 +119,10 @@ class Loop(Trainer):
         """The batches of one optimizer step, and the count that their loss sums are divided by."""
         del device
         self.pace.start()
-        self._batches = [next(epoch_iterator) for _ in range(num_batches)]
+        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        self._batches = [piece for batch in batches for piece in batch["pieces"]]
         self.progress.tokens += sum(batch["tokens"] for batch in self._batches)
-        return self._batches, float(sum(batch["count"] for batch in self._batches))
+        return batches, float(sum(batch["count"] for batch in self._batches))
 
     # One step
 
@@ -123,11 +131,14 @@ class Loop(Trainer):
     ) -> Tensor:
         if self.tuner.replaces_step:
             return self._replaced_step(model, num_items_in_batch)
-        computed = model(self._prepare_inputs(inputs), num_items_in_batch)
-        self.accelerator.backward(computed["loss"])
-        for name, value in computed["metrics"].items():
-            self._metrics[name] = self._metrics.get(name, torch.zeros_like(value)) + value
-        return computed["loss"].detach()  # type: ignore[no-any-return]
+        total = torch.zeros((), device=self.args.device)
+        for piece in inputs["pieces"]:
+            computed = model(self._prepare_inputs(piece), num_items_in_batch)
+            self.accelerator.backward(computed["loss"])
+            for name, value in computed["metrics"].items():
+                self._metrics[name] = self._metrics.get(name, torch.zeros_like(value)) + value
+            total = total + computed["loss"].detach()
+        return total
 
     def _replaced_step(self, model: nn.Module, count: Any) -> Tensor:
         """The method's own optimizer step, taken once, when the last batch of the step is reached."""
@@ -256,13 +267,12 @@ class Loop(Trainer):
         """Sum over the learned tokens of all held-out rows, divided by their number; None once the run is to
         stop."""
         order = sorted(self.work.heldout, key=lambda e: -e.length)
-        size = self.work.batch
         total, count = 0.0, 0.0
         with undisturbed(self.work.computation):
-            for start in range(0, len(order), size):
+            for rows in pieces(order, self.work.rows_at_once):
                 if self.work.control.stopping():
                     return None
-                batch = self.collate(order[start : start + size])
+                batch = self.collate(rows)
                 total += self.model_wrapped(self._prepare_inputs(batch), 1.0)["loss"].item()
                 count += float(batch["count"])
         return total / count
@@ -346,34 +356,6 @@ class Loop(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Nothing: reporting is done at the step boundary."""
-
-
-class _Hooks(TrainerCallback):
-    """Calls the method's hooks at the Trainer's moments."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-
-    def _call(self, hook: Callable[[nn.Module, int], None], number: int) -> None:
-        hook(self.loop.work.computation.model, number)
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, control, kwargs
-        work = self.loop.work
-        per_epoch = steps_per_epoch(len(work.train), work.batch, work.plan.settings.accumulation)
-        epoch, into = divmod(state.global_step, per_epoch)
-        # The Trainer tells a sampler its epoch only inside Accelerate's wrappers.
-        self.loop.sampler.set_epoch(epoch)
-        if into == 0:
-            self._call(self.loop.tuner.on_epoch, epoch)
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, control, kwargs
-        self._call(self.loop.tuner.before_step, state.global_step)
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, control, kwargs
-        self._call(self.loop.tuner.after_step, state.global_step)
 
 
 def _arguments(work: Work, total: int) -> TrainingArguments:

@@ -6,7 +6,6 @@ The folder holds `rows.jsonl` and `heldout.jsonl`; the run adds `tokenizer/`, `c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +22,8 @@ from studio.data.rows import Row, read_rows
 from studio.errors import StudioError
 from studio.files import write_json
 from studio.identity import base_identity, dataset_hash
+from studio.memory.measured import Measured
+from studio.memory.need import Need
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
 from studio.models.load import load_model, weights_dtype
@@ -31,25 +32,19 @@ from studio.plan import Plan, methods, objectives
 from studio.train import checkpoint
 from studio.train.events import Control, EventSink
 from studio.train.examples import encode_rows, unweighted
-from studio.train.loop import Loop, Work, steps_per_epoch
+from studio.train.gauge import Gauge, predict
+from studio.train.loop import Loop, Work
 from studio.train.objective import Computation, Example, Forward, Loss, Models, make_objective
 from studio.train.progress import Progress, peak_memory_bytes
-from studio.train.sampler import epoch_batches
+from studio.train.sampler import epoch_batches, pieces, steps_per_epoch
+from studio.train.shortage import refusing_lack_of_memory
 from studio.train.tuner import Batch, Tuner, TunerContext, make_tuner
-
-log = logging.getLogger("studio.train")
-_MEMORY_WORDS = (
-    "out of memory",  # CUDA, ROCm, MPS
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",  # on Windows
-)
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended. `loss` and `eval_loss` as last recorded; `adapter` is None only if nothing was
-    trained."""
+    trained. Memory `predicted` (None where the model's size is unknown) and `measured` is this attempt's."""
 
     state: Literal["done", "stopped"]
     steps: int
@@ -58,6 +53,8 @@ class TrainResult:
     best_step: int | None
     adapter: Path | None
     peak_memory_bytes: int
+    predicted: Need | None
+    measured: Measured
 
 
 @dataclass(frozen=True)
@@ -79,20 +76,27 @@ def train(
     attempt: int = 1,
     device: str = "cpu",
     base_hash: str | None = None,
+    micro_batch: int | None = None,
 ) -> TrainResult:
     """Train `plan` (resolved: batch, lr, precision and steps or epochs are set) in the run folder `folder`.
 
-    `base_hash` names the base in what is saved; without it the weights are hashed here. Raises StudioError
-    `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
+    `base_hash` names the base in what is saved; without it the weights are hashed here. `micro_batch`: rows
+    per forward pass where memory has none for the plan's whole batch; the steps stay the same. Raises
+    StudioError `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
     `memory_full`, `disk_full`, and what loading the model, the tokenizer or the method may raise.
     """
-    with _refusing_lack_of_memory(plan, device):
+    assert plan.settings.batch is not None
+    gauge = Gauge(plan, device, micro_batch or plan.settings.batch)
+    with refusing_lack_of_memory(gauge):
         sink.phase("encoding", None)
         data = _encode(plan, model_folder, folder, sink)
+        gauge.predicted = predict(plan, model_folder, data.train, micro_batch)
+        if gauge.predicted:
+            sink.event("memory_predicted", asdict(gauge.predicted.need))
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
         sink.phase("loading", None)
         base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
-        computation = _computation(plan, model_folder, device, data, newest)
+        computation = _computation(plan, model_folder, data, newest, gauge)
         work = Work(
             plan=plan,
             computation=computation,
@@ -104,9 +108,10 @@ def train(
             manifest=_manifest(plan, base_hash, data.rows_hash),
             sink=sink,
             control=control,
+            micro_batch=micro_batch,
         )
         work.checkpoints.mkdir(exist_ok=True)
-        loop = Loop(work, progress, total_steps(plan, len(data.train)))
+        loop = gauge.loop = Loop(work, progress, total_steps(plan, len(data.train)))
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
         checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
@@ -114,33 +119,7 @@ def train(
         if progress.step < loop.total:
             sink.phase("training", progress.step / loop.total)
             loop.train(resume_from_checkpoint=str(newest) if newest else None)
-        return _finish(loop, folder)
-
-
-@contextmanager
-def _refusing_lack_of_memory(plan: Plan, device: str) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        log.exception("out of memory")
-        settings = plan.settings
-        # The plan knows the device by the name that the person gave it, among all of the machine's.
-        raise StudioError(
-            "memory_full",
-            device=settings.device or device,
-            batch=settings.batch,
-            seq=settings.seq,
-            detail=str(error).partition("\n")[0],
-        ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine itself, had no memory left; torch has a class for GPUs only."""
-    if isinstance(error, RuntimeError):
-        return any(words in str(error) for words in _MEMORY_WORDS)
-    return isinstance(error, MemoryError)
+        return _finish(loop, folder, gauge)
 
 
 def total_steps(plan: Plan, rows: int) -> int:
@@ -208,10 +187,10 @@ def _manifest(plan: Plan, base_hash: str, rows_hash: str) -> dict[str, Any]:
 
 
 def _computation(
-    plan: Plan, model_folder: Path, device: str, data: _Data, newest: Path | None
+    plan: Plan, model_folder: Path, data: _Data, newest: Path | None, gauge: Gauge
 ) -> Computation:
     """The model with its method, fresh or as the checkpoint has it, and the loss around it."""
-    settings, method = plan.settings, methods.get(plan.method)
+    settings, method, device = plan.settings, methods.get(plan.method), gauge.device
     whole = partial(
         load_model,
         model_folder,
@@ -219,11 +198,12 @@ def _computation(
         attention=settings.attention,
     )
     load = partial(whole, device=device, quantisation=method.base_quantisation(plan.method_params))
-    base = load()
+    base = gauge.model = load()
     anatomy = Anatomy(base)
     tuner, objective = make_tuner(plan), make_objective(plan)
-    context = _context(plan, anatomy, objective, data, device, partial(whole, device="cpu"))
+    context = _context(plan, anatomy, objective, data, gauge, partial(whole, device="cpu"))
     model = tuner.load(base, newest / checkpoint.ADAPTER, context) if newest else tuner.prepare(base, context)
+    gauge.model = model
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable()  # type: ignore[operator]
     models = _models(plan, anatomy, tuner, model, lambda: Anatomy(load()))
@@ -235,7 +215,7 @@ def _context(
     anatomy: Anatomy,
     objective: Loss,
     data: _Data,
-    device: str,
+    gauge: Gauge,
     whole_base: Callable[[], nn.Module],
 ) -> TunerContext:
     kernel = plan.settings.loss_kernel
@@ -250,18 +230,20 @@ def _context(
         plan=plan,
         anatomy=anatomy,
         generator=torch.Generator().manual_seed(plan.settings.seed),
-        calibration_batches=partial(_calibration_batches, plan, objective, data, device),
+        calibration_batches=partial(_calibration_batches, plan, objective, data, gauge),
         loss=loss,
         token_id=data.token_id,
         whole_base=whole_base,
     )
 
 
-def _calibration_batches(plan: Plan, objective: Loss, data: _Data, device: str, n: int) -> Iterator[Batch]:
+def _calibration_batches(plan: Plan, objective: Loss, data: _Data, gauge: Gauge, n: int) -> Iterator[Batch]:
+    """The first n batches, each in pieces of as many rows as go through the model at once."""
     assert plan.settings.batch is not None
     order = epoch_batches(plan.settings.seed, 0, [e.length for e in data.train], plan.settings.batch)
-    for rows in order[:n]:
-        yield on_device(objective.collate([data.train[row] for row in rows], data.pad_id), device)
+    for batch in order[:n]:
+        for rows in pieces(batch, gauge.micro_batch):
+            yield on_device(objective.collate([data.train[row] for row in rows], data.pad_id), gauge.device)
 
 
 def on_device(value: Any, device: str) -> Any:
@@ -297,7 +279,7 @@ def _without_method(tuner: Tuner, model: nn.Module) -> Iterator[None]:
         model.train(mode)
 
 
-def _finish(loop: Loop, folder: Path) -> TrainResult:
+def _finish(loop: Loop, folder: Path, gauge: Gauge) -> TrainResult:
     progress = loop.progress
     if loop.stopped:
         adapter = checkpoint.checkpoint_folder(loop.work.checkpoints, progress.step) / checkpoint.ADAPTER
@@ -316,6 +298,8 @@ def _finish(loop: Loop, folder: Path) -> TrainResult:
         best_step=progress.best_step,
         adapter=adapter,
         peak_memory_bytes=peak_memory_bytes(loop.work.device),
+        predicted=gauge.predicted.need if gauge.predicted else None,
+        measured=gauge.measured(),
     )
     write_json(folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))})
     return result

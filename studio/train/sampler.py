@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 # Batches sorted by length together: wide enough to save padding, narrow enough to stay random.
 POOL_BATCHES = 50
@@ -31,6 +34,17 @@ def epoch_batches(seed: int, epoch: int, lengths: Sequence[int], batch: int) -> 
         longest = max(range(len(batches)), key=lambda i: max(lengths[row] for row in batches[i]))
         batches[0], batches[longest] = batches[longest], batches[0]
     return batches
+
+
+def steps_per_epoch(rows: int, batch: int, accumulation: int) -> int:
+    """Optimizer steps in one pass over the rows."""
+    batches = -(-rows // batch)
+    return -(-batches // accumulation)
+
+
+def pieces(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
+    """Rows in runs of `size`, in their order; the last may be shorter."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 class EpochBatches:

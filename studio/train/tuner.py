@@ -28,9 +28,10 @@ class TunerContext:
     """What a method may use while it is put onto a model.
 
     `generator` is seeded from the plan and serves this purpose only. `calibration_batches(n)` yields the
-    first n training batches on the model's device; `loss(batch)` is the objective's loss per learned token
-    on one of them, before the method changed anything. `token_id(text)` is the number of a token in the run's
-    vocabulary, None if it has none such; `whole_base()` loads the base once more onto the CPU, not quantised.
+    rows of the first n training batches on the model's device, where memory is short in smaller batches;
+    `loss(batch)` is the objective's loss per learned token on one of them, before the method changed
+    anything. `token_id(text)` is the number of a token in the run's vocabulary, None if it has none such;
+    `whole_base()` loads the base once more onto the CPU, not quantised.
     """
 
     plan: Plan

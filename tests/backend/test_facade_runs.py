@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend.api import Calibration
 from backend.facade import StudioFacade
 from studio.data.rows import read_rows
 from studio.errors import PlanError, StudioError
@@ -161,9 +162,20 @@ def test_a_whole_run_and_what_is_known_of_it_afterwards(home: Path, model: Path,
     assert {tuple(r) for r in roles} == {(role, detail.hashes[role]) for role in ("base", "dataset")}
     made = facade._store.rows("SELECT kind, path FROM artifact WHERE made_by = ?", run)
     assert [tuple(r) for r in made] == [("adapter", summary.adapter)]
-    assert facade._store.value("SELECT json_extract(measured, '$.peak_bytes') FROM estimate") == (
-        summary.peak_memory_bytes
-    )
+    rough = "SELECT json_extract(measured, '$.peak_bytes') FROM estimate WHERE source = 'rough'"
+    assert facade._store.value(rough) == summary.peak_memory_bytes
+    (point,) = facade.memory_history()
+    assert point == detail.memory
+    assert (point.run, point.source, point.method, point.device) == (run, "estimate", "lora", "cpu")
+    assert point.measured_parts == result["measured"]["parts"]
+    assert point.measured_bytes == result["measured"]["peak"]
+    assert point.predicted_bytes == sum(result["predicted"]["parts"].values())
+    for part in ("weights", "adapter", "optimizer"):
+        assert point.predicted_parts[part] == pytest.approx(point.measured_parts[part], rel=0.02), part
+    (calibration,) = facade.calibrations()
+    assert calibration == Calibration("cpu", "lora", point.measured_bytes / point.predicted_bytes, 1)
+    predicted = next(event for event in detail.events if event["kind"] == "memory_predicted")
+    assert predicted["body"]["parts"] == result["predicted"]["parts"]
     assert "phase training" in facade.log_tail(run)
     assert list(facade.wait(run))[-1].state == "done"
     assert f"run:{run}" in facade.chat_models()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from backend.api import LIVE_STATES, RunDetail, RunSummary, Series
-from ui.fragments import message, plan
+from ui.fragments import measured, message, plan
 from ui.fragments.format import (
     DASH,
     bytes_text,
@@ -199,6 +199,13 @@ def below_chart(text: Text, run: RunSummary) -> Markup:
     return Markup("")
 
 
-def watch(text: Text, run: RunSummary, error: tuple[str, str] | None) -> Markup:
+def watch(text: Text, detail: RunDetail, error: tuple[str, str] | None) -> Markup:
     """Above the chart of step 5."""
-    return join(headline(text, run), figures(text, run), outcome(text, run, error))
+    run = detail.summary
+    return join(
+        headline(text, run),
+        figures(text, run),
+        measured.line(text, detail.memory),
+        outcome(text, run, error),
+        measured.shortages(text, detail.events),
+    )

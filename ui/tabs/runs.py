@@ -135,8 +135,8 @@ def _head(page: Page, chosen: Selection) -> Markup:
     if chosen.comparing:
         return runs_fragments.over_head(page.text, chosen)
     assert chosen.run is not None  # there are runs, and settle chose one
-    summary = page.facade.run(chosen.run).summary
-    return run_fragments.watch(page.text, summary, run_error(page, summary.error))
+    detail = page.facade.run(chosen.run)
+    return run_fragments.watch(page.text, detail, run_error(page, detail.summary.error))
 
 
 def _charts(tab: Runs, page: Page, chosen: Selection) -> Updates:

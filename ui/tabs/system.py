@@ -1,4 +1,5 @@
-"""System: this machine, live: GPUs or the reason why there is none, processor, memory, disk."""
+"""System: this machine, live: GPUs or the reason why there is none, processor, memory, disk; and how well the
+memory of runs was predicted on it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from ui.fragments import message
+from ui import charts
+from ui.fragments import measured, message
 from ui.fragments import system as draw
 from ui.page import Page, Updates
 from ui.view import HIDDEN, view
@@ -20,6 +22,10 @@ class System:
     """`seen`: the last readings by name, newest last, for the small curves; they belong to the page."""
 
     cards: gr.HTML
+    memory: gr.HTML
+    chart_card: gr.Column
+    chart: gr.Plot
+    table: gr.HTML
     seen: gr.State
     ticker: gr.Timer
 
@@ -27,7 +33,11 @@ class System:
 def build() -> System:
     with gr.Column(elem_id="system", elem_classes="tab-body"):
         cards = view(id="system-cards")
-    return System(cards, gr.State({}), gr.Timer(2.0, active=False))
+        memory = view(id="system-memory")
+        with gr.Column(elem_classes="card chart-card tall", visible=False) as chart_card:
+            chart = gr.Plot(show_label=False, container=False, elem_id="system-memory-chart")
+        table = view(id="system-memory-table")
+    return System(cards, memory, chart_card, chart, table, gr.State({}), gr.Timer(2.0, active=False))
 
 
 def wire(tab: System, page: Page) -> None:
@@ -36,17 +46,28 @@ def wire(tab: System, page: Page) -> None:
     tab.ticker.tick(
         page.handler(lambda seen: _look(tab, page, seen)),
         inputs=[tab.seen],
-        outputs=[*outputs(tab), page.notice],
+        outputs=[tab.cards, tab.seen, page.notice],
         **HIDDEN,
     )
 
 
 def outputs(tab: System) -> list[Any]:
-    return [tab.cards, tab.seen]
+    return [tab.cards, tab.memory, tab.chart_card, tab.chart, tab.table, tab.seen]
 
 
 def opened(tab: System, page: Page, query: str) -> Updates:  # noqa: ARG001 (the shape of every tab)
-    return _look(tab, page, {})
+    return _look(tab, page, {}) | _history(tab, page)
+
+
+def _history(tab: System, page: Page) -> Updates:
+    """Drawn once when the tab opens: it moves only when a run ends."""
+    points = page.facade.memory_history()
+    return {
+        tab.memory: measured.head(page.text, page.facade.calibrations()),
+        tab.chart_card: gr.Column(visible=bool(points)),
+        tab.chart: charts.memory_chart(page.text, points) if points else None,
+        tab.table: measured.table(page.text, points) or "",
+    }
 
 
 def _look(tab: System, page: Page, seen: dict[str, list[float | None]]) -> Updates:

@@ -29,11 +29,17 @@ class Made:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended by itself. `happening` is `finish` or `stop`; `result` is kept with the job."""
+    """How a job ended by itself. `happening` is `finish` or `stop`; `result` is kept with the job.
+
+    `again`: another attempt is to follow; `reasons` join those of the job and tell it what to do otherwise,
+    and `told` is the event (kind, body) that says so, written together with them.
+    """
 
     happening: str
     result: Mapping[str, Any] = field(default_factory=dict)
     made: tuple[Made, ...] = ()
+    reasons: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

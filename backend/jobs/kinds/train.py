@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
-from backend.store.lineage import measured, read
+from backend.jobs.less_memory import after_shortage, rows_at_once
+from backend.memory_history import stored
+from backend.store.lineage import compared, measured, read
 from studio.errors import StudioError
 from studio.models import hub
 from studio.models.locate import locate
 from studio.names import parse
 from studio.plan import Plan
+
+if TYPE_CHECKING:
+    from studio.train.run import TrainResult
 
 _TRAINER = "studio.train.run"
 
@@ -83,18 +90,43 @@ def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outc
     from studio.train.run import train
 
     device = work.job.devices[0] if work.job.devices else "cpu"
-    result = train(
-        plan,
-        model_folder=model,
-        folder=folder,
-        sink=work.sink,
-        control=work.control,
-        attempt=work.job.attempt,
-        # The worker sees its own GPU only, as the first one.
-        device="cuda:0" if device.startswith("cuda:") else device,
-        base_hash=base,
-    )
+    try:
+        result = train(
+            plan,
+            model_folder=model,
+            folder=folder,
+            sink=work.sink,
+            control=work.control,
+            attempt=work.job.attempt,
+            # The worker sees its own GPU only, as the first one.
+            device="cuda:0" if device.startswith("cuda:") else device,
+            base_hash=base,
+            micro_batch=rows_at_once(work.job),
+        )
+    except StudioError as error:
+        if error.code != "memory_full":
+            raise
+        shortage = error.facts
+    else:
+        return _ended(work, result, base)
+    _let_go()
+    return after_shortage(work.job, shortage)
+
+
+def _let_go() -> None:
+    """Give back what the failed attempt holds: the next one may begin before this process has ended."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
     work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
+    if result.predicted is not None:
+        both = stored(result.predicted, result.measured)
+        work.writer.statements([compared(work.job.id, work.job.attempt, result.predicted.source, *both)])
     made: tuple[Made, ...] = ()
     if result.state == "done" and result.adapter is not None:
         made = (Made("adapter", str(result.adapter), None, {"base": base, "steps": result.steps}),)

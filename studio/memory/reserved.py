@@ -1,0 +1,103 @@
+"""What a run takes from its device beyond the tensors that live: an allocator's holdings, a driver's context.
+
+On a GPU the allocations of two steps are played back through torch's allocator. Where its smallest free block
+that fits is found again each time, that is what it takes; once the largest block is not found again, it is
+taken a second time: that is the upper end. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING
+
+from studio.memory.allocator import Allocator
+from studio.methods import MethodMemory, trained_itemsize
+from studio.models.config import ModelFacts
+from studio.models.weights import weights_of
+from studio.plan import Plan
+
+if TYPE_CHECKING:
+    from studio.memory.estimate import Step
+
+MIB = 2**20
+# Driver, kernels and libraries of a process that has torch on a GPU: 141 MiB on a T4 (FitCheck), 400 to 560
+# on an A100 (nvidia-smi less what the allocator held, published runs).
+_CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
+_SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
+_LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
+
+
+def context(plan: Plan) -> int:
+    """Bytes that the process has beside its tensors, midway between what is known."""
+    low, high = _CONTEXT[_kind(plan)]
+    return (low + high) // 2
+
+
+def interval(
+    plan: Plan,
+    facts: ModelFacts,
+    terms: MethodMemory,
+    lasting: Mapping[str, int],
+    step: Callable[..., Step],
+    tensors: int,
+    beside: int,
+    capacity: int | None,
+) -> tuple[int, int]:
+    """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `beside` those of
+    them that a run on one device would not have (or, negative, lacks), `capacity` all that the device has,
+    where it is known."""
+    low, high = _CONTEXT[_kind(plan)]
+    if _kind(plan) != "cuda":
+        return tensors + low, int(tensors * 1.15) + high
+    allocator = Allocator(_LEAST)
+    largest = _play(allocator, plan, facts, terms, lasting, step)
+    played = allocator.reserved + beside
+    least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
+    if capacity is None or most <= capacity:
+        return least, most
+    # Before it gives up, the allocator gives back what it holds unused, and asks again.
+    return tensors + low, max(capacity, tensors + low)
+
+
+def _play(
+    allocator: Allocator,
+    plan: Plan,
+    facts: ModelFacts,
+    terms: MethodMemory,
+    lasting: Mapping[str, int],
+    step: Callable[..., Step],
+) -> int:
+    """Run the allocations of a run's first steps; the largest one of a step."""
+    held = [allocator.take(size) for size in _weights(lasting["weights"], facts)]
+    sizes = [prod(shape) * trained_itemsize(plan.settings) for shape in terms.trainable]
+    if lasting["adapter"]:
+        held += [allocator.take(size) for size in sizes]
+    allocator.largest = 0
+    step(allocator=allocator).run()
+    if lasting["optimizer"] > lasting["weights"] // 10:
+        # It came after the first step, and is in the way of the second.
+        share = lasting["optimizer"] / max(1, sum(sizes))
+        held += [allocator.take(int(size * share)) for size in sizes]
+        step(allocator=allocator).run()
+    else:
+        allocator.reserved += lasting["optimizer"]
+    return allocator.largest
+
+
+def _weights(total: int, facts: ModelFacts) -> Iterator[int]:
+    """Sizes of the base's tensors: those of the layers alike, the rest as two tables."""
+    matrices = [prod(shape) for shape in weights_of(facts).layer]
+    assert facts.parameters is not None
+    per_number, rest = total / facts.parameters, total
+    for _ in range(facts.layers):
+        for size in matrices:
+            taken = min(rest, int(size * per_number))
+            rest -= taken
+            yield taken
+    yield rest // 2
+    yield rest - rest // 2
+
+
+def _kind(plan: Plan) -> str:
+    return (plan.settings.device or "cpu").partition(":")[0]

@@ -47,7 +47,7 @@ def predicted(row: Row) -> Need:
         parts["workspace"] = blas_workspace("cuda", handles=1) + 2 * 2 * head
         parts["logits"] = 0  # they come after that moment
     total = sum(parts.values())
-    return Need("estimate", parts, "reading the prompt", (total, total))
+    return Need("estimate", parts, "reading the prompt", lambda: (total, total))
 
 
 class _FourBit(nn.Module):
@@ -98,7 +98,7 @@ def traced(row: Row) -> Need:
     parts: dict[str, Any] = {name: size for name, size in tracker.peak_parts.items() if size}
     parts["workspace"] = blas_workspace("cuda", handles=1)
     total = sum(parts.values())
-    return Need("trace", parts, tracker.moment, (total, total))
+    return Need("trace", parts, tracker.moment, lambda: (total, total))
 
 
 def _hold_in_4_bit(model: nn.Module, quantisation: Quantisation) -> None:

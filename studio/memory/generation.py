@@ -7,7 +7,8 @@ grows by making each layer's keys and values anew. A sliding window, which keeps
 
 from __future__ import annotations
 
-from studio.memory.layers import Compute, decoder_layer, normed
+from studio.memory.decoder import decoder_layer
+from studio.memory.layers import Compute, normed
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.rough import quantised_bytes
 from studio.memory.tape import PARTS as TAPE_PARTS
@@ -52,7 +53,7 @@ def generation_need(
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     found = {name: lasting.get(name, 0) + moments[moment].get(name, 0) for name in PARTS}
     total = sum(found.values())
-    return Need("estimate", {name: size for name, size in found.items() if size}, moment, (total, total))
+    return Need("estimate", {name: size for name, size in found.items() if size}, moment, lambda: (total, total))
 
 
 def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> int:

@@ -46,13 +46,18 @@ class LitGPT(nn.Module):
         """As transformers' models call it."""
         return self.head
 
-    def forward(self, tokens: Tensor) -> list[Tensor]:
-        """Chunks of logits."""
+    def make_cache(self, positions: int) -> None:
+        """Keys and values of one row, for every head, before the prompt is read."""
+        for layer in self.layers:
+            layer.cache = [torch.zeros((1, layer.heads, positions, layer.width)).bfloat16() for _ in range(2)]
+
+    def forward(self, tokens: Tensor, places: Tensor | None = None) -> list[Tensor]:
+        """Chunks of logits; `places` are the positions of the tokens in the cache, if there is one."""
         length = tokens.shape[1]
         cos, sin = self.cos[:length], self.sin[:length]
         x = self.embedding(tokens)
         for layer in self.layers:
-            x = layer(x, cos, sin)
+            x = layer(x, cos, sin, places)
         x = self.norm(x)
         return [self.head(part) for part in x.split(CHUNK, dim=1)]
 
@@ -94,9 +99,13 @@ class Block(nn.Module):
         self.family = config["model_type"]
         biased = self.family != "llama"
         self.heads = config["num_attention_heads"]
+        self.groups = config.get("num_key_value_heads", self.heads)
+        self.width = hidden // self.heads
+        self.cache: list[Tensor] = []
         self.before = norm(hidden)
         self.between = None if self.family == "phi" else norm(hidden)
-        self.qkv = nn.Linear(hidden, 3 * hidden, bias=biased)
+        self.qkv = nn.Linear(hidden, hidden + 2 * self.groups * self.width, bias=biased)
+        self.rank = rank
         self.lora_a = nn.Parameter(torch.zeros(2 * rank, hidden))
         self.lora_b = nn.Parameter(torch.zeros(2 * hidden, rank))
         self.dropout = nn.Dropout(dropout)
@@ -106,10 +115,10 @@ class Block(nn.Module):
         self.gate = None if biased else nn.Linear(hidden, inner, bias=False)
         self.down = nn.Linear(inner, hidden, bias=biased)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, places: Tensor | None = None) -> Tensor:
         """(rows, tokens, hidden)."""
         read = self.before(x)
-        mixed = self.attention(read, cos, sin)
+        mixed = self.attention(read, cos, sin, places)
         if self.family == "llama":
             assert self.between is not None
             x = mixed + x
@@ -122,20 +131,26 @@ class Block(nn.Module):
             return self.down(functional.gelu(self.up(x)))
         return self.down(functional.silu(self.gate(x)) * self.up(x))
 
-    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Causal; the rotation covers a part of each head."""
+    def attention(self, x: Tensor, cos: Tensor, sin: Tensor, places: Tensor | None) -> Tensor:
+        """Causal; the rotation covers a part of each head, keys and values are repeated for theirs."""
         rows, length, hidden = x.shape
-        qkv = self.projected(x).view(rows, length, self.heads, 3, hidden // self.heads).permute(0, 2, 3, 1, 4)
-        query, key, value = (
-            part.reshape(rows, -1, length, hidden // self.heads) for part in qkv.split((1, 1, 1), dim=2)
-        )
+        each = self.heads // self.groups
+        qkv = self.projected(x).view(rows, length, self.groups, each + 2, self.width).permute(0, 2, 3, 1, 4)
+        query, key, value = qkv.split((each, 1, 1), dim=2)
+        if each > 1:
+            key, value = (part.expand(rows, self.groups, each, length, self.width) for part in (key, value))
+        query, key, value = (part.reshape(rows, -1, length, self.width) for part in (query, key, value))
         query, key = turned(query, cos, sin), turned(key, cos, sin)
+        if places is not None:
+            key, value = (old.index_copy_(2, places, new) for old, new in zip(self.cache, (key, value), strict=True))
         by_token = (part.transpose(1, 2) for part in (query, key, value))  # the values look at all of qkv
         return self.out(FlashAttention.apply(*by_token).reshape(rows, length, hidden))
 
     def projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values with the adapter's part of them."""
         base = self.qkv(x)
+        if not self.rank:
+            return base
         narrow = functional.linear(self.dropout(x), self.lora_a)
         wide = functional.conv1d(narrow.transpose(-2, -1), self.lora_b.unsqueeze(-1), groups=2).transpose(
             -2, -1

@@ -62,7 +62,7 @@ def traced(row: Row) -> Need:
         parts[_PARTS.get(name, name)] += size
     parts["workspace"] += blas_workspace("cuda", handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("trace", found, tracker.moment, (sum(found.values()),) * 2)
+    return Need("trace", found, tracker.moment, lambda: (sum(found.values()),) * 2)
 
 
 # Models

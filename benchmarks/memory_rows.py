@@ -18,10 +18,10 @@ Row = dict[str, str]
 _ATTENTION = {"flash2": "flash", "sdpa": "sdpa", "math": "math"}
 _LOSS = {"torch": "full", "chunked": "full", "fused": "fused", "fused_linear": "fused_linear"}
 # Models of these programs that the studio does not tune, or that they wrote themselves.
-FORMS["gpt_bigcode"] = Form(norm="layer", mlp="plain", fused_qkv=True, rope=False, dropped=True)
-FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv=True, partial=True)
-FORMS["litgpt"] = Form(fused_qkv=True, partial=True)
-FORMS["litgpt_neox"] = replace(FORMS["gpt_neox"])
+FORMS["gpt_bigcode"] = Form(norm="layer", mlp="plain", fused_qkv="slices", rope=False, dropped=True)
+FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv="split", partial=True)
+FORMS["litgpt"] = Form(fused_qkv="split", partial=True)
+FORMS["litgpt_neox"] = Form(norm="layer", mlp="plain", parallel=True, fused_qkv="split", partial=True)
 ROLES["gpt_bigcode"] = ROLES["gpt2"]
 
 

@@ -17,6 +17,7 @@ PARTS = (
     "optimizer",
     "activations",
     "logits",
+    "cache",
     "workspace",
     "context",
 )

@@ -332,6 +332,18 @@ class Facade(Protocol):
         """Check all, freeze the rows, queue the job, launch it if its device is free; gives its id."""
         ...
 
+    def probe(
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> str:
+        """Queue one step of this plan, to measure its memory; gives the job's id. What it measured joins the
+        memory history."""
+        ...
+
     def runs(self, kind: str = "train") -> list[RunSummary]:
         """Newest first. kind `all` for every kind. Looking also settles the dead and claims the queue."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory_history, run_views, starting
+from backend import drafts, memory_history, probing, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -151,9 +151,26 @@ class StudioFacade:
         hardware = report(self.home, wait=True)
         considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
-        run = starting.start(self._home, self._store, self._datasets, considered)
+        probed = probing.wanted(considered, self.calibrations())
+        run = starting.start(self._home, self._store, self._datasets, considered, probed=probed)
         self._runs.look(force=True)
         return run
+
+    def probe(
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> str:
+        request = drafts.Request(model, dataset, method, set or {}, objective)
+        considered = self._consider(request, report(self.home, wait=True))
+        considered.raise_if_refused()
+        with self._store.asked() as connection:
+            job = probing.ask(connection, considered.plan, considered.tokens)
+        self._runs.look(force=True)
+        return job
 
     # -- runs
 

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend import probing
 from backend.datasets import Datasets, dataset_slug
 from backend.drafts import Considered
 from backend.home import Home, require_room
@@ -35,8 +36,11 @@ class _Frozen:
     skipped: dict[str, int]
 
 
-def start(home: Home, store: Store, datasets: Datasets, considered: Considered) -> str:
-    """Freeze what the run is made of and queue it; gives its id. `considered` has no problems.
+def start(
+    home: Home, store: Store, datasets: Datasets, considered: Considered, *, probed: bool = False
+) -> str:
+    """Freeze what the run is made of and queue it; gives its id. `considered` has no problems. `probed`: one
+    step is tried first, as a job of its own.
 
     Raises what preparing the rows at the plan's length raises, and `StudioError("disk_full")`.
     """
@@ -45,7 +49,7 @@ def start(home: Home, store: Store, datasets: Datasets, considered: Considered) 
     folder = home.runs / f".new-{uuid.uuid4().hex}"
     folder.mkdir()
     try:
-        return _queue(home, store, considered, _freeze(folder, considered, split, datasets))
+        return _queue(home, store, considered, _freeze(folder, considered, split, datasets), probed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,12 +84,14 @@ def _skipped(datasets: Datasets, name: str, split: Split) -> dict[str, int]:
     return {"rows": dataset.rows_read, "skipped": dataset.rows_read - used}
 
 
-def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) -> str:
+def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen, probed: bool) -> str:
     """The row and the folder come into being together: the rename is last, and undone if the row fails."""
     id = ""
     try:
         with store.asked() as connection:
-            id = _write(connection, home, considered, frozen)
+            # It was queued before, so it is claimed before.
+            probe = probing.ask(connection, considered.plan, considered.tokens) if probed else None
+            id = _write(connection, home, considered, frozen, probe)
             frozen.folder.rename(home.run(id))
     except BaseException:
         if not frozen.folder.exists():
@@ -94,7 +100,9 @@ def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen) ->
     return id
 
 
-def _write(connection: sqlite3.Connection, home: Home, considered: Considered, frozen: _Frozen) -> str:
+def _write(
+    connection: sqlite3.Connection, home: Home, considered: Considered, frozen: _Frozen, probe: str | None
+) -> str:
     plan = considered.plan
     assert plan.settings.device is not None
     id = record.new_id(connection, dataset_slug(plan.dataset), os.listdir(home.runs))
@@ -109,6 +117,7 @@ def _write(connection: sqlite3.Connection, home: Home, considered: Considered, f
         hashes=frozen.hashes,
         reasons={key: [reason.code, dict(reason.facts)] for key, reason in reasons.items()},
         steps_planned=plan.settings.steps,
+        parent=probe,
     )
     if frozen.skipped["skipped"]:
         record.tell(connection, id, "rows_skipped", frozen.skipped)

@@ -251,6 +251,17 @@ class FakeFacade:
 
     # -- runs ------------------------------------------------------------------------------------------------
 
+    def probe(
+        self,
+        model: str,
+        dataset: str,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> str:
+        self.draft(model, dataset, method, set, objective)
+        return "probe-1"
+
     def runs(self, kind: str = "train") -> list[RunSummary]:
         self._settle()
         if kind not in ("train", "all"):

@@ -33,17 +33,23 @@ def after_shortage(job: Job, facts: Mapping[str, Any]) -> Outcome:
     rows = facts["micro_batch"]
     if times >= TIMES or rows == 1 or not facts["loaded"]:
         raise _too_small(times, facts)
-    half = (rows + 1) // 2
+    told = reduced(facts, times)
+    half = told["micro_batch"]
     reason = Reason("micro_batch_memory", {"micro_batch": half, "batch": facts["batch"], "times": times})
-    body = {
+    return Outcome("again", reasons={_KEY: [reason.code, reason.facts]}, told=("memory_reduced", told))
+
+
+def reduced(facts: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """The event of going on with half the rows at a time."""
+    return {
         "step": facts["step"],
-        "rows": rows,
-        "micro_batch": half,
+        "rows": facts["micro_batch"],
+        "micro_batch": (facts["micro_batch"] + 1) // 2,
         "times": times,
         "larger": facts["larger"],
+        "probed": False,
         **_compared(facts),
     }
-    return Outcome("again", reasons={_KEY: [reason.code, reason.facts]}, told=("memory_reduced", body))
 
 
 def _too_small(times: int, facts: Mapping[str, Any]) -> StudioError:

@@ -78,7 +78,9 @@ class Worker:
         """A boundary where every exception is caught: whatever a job does, its end is recorded."""
         try:
             kind = kinds.find(self.job.kind)
-            self._outcome = kind.run(Work(self.home, self.job, self._writer, self._sink, self._control))
+            self._outcome = kind.run(
+                Work(self.home, self.store, self.job, self._writer, self._sink, self._control)
+            )
         except kinds.Stopped:
             self._outcome = Outcome("stop")
         except StudioError as error:

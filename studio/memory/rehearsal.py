@@ -45,7 +45,7 @@ class Rehearsal:
     def __init__(
         self, plan: Plan, base: nn.Module, tuned: nn.Module, tuner: Tuner, device: str, learned: float
     ) -> None:
-        self.plan, self.tuner, self.device = plan, tuner, device
+        self.plan, self.base, self.tuner, self.device = plan, base, tuner, device
         anatomy = Anatomy(base)
         forward = Models(Forward(anatomy, tuner, plan.settings.loss_kernel), None)
         self.computation = Computation(tuned.train(), tuner, make_objective(plan), forward)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import psutil
 import torch
@@ -17,9 +18,8 @@ from studio.memory.need import Need
 from studio.memory.tracker import tensors_of
 from studio.models.config import ModelFacts, read_config
 from studio.plan import Plan, methods
-from studio.train.loop import Loop
 from studio.train.objective import Example, learned_tokens
-from studio.train.progress import peak_memory_bytes
+from studio.train.progress import Progress, peak_memory_bytes
 from studio.train.sampler import epoch_batches, pieces
 
 
@@ -34,8 +34,15 @@ class Prediction:
     learned: float
 
 
+class Holder(Protocol):
+    """Who makes the optimizer: the loop, or a rehearsal of its step."""
+
+    optimizer: Any
+
+
 class Gauge:
-    """Set up before the model is loaded. `model`, `loop` and `predicted` are told to it once they are there.
+    """Set up before the model is loaded. What else there is, is told to it once it is there: `model`,
+    `holder`, `predicted`, and the `progress` that counts steps.
 
     `micro_batch`: rows per forward pass.
     """
@@ -43,7 +50,8 @@ class Gauge:
     def __init__(self, plan: Plan, device: str, micro_batch: int) -> None:
         self.plan, self.device, self.micro_batch = plan, device, micro_batch
         self.model: nn.Module | None = None
-        self.loop: Loop | None = None
+        self.holder: Holder | None = None
+        self.progress: Progress | None = None
         self.predicted: Prediction | None = None
         forget_peak(device)
         self.before = held_bytes(device)
@@ -69,9 +77,9 @@ class Gauge:
         return whole - adapter, adapter
 
     def _optimizer_state(self) -> Iterator[Tensor]:
-        if self.loop is None or self.loop.optimizer is None:
+        if self.holder is None or self.holder.optimizer is None:
             return
-        for kept in self.loop.optimizer.state.values():
+        for kept in self.holder.optimizer.state.values():
             yield from (value for value in kept.values() if isinstance(value, Tensor))
 
 

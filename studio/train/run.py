@@ -94,6 +94,7 @@ def train(
         if gauge.predicted:
             sink.event("memory_predicted", asdict(gauge.predicted.need))
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
+        gauge.progress = progress
         sink.phase("loading", None)
         base_hash = base_hash or base_identity(model_folder, folder / "identity.json").hash
         computation = _computation(plan, model_folder, data, newest, gauge)
@@ -111,7 +112,7 @@ def train(
             micro_batch=micro_batch,
         )
         work.checkpoints.mkdir(exist_ok=True)
-        loop = gauge.loop = Loop(work, progress, total_steps(plan, len(data.train)))
+        loop = gauge.holder = Loop(work, progress, total_steps(plan, len(data.train)))
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
         checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())

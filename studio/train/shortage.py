@@ -53,7 +53,7 @@ def refusing_lack_of_memory(gauge: Gauge) -> Iterator[None]:
             seq=settings.seq,
             detail=str(error).partition("\n")[0],
             micro_batch=gauge.micro_batch,
-            step=gauge.loop.progress.step if gauge.loop else 0,
+            step=gauge.progress.step if gauge.progress else 0,
             loaded=loaded,
             free_bytes=gauge.free,
             predicted=thought,

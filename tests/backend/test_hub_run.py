@@ -11,7 +11,7 @@ from backend.facade import StudioFacade
 from backend.inputs import base_hash
 from backend.jobs import kinds
 from backend.jobs.kinds import Work
-from backend.jobs.kinds.train import _model_folder
+from backend.jobs.kinds.train import model_folder
 from backend.store.writer import Writer
 from studio.errors import StudioError
 from studio.models.locate import locate
@@ -67,8 +67,8 @@ class Phases:
 def fetch(bench: Bench, wish: str | None) -> tuple[Path, list[tuple[str, float | None]]]:
     sink = Phases()
     job = bench.job(bench.add())
-    work = Work(bench.home, job, Writer(bench.store, job.id, 1), sink, Wish(wish))  # type: ignore[arg-type]
-    return _model_folder(work, "hub:ada/real"), sink.seen
+    work = Work(bench.home, bench.store, job, Writer(bench.store, job.id, 1), sink, Wish(wish))  # type: ignore[arg-type]
+    return model_folder(work, "hub:ada/real"), sink.seen
 
 
 def test_the_worker_fetches_shows_how_far_and_then_has_it(bench: Bench, source: Path) -> None:

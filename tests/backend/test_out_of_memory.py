@@ -149,6 +149,23 @@ def test_what_never_fits_ends_the_third_time_with_advice(run: Start) -> None:
     assert "one row at a time" in remedy
 
 
+@pytest.mark.worker
+@pytest.mark.slow
+@on_linux
+def test_a_probe_that_finds_no_room_makes_the_run_begin_with_half(
+    run: Start, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.probing.wanted", lambda *_: True)
+    facade, id = run(390 * MIB)
+    ended = list(facade.wait(id))[-1]
+    assert (ended.state, ended.attempt) == ("done", 1)
+    (probe,) = facade.runs("probe")
+    assert (probe.state, facade._runs.job(id).parent) == ("done", probe.run)
+    (told,) = _events(facade, id, "memory_reduced")
+    assert (told["rows"], told["micro_batch"], told["probed"]) == (BATCH, BATCH // 2, True)
+    _assert_same(_curves(facade, id), undisturbed)
+
+
 def _job(reasons: dict[str, Any]) -> Job:
     """Only what was decided before matters."""
     blank = dict.fromkeys(Job.__dataclass_fields__)

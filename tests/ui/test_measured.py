@@ -12,7 +12,7 @@ from ui.fragments import measured
 from ui.tabs import runs, system
 
 GIB = 2**30
-REDUCED = {"step": 7, "rows": 16, "micro_batch": 8, "times": 1}
+REDUCED = {"step": 7, "rows": 16, "micro_batch": 8, "times": 1, "probed": False}
 
 
 def test_a_run_says_what_was_predicted_and_what_it_took(words):
@@ -43,6 +43,13 @@ def test_a_lack_of_memory_is_told_in_words(words, more, said):
     assert said in told
     assert told.count('class="message wait"') == 1
     assert measured.shortages(words.text, events[:1]) == ""
+
+
+def test_what_a_probe_found_before_the_run_is_told_as_such(words):
+    body = REDUCED | {"probed": True, "larger": None, "predicted_bytes": GIB, "measured_bytes": GIB}
+    told = measured.shortages(words.text, [{"kind": "memory_reduced", "body": body}])
+    assert "One step was tried first" in told
+    assert "Out of memory" not in told
 
 
 def test_both_stand_on_the_page_of_the_run(page):

@@ -20,7 +20,13 @@ PARTS = ("weights", "adapter", "optimizer", "step")
 def shortages(text: Text, events: Sequence[Mapping[str, Any]]) -> Markup:
     """What was done each time that the run was out of memory."""
     told = [event["body"] for event in events if event["kind"] == "memory_reduced"]
-    return join([message.card("wait", text("event.memory_reduced", **b), _why(text, b)) for b in told])
+    return join([message.card("wait", _what(text, body), _why(text, body)) for body in told])
+
+
+def _what(text: Text, body: Mapping[str, Any]) -> str:
+    if body["probed"]:
+        return text("event.memory_reduced.probed", **body)
+    return text("event.memory_reduced", **body)
 
 
 def _why(text: Text, body: Mapping[str, Any]) -> str | None:

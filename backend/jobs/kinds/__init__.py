@@ -13,6 +13,7 @@ from backend.jobs.record import Job
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
+    from backend.store.database import Store
     from backend.store.writer import Writer
     from studio.train.events import Control, EventSink
 
@@ -44,9 +45,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What a kind is given: the job, where to report, whom to ask whether to go on."""
+    """What a kind is given: the job, a store to read, where to report, whom to ask whether to go on."""
 
     home: Home
+    store: Store
     job: Job
     writer: Writer
     sink: EventSink

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend import probing
 from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
-from backend.jobs.less_memory import after_shortage, rows_at_once
+from backend.jobs.less_memory import after_shortage, reduced, rows_at_once
 from backend.memory_history import stored
 from backend.store.lineage import compared, measured, read
 from studio.errors import StudioError
@@ -36,7 +37,7 @@ class TrainKind:
         plan = Plan.from_dict(work.job.plan)
         folder = work.home.run(work.job.id)
         _refuse_other_rows(work, folder)
-        model = _model_folder(work, plan.model)
+        model = model_folder(work, plan.model)
         base = _identify(work, folder, model)
         return _train(work, plan, folder, model, base)
 
@@ -54,7 +55,7 @@ def _differ(work: Work, found: Mapping[str, str]) -> bool:
     return any(work.job.hashes.get(key, value) != value for key, value in found.items())
 
 
-def _model_folder(work: Work, name: str) -> Path:
+def model_folder(work: Work, name: str) -> Path:
     """The base on disk, fetched from the hub first where it is not."""
     if (folder := folder_if_on_disk(name)) is not None:
         return folder
@@ -89,7 +90,6 @@ def _identify(work: Work, folder: Path, model: Path) -> str:
 def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outcome:
     from studio.train.run import train
 
-    device = work.job.devices[0] if work.job.devices else "cpu"
     try:
         result = train(
             plan,
@@ -98,10 +98,9 @@ def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outc
             sink=work.sink,
             control=work.control,
             attempt=work.job.attempt,
-            # The worker sees its own GPU only, as the first one.
-            device="cuda:0" if device.startswith("cuda:") else device,
+            device=worker_device(work),
             base_hash=base,
-            micro_batch=rows_at_once(work.job),
+            micro_batch=rows_at_once(work.job) or _probed_rows(work),
         )
     except StudioError as error:
         if error.code != "memory_full":
@@ -111,6 +110,24 @@ def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outc
         return _ended(work, result, base)
     _let_go()
     return after_shortage(work.job, shortage)
+
+
+def worker_device(work: Work) -> str:
+    """The job's device as torch calls it here: a worker sees its own GPU only, as the first one."""
+    device = work.job.devices[0] if work.job.devices else "cpu"
+    return "cuda:0" if device.startswith("cuda:") else device
+
+
+def _probed_rows(work: Work) -> int | None:
+    """Rows at a time where a probe before this run found no room for the whole batch."""
+    shortage = probing.shortage_before(work.store, work.job)
+    if shortage is None or not shortage["loaded"] or shortage["micro_batch"] == 1:
+        return None
+    told = reduced(shortage, times=0) | {"probed": True}
+    if work.job.attempt == 1:
+        work.sink.event("memory_reduced", told)
+    rows: int = told["micro_batch"]
+    return rows
 
 
 def _let_go() -> None:

@@ -1,0 +1,51 @@
+"""A probe: one real step of a plan on its device. It is done also if it finds no room: that is its answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.jobs.kinds import Outcome, Work
+from backend.jobs.kinds.train import model_folder, worker_device
+from backend.memory_history import stored
+from backend.store.lineage import compared
+from studio.errors import StudioError
+from studio.memory.estimate import estimate
+from studio.memory.key import memory_key
+from studio.models.config import read_config
+from studio.plan import Plan
+
+if TYPE_CHECKING:
+    from studio.memory.probe import Probed
+
+
+class ProbeKind:
+    id = "probe"
+
+    def run(self, work: Work) -> Outcome:
+        """See `Kind.run`. The result: `key` (of `memory_key`), `need` or None, facts of a `shortage`."""
+        plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
+        model = model_folder(work, plan.model)
+        facts = read_config(model)
+        result = {"key": memory_key(plan, facts), "need": None, "shortage": None}
+        work.sink.phase("probing", None)
+        try:
+            probed = _measure(work, plan, model, learned)
+        except StudioError as error:
+            if error.code != "memory_full":
+                raise
+            return Outcome("finish", {**result, "shortage": error.facts})
+        if facts.parameters is not None:
+            both = stored(estimate(plan, facts, learned), probed.measured)
+            work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
+        return Outcome("finish", {**result, "need": asdict(probed.need)})
+
+
+KIND = ProbeKind()
+
+
+def _measure(work: Work, plan: Plan, model: Path, learned: float) -> Probed:
+    from studio.memory.probe import measure
+
+    return measure(plan, model, worker_device(work), learned)

@@ -1,0 +1,39 @@
+"""What two plans must share to need the same memory, as one hash."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from studio.identity import json_hash
+from studio.models.config import ModelFacts
+from studio.plan import Plan
+
+_SETTINGS = (
+    "batch",
+    "seq",
+    "precision",
+    "optimizer",
+    "optimizer_impl",
+    "gradient_checkpointing",
+    "attention",
+    "loss_kernel",
+    "adapter_dtype",
+    "device",
+)
+
+
+def memory_key(plan: Plan, facts: ModelFacts) -> str:
+    """Of a resolved plan on a model of these sizes; of the data only the longest row's length counts."""
+    body = plan.as_dict()
+    return json_hash(
+        {
+            "facts": asdict(facts),
+            "settings": {name: body["settings"][name] for name in _SETTINGS},
+            # Gradients wait through the passes of a step that has several.
+            "accumulates": plan.settings.accumulation > 1,
+            **{
+                name: body[name]
+                for name in ("method", "method_params", "objective", "objective_params", "optimizer_params")
+            },
+        }
+    )

@@ -1,0 +1,89 @@
+"""One real step of a plan on its device, with made-up rows of the longest length: the truth about its memory.
+
+It needs the model's weights and holds what a run would hold, so it belongs into a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from studio.memory.measured import Measured
+from studio.memory.need import PARTS, Need
+from studio.memory.rehearsal import Rehearsal, prepared
+from studio.memory.tracker import StorageTracker
+from studio.models.anatomy import Anatomy
+from studio.models.load import load_model, weights_dtype
+from studio.plan import Plan, methods
+from studio.train.gauge import Gauge
+from studio.train.shortage import refusing_lack_of_memory
+
+# What a phase makes, if nothing more is known of it.
+_PHASES = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The step as a `Need` (source `probe`), and as a run would measure it."""
+
+    need: Need
+    measured: Measured
+
+
+def probe(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Need:
+    """What a step of a resolved plan takes on `device`; see `measure`."""
+    return measure(plan, model_folder, device, learned).need
+
+
+def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Probed:
+    """Take two steps of a resolved plan: only from the second on there is an optimizer state.
+
+    `learned` is the share of a row's tokens that carry loss. Tensors are counted by part in the second step;
+    on a GPU, what its allocator counted beyond them is workspace inside kernels. `reserved` is what the
+    allocator held at most, on a processor what became resident. Raises StudioError `memory_full`, and what
+    loading the model or preparing the method may raise.
+    """
+    assert plan.settings.batch is not None
+    gauge = Gauge(plan, device, plan.settings.batch)
+    with refusing_lack_of_memory(gauge):
+        rehearsal = _rehearsal(plan, model_folder, gauge, learned)
+        rehearsal.step()
+        tracker = StorageTracker(vocabulary=Anatomy(rehearsal.base).config.vocab_size)
+        with tracker:
+            rehearsal.hold(tracker)
+            rehearsal.hold_optimizer(tracker)
+            tracker.restart_peak()
+            rehearsal.step(tracker)
+        measured = gauge.measured()
+    return Probed(_need(tracker, measured), measured)
+
+
+def _rehearsal(plan: Plan, model_folder: Path, gauge: Gauge, learned: float) -> Rehearsal:
+    method = methods.get(plan.method)
+    trains_base = method.capable("trains_base", plan.method_params)
+    base = gauge.model = load_model(
+        model_folder,
+        dtype=weights_dtype(plan.settings.precision or "fp32", trains_base),
+        device=gauge.device,
+        attention=plan.settings.attention,
+        quantisation=method.base_quantisation(plan.method_params),
+    )
+    torch.manual_seed(plan.settings.seed)
+    gauge.model, tuner = prepared(plan, base)
+    rehearsal = gauge.holder = Rehearsal(plan, base, gauge.model, tuner, gauge.device, learned)
+    return rehearsal
+
+
+def _need(tracker: StorageTracker, measured: Measured) -> Need:
+    parts = Counter[str]()
+    for name, size in tracker.peak_parts.items():
+        parts[_PHASES.get(name, name)] += size
+    held = measured.peak
+    if measured.reserved is not None:
+        parts["workspace"] += max(0, measured.peak - tracker.peak)
+        held = measured.reserved
+    found = {name: parts[name] for name in PARTS if parts[name]}
+    return Need("probe", found, tracker.moment, (held, held))

@@ -54,7 +54,7 @@ def result(store: Store, plan: Plan, facts: ModelFacts, tokens: TokenStats | Non
     if text is None:
         return None
     body = json.loads(text)
-    return Need("probe", body["parts"], body["moment"], tuple(body["reserved"]))
+    return Need("probe", body["parts"], body["moment"], (body["reserved"][0], body["reserved"][1]))
 
 
 def shortage_before(store: Store, job: Job) -> Mapping[str, Any] | None:

@@ -142,7 +142,9 @@ class Block(nn.Module):
         query, key, value = (part.reshape(rows, -1, length, self.width) for part in (query, key, value))
         query, key = turned(query, cos, sin), turned(key, cos, sin)
         if places is not None:
-            key, value = (old.index_copy_(2, places, new) for old, new in zip(self.cache, (key, value), strict=True))
+            key, value = (
+                old.index_copy_(2, places, new) for old, new in zip(self.cache, (key, value), strict=True)
+            )
         by_token = (part.transpose(1, 2) for part in (query, key, value))  # the values look at all of qkv
         return self.out(FlashAttention.apply(*by_token).reshape(rows, length, hidden))
 

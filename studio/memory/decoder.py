@@ -45,7 +45,7 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
         else:
             query, key, value = (part_of(tape, whole, c.tokens * size) for size in (wide, narrow, narrow))
             if "cached" in c.kernels and not tape.saving:
-                c.cached.append(whole.storage)
+                c.kept.append(whole.storage)
         del whole
         if form.shared:
             key, value = copied(tape, key), copied(tape, value)

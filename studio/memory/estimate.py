@@ -79,7 +79,6 @@ class Step:
             tokens = tape.new(3 * self.c.tokens, 8)
             loss = self._ladder() if self.terms.side else self._forward()
             self.c.casts.clear()
-            self.c.cached.clear()
         with tape.at("backward"):
             tape.backward(loss, tape.new(1, 4))
             self.c.kept.clear()
@@ -242,7 +241,7 @@ def lasting_bytes(
 
 
 def _beside(facts: ModelFacts, quantisation: Quantisation | None, item: int) -> int:
-    """Weights of towers that are loaded with the text's: frozen, their linear layers in 4 bit where its are."""
+    """Weights of towers that are loaded with the text's: frozen, their matrices in 4 bit where its are."""
     matrices, rest = facts.beside
     held = int(matrices * quantisation.bits_per_weight / 8) if quantisation else matrices * item
     return held + rest * item

@@ -45,7 +45,9 @@ def generation_need(
     lasting = {"weights": weights, "workspace": blas_workspace(device, handles=1)}
     quantised, cuda = quantisation is not None, device.startswith("cuda")
     reading = _pass_bytes(facts, itemsize, prompt, quantised, cuda)
-    reading["cache"] = cache_bytes(facts, itemsize, 1, prompt) + cache_bytes(facts, itemsize, rows - 1, context)
+    reading["cache"] = cache_bytes(facts, itemsize, 1, prompt) + cache_bytes(
+        facts, itemsize, rows - 1, context
+    )
     answering = _pass_bytes(facts, itemsize, rows, quantised, cuda)
     answering["cache"] = cache_bytes(facts, itemsize, rows, context)
     answering["workspace"] += answering["cache"] // (2 * facts.layers)  # a layer's keys, old beside new
@@ -53,7 +55,9 @@ def generation_need(
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     found = {name: lasting.get(name, 0) + moments[moment].get(name, 0) for name in PARTS}
     total = sum(found.values())
-    return Need("estimate", {name: size for name, size in found.items() if size}, moment, lambda: (total, total))
+    return Need(
+        "estimate", {name: size for name, size in found.items() if size}, moment, lambda: (total, total)
+    )
 
 
 def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> int:
@@ -61,9 +65,7 @@ def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> 
     return 2 * facts.layers * rows * positions * facts.kv_heads * facts.head_dim * itemsize
 
 
-def _pass_bytes(
-    facts: ModelFacts, itemsize: int, tokens: int, quantised: bool, cuda: bool
-) -> dict[str, int]:
+def _pass_bytes(facts: ModelFacts, itemsize: int, tokens: int, quantised: bool, cuda: bool) -> dict[str, int]:
     """What one pass of this many tokens through the model makes at its worst moment: a layer's activations
     with the 4-bit weight of the moment, or the last position's logits with their probabilities in 32 bit."""
     tape = Tape()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from studio.errors import Reason
 
@@ -30,22 +30,25 @@ _BLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
 class Need:
     """Bytes by part at the worst moment of a step.
 
-    `moment` is the phase of the step that it falls in. `interval()` says what an allocator takes from the
-    device for it, from least to most, and what the process takes beside; it may take longer than all the
-    rest. `reasons` explain choices that were made on the way, by name.
+    `moment` is the phase of the step that it falls in. `interval` is for `reserved`; working it out may take
+    longer than all the rest. `reasons` explain choices that were made on the way, by name.
     """
 
     source: Source
     parts: dict[str, int]
     moment: str
-    interval: Callable[[], tuple[int, int]]
+    interval: tuple[int, int] | Callable[[], tuple[int, int]]
     reasons: dict[str, Reason] = field(default_factory=dict)
 
     @cached_property
     def reserved(self) -> tuple[int, int]:
         """What the run takes from the device, context included, from least to most."""
-        low, high = self.interval()
-        return low, high
+        return self.interval() if callable(self.interval) else self.interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form: `source`, `parts`, `moment` and `reserved`."""
+        parts = dict(self.parts)
+        return {"source": self.source, "parts": parts, "moment": self.moment, "reserved": list(self.reserved)}
 
     @property
     def allocated(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -92,7 +92,7 @@ def train(
         data = _encode(plan, model_folder, folder, sink)
         gauge.predicted = predict(plan, model_folder, data.train, micro_batch)
         if gauge.predicted:
-            sink.event("memory_predicted", asdict(gauge.predicted.need))
+            sink.event("memory_predicted", gauge.predicted.need.as_dict())
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
         gauge.progress = progress
         sink.phase("loading", None)
@@ -302,5 +302,7 @@ def _finish(loop: Loop, folder: Path, gauge: Gauge) -> TrainResult:
         predicted=gauge.predicted.need if gauge.predicted else None,
         measured=gauge.measured(),
     )
-    write_json(folder / "result.json", {**asdict(result), "adapter": str(adapter.relative_to(folder))})
+    predicted = result.predicted.as_dict() if result.predicted else None
+    body = {**asdict(replace(result, predicted=None)), "predicted": predicted}
+    write_json(folder / "result.json", {**body, "adapter": str(adapter.relative_to(folder))})
     return result

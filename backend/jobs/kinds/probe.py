@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ class ProbeKind:
         if facts.parameters is not None:
             both = stored(estimate(plan, facts, learned), probed.measured)
             work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
-        return Outcome("finish", {**result, "need": asdict(probed.need)})
+        return Outcome("finish", {**result, "need": probed.need.as_dict()})
 
 
 KIND = ProbeKind()

@@ -72,16 +72,17 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
     considered = _considered(facade, model, sums)
     assert considered.facts is not None
     met, learned = probing.worst(considered.plan, considered.tokens)
-    predicted = estimate(met, considered.facts, learned).reserved[1]
+    low, high = estimate(met, considered.facts, learned).reserved
 
     def wanted(free: float, factor: float) -> bool:
         measured = [Calibration("cpu", "lora", factor, 3), Calibration("cuda:0", "lora", 9.0, 1)]
-        return probing.wanted(replace(considered, free_bytes=int(free * predicted)), measured)
+        return probing.wanted(replace(considered, free_bytes=int(free)), measured)
 
-    assert not wanted(free=0.9, factor=1.2)  # it can't fit
-    assert wanted(free=1.1, factor=1.2)
-    assert not wanted(free=1.3, factor=1.2)  # it fits in any case
-    assert wanted(free=0.9, factor=0.8)
+    assert not wanted(free=0.9 * low, factor=1.2)  # it can't fit
+    assert wanted(free=(low + high) / 2, factor=1.0)
+    assert wanted(free=1.1 * high, factor=1.2)
+    assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
+    assert wanted(free=0.9 * low, factor=0.8)
     assert not probing.wanted(replace(considered, free_bytes=None), [])
 
 

@@ -65,6 +65,7 @@ class Step:
             quantised=quantised,
             ranks=self.terms.ranks,
             dropout=self.terms.dropout,
+            dora=self.terms.dora,
             cuda=(settings.device or "cpu").startswith("cuda"),
             kernel=settings.attention,
             frozen_layers=self.terms.frozen_layers,
@@ -242,7 +243,8 @@ def lasting_bytes(
 
 
 def _beside(facts: ModelFacts, quantisation: Quantisation | None, item: int) -> int:
-    """Weights of towers that are loaded with the text's: frozen, their linear layers in 4 bit where its are."""
+    """Weights of towers that are loaded with the text's: frozen, linear layers in 4 bit where the text's
+    are."""
     matrices, rest = facts.beside
     held = int(matrices * quantisation.bits_per_weight / 8) if quantisation else matrices * item
     return held + rest * item

@@ -54,7 +54,7 @@ class MethodMemory:
     None: as many as a backward pass through the model needs.
 
     Of the computation: `ranks` of the adapters beside linear layers, by name, and whether their input is
-    dropped out at random; `side`, a network beside the model, which then keeps nothing itself, and whether
+    dropped out at random and their rows' lengths train apart (`dora`); `side`, a network beside the model, which then keeps nothing itself, and whether
     its output is added to the model's; what of the base itself trains.
     """
 
@@ -63,6 +63,7 @@ class MethodMemory:
     kept_per_token: int | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
     dropout: bool = False
+    dora: bool = False
     side: SideShape | None = None
     side_mixed: bool = True
     frozen_layers: int = 0

@@ -72,7 +72,7 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
         ("lora", {"adapter_dtype": "fp32"}),
         ("lora", {"dora": True}),
         ("lora", {"dora": True, "dropout": 0.0, "precision": "mixed"}),
-        ("lora", {"dora": True, "adapter_dtype": "fp32", "gradient_checkpointing": True}),
+        ("lora", {"dora": True, "adapter_dtype": "fp32"}),
         ("lora", {"init": "eva"}),
         ("lst", {"init": "pruned"}),
         ("qlora", {"double_quant": False}),

@@ -65,6 +65,7 @@ class Step:
             quantised=quantised,
             ranks=self.terms.ranks,
             dropout=self.terms.dropout,
+            dora=self.terms.dora,
             cuda=(settings.device or "cpu").startswith("cuda"),
             kernel=settings.attention,
             frozen_layers=self.terms.frozen_layers,

@@ -43,6 +43,7 @@ class Compute:
     quantised: bool = False
     ranks: Mapping[str, int] = field(default_factory=dict)
     dropout: bool = False
+    dora: bool = False
     cuda: bool = False
     kernel: str = "sdpa"
     frozen_layers: int = 0
@@ -52,6 +53,7 @@ class Compute:
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
     kept: list[Storage | None] = field(default_factory=list)
+    cached: list[Storage | None] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -109,6 +111,8 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     narrow = x if c.autocast else cast(tape, x, c.trained)
     if c.dropout:
         narrow = drop(tape, c, narrow)
+    if c.dora:
+        return with_magnitudes(tape, c, narrow, out, name, (inputs, rank, outputs))
     narrow = product(tape, c, narrow, f"{name}.a", inputs, rank)
     if "padded" in c.kernels:
         learned = scale(tape, _padded(tape, c, narrow, name, rank, outputs))
@@ -118,6 +122,31 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     if c.quantised:
         return add(tape, out, cast(tape, learned, out.item))
     return cast(tape, add(tape, out, learned), out.item)
+
+
+def with_magnitudes(
+    tape: Tape, c: Compute, x: Tensor, out: Tensor, name: str, sizes: tuple[int, int, int]
+) -> Tensor:
+    """peft's DoRA: what the layer and its adapter make of x, each row scaled by a trained length over that of
+    the sum of both weights, beside the layer's own result `out`. x was dropped out for both."""
+    inputs, rank, outputs = sizes
+    item, given = 2 if c.autocast else c.trained, out.item
+    whole = cast(tape, Tensor(inputs * outputs, c.base, None), x.item)
+    made = [tape.new(inputs**2, c.trained), tape.new(inputs * rank, item), tape.new(inputs * outputs, item)]
+    made.append(cast(tape, made[-1], x.item))
+    scaled = scale(tape, Tensor(inputs * outputs, x.item, None))
+    summed = tape.new(inputs * outputs, x.item)
+    del scaled, summed
+    length = Tensor(outputs, c.trained, None, c.leaf(tape, f"{name}.magnitude"))
+    base = frozen(tape, c, x, inputs, outputs) if c.dropout else out
+    if c.dropout and base.node is not None:
+        base.node.saved = whole.storage  # the weight in x's dtype, where it has another
+    narrow = product(tape, c, x, f"{name}.a", inputs, rank)
+    learned = product(tape, c, narrow, f"{name}.b", rank, outputs)
+    from_base, from_adapter = mul(tape, base, length), scale(tape, mul(tape, learned, length))
+    both = add(tape, from_base, from_adapter)
+    del from_base, from_adapter, made, whole
+    return cast(tape, add(tape, out, both), given)
 
 
 def _padded(tape: Tape, c: Compute, narrow: Tensor, name: str, rank: int, outputs: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -26,8 +27,10 @@ from studio.train.tuner import Tuner, TunerContext, make_tuner
 def prepared(plan: Plan, base: nn.Module) -> tuple[nn.Module, Tuner]:
     """The model that a fresh run would train, and its tuner.
 
-    There are no training rows to look at: plans whose method begins with some want another beginning.
+    There are neither training rows nor numbers to look at, so trained weights begin in their method's usual
+    way: a step holds the same, whatever they began with, but for what `rewrites_base` keeps.
     """
+    plan = replace(plan, method_params=_plainly_begun(plan.method_params))
     tuner = make_tuner(plan)
     context = TunerContext(
         plan, Anatomy(base), torch.Generator(), lambda _: iter(()), lambda _: torch.zeros(())
@@ -36,6 +39,12 @@ def prepared(plan: Plan, base: nn.Module) -> tuple[nn.Module, Tuner]:
     if plan.settings.gradient_checkpointing:
         base.activation_checkpointing_enable()  # type: ignore[operator]
     return tuned, tuner
+
+
+def _plainly_begun(params: Any) -> Any:
+    """Method params with the default of `init`, if they have one."""
+    usual = {field.name: field.default for field in fields(params) if field.name == "init"}
+    return replace(params, **usual)
 
 
 class Rehearsal:

@@ -42,7 +42,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     dtype = weights_dtype(settings.precision or "fp32", trains_base)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     quantisation = method.base_quantisation(plan.method_params)
-    base = meta_model(config, dtype, quantisation)
+    attention = "eager" if settings.attention == "eager" else None
+    base = meta_model(config, dtype, quantisation, attention)
     tuned, tuner = prepared(plan, base)
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))

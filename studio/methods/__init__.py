@@ -53,9 +53,9 @@ class MethodMemory:
     bytes of activations that all layers together keep for the backward pass, per token, in 16-bit arithmetic;
     None: as many as a backward pass through the model needs.
 
-    Of the computation: `ranks` of the adapters beside linear layers, by name, and whether their input is
-    dropped out at random; `side`, a network beside the model, which then keeps nothing itself, and whether
-    its output is added to the model's; what of the base itself trains.
+    Of the computation: `ranks` of the adapters beside linear layers, by name, whether their input is dropped
+    out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
+    then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains.
     """
 
     trainable: tuple[tuple[int, ...], ...]
@@ -63,6 +63,7 @@ class MethodMemory:
     kept_per_token: int | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
     dropout: bool = False
+    dora: bool = False
     side: SideShape | None = None
     side_mixed: bool = True
     frozen_layers: int = 0

@@ -136,7 +136,7 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         # A forward pass puts the trained vectors into a copy of the whole table.
         trained += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
     ranks = dict.fromkeys({"*"} if wanted is None else wanted, params.rank)
-    return MethodMemory(trainable, trained, ranks=ranks, dropout=params.dropout > 0)
+    return MethodMemory(trainable, trained, ranks=ranks, dropout=params.dropout > 0, dora=params.dora)
 
 
 def _adapter(params: LoraParams, inputs: int, outputs: int) -> list[tuple[int, ...]]:

@@ -33,8 +33,8 @@ from benchmarks.memory_kernels import (
     FusedNorm,
     FusedRope,
 )
-from benchmarks.memory_litgpt import LitGPT
-from benchmarks.memory_rows import Row, published, switches
+from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
+from benchmarks.memory_rows import Row, published, quantisation_of, switches
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.switches import Switches
@@ -72,11 +72,7 @@ def _transformers(row: Row) -> nn.Module:
     """The model class with its adapter, on the meta device."""
     config = dict(published(row)["config"])
     attention = {"flash2": "seen_fused", "math": "seen_math"}[row["attention"]]
-    if row["method"] == "qlora":
-        quantisation = Quantisation(row["quant"], row["double_quant"] == "yes")
-        base = _meta(config, attention, quantisation)
-    else:
-        base = _meta(config, attention, None)
+    base = _meta(config, attention, quantisation_of(row))
     norms = switches(row).kbit_casts
     for name, parameter in base.named_parameters():
         wide = norms == "all" or (norms == "norms" and "norm" in name)
@@ -108,7 +104,10 @@ def _meta(config: dict[str, Any], attention: str, quantisation: Quantisation | N
 
 def _litgpt(row: Row) -> nn.Module:
     with torch.device("meta"):
-        return LitGPT(published(row), int(row["rank"]), float(row["dropout"])).to(torch.bfloat16).train()
+        model = LitGPT(published(row), int(row["rank"]), float(row["dropout"])).to(torch.bfloat16)
+        if quantisation := quantisation_of(row):
+            hold_in_4_bit(model, quantisation)
+    return model.train()
 
 
 # What runs in place of a layer's own code
@@ -215,7 +214,7 @@ class _Step:
     def __init__(self, row: Row, model: nn.Module) -> None:
         self.row, self.model, self.switches = row, model, switches(row)
         self.base: Any = model.get_base_model() if isinstance(model, peft.PeftModel) else model
-        self.vocabulary = self.base.get_output_embeddings().weight.shape[0]
+        self.vocabulary = self.base.get_output_embeddings().out_features
         _stand_in(model, row, self.switches)
         if row["method"] != "full" and row["checkpointing"] == "yes":
             self.base.enable_input_require_grads()

@@ -10,6 +10,7 @@ from typing import Any
 
 from studio.memory.switches import Switches
 from studio.models.config import ModelFacts, facts_of
+from studio.models.families import FAMILIES
 from studio.models.forms import FORMS, ROLES, Form
 from studio.models.quantisation import Quantisation
 from studio.plan import Plan, parse_request
@@ -24,6 +25,7 @@ FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fus
 FORMS["litgpt"] = Form(fused_qkv="split", partial=True)
 FORMS["litgpt_neox"] = Form(norm="layer", mlp="plain", parallel=True, fused_qkv="split", partial=True)
 ROLES["gpt_bigcode"] = ROLES["gpt2"]
+FAMILIES["gpt_bigcode"] = FAMILIES["gpt2"]
 
 
 def rows() -> list[Row]:

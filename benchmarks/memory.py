@@ -1,47 +1,153 @@
-"""The memory estimate against what others measured: `python -m benchmarks.memory`.
+"""The memory estimate and the trace against what others measured: `python -m benchmarks.memory`.
 
 The rows and what each program did stand in memory_rows.csv, chosen before any prediction (memory_rows.md).
-Results go to benchmarks/results/memory.json.
+Results go to benchmarks/results/memory.json and into docs/memory.md; `--page` writes the page alone.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import torch
+
+from benchmarks import memory_inference, memory_others
 from benchmarks.memory_rows import Row, facts, plan, rows, switches
+from benchmarks.tables import table
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory.json"
+PAGE = HERE.parent / "docs" / "memory.md"
+PLACE = re.compile(r"(<!-- table memory -->\n).*?(<!-- end -->)", re.DOTALL)
+COMMAND = "python -m benchmarks.memory"
+KINDS = ("estimate", "trace")
 _CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
 
 
-def predicted(row: Row) -> Need:
-    """The estimate for a row of training."""
-    return estimate(plan(row), facts(row), 1.0, switches(row), _CAPACITY.get(row["gpu"]))
+def predicted(row: Row) -> dict[str, Need]:
+    """Both predictions of a row."""
+    if row["method"] == "inference":
+        return {"estimate": memory_inference.predicted(row), "trace": memory_inference.traced(row)}
+    capacity = _CAPACITY.get(row["gpu"])
+    return {
+        "estimate": estimate(plan(row), facts(row), 1.0, switches(row), capacity),
+        "trace": memory_others.traced(row),
+    }
+
+
+def compared(row: Row) -> dict[str, Any]:
+    """One row's measurement and its predictions, in GiB."""
+    measured = float(row["measured_gib"])
+    said = ("id", "in", "source", "model", "method", "batch", "seq", "loss", "checkpointing")
+    found: dict[str, Any] = {name: row[name] for name in said} | {"measured": measured}
+    for kind, need in predicted(row).items():
+        size = need.allocated / 2**30
+        parts = {name: round(part / 2**30, 3) for name, part in need.parts.items()}
+        found[kind] = {"allocated": round(size, 3), "moment": need.moment, "parts": parts}
+        found[kind]["error"] = round(size / measured - 1, 5)
+    return found
+
+
+def summary(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Errors by source and over all of them: median and worst of their sizes."""
+    by_source: dict[str, list[dict[str, Any]]] = {}
+    for one in found:
+        for name in (one["source"], "all"):
+            by_source.setdefault(name, []).append(one)
+    return {
+        name: {"rows": len(group)}
+        | {
+            kind: {
+                "median": median(abs(one[kind]["error"]) for one in group),
+                "worst": max(abs(one[kind]["error"]) for one in group),
+            }
+            for kind in KINDS
+        }
+        for name, group in by_source.items()
+    }
+
+
+def predictable(row: Row) -> bool:
+    """Peaks of torch's counter; of those that are out, lit-gpt's QLoRA (the studio has no LLaMA-Adapter)."""
+    return row["metric"] == "allocated" and (row["in"] == "yes" or _kept_inputs(row))
+
+
+def _kept_inputs(row: Row) -> bool:
+    return "litgpt" in row["source"] and row["method"] == "qlora"
+
+
+def page(document: dict[str, Any]) -> str:
+    """The section of docs/memory.md."""
+    head = ["source", "rows", "estimate: median", "worst", "trace: median", "worst"]
+    groups = {**document["in"], "all, with lit-gpt's QLoRA": document["with those out"]["all"]}
+    lines = [
+        [name, str(found["rows"])]
+        + [f"{100 * found[kind][which]:.2f}%" for kind in KINDS for which in ("median", "worst")]
+        for name, found in groups.items()
+    ]
+    each = []
+    for one in document["rows"]:
+        name = one["id"] + ("" if one["in"] == "yes" else ", out")
+        said = [name, one["model"], one["method"], f"{one['batch']} x {one['seq']}", f"{one['measured']:.3f}"]
+        both = [f"{one[kind]['allocated']:.3f} ({100 * one[kind]['error']:+.2f}%)" for kind in KINDS]
+        each.append(said + both)
+    columns = ["row", "model", "method", "rows x tokens", "measured", "estimate", "trace"]
+    out = [[source, str(count), reason] for source, count, reason in document["out"]]
+    return (
+        f"`{document['command']}`, peak of torch's counter in GiB.\n\n{table(head, lines)}\n"
+        f"{table(columns, each)}\nRows with torch's peak that are out:\n\n"
+        f"{table(['source', 'rows', 'why'], out)}"
+    )
+
+
+def left_out() -> list[tuple[str, int, str]]:
+    """Rows of the same kind that are out, by source and reason."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows():
+        if row["metric"] == "allocated" and row["in"] != "yes":
+            key = (row["source"], row["reason"])
+            counts[key] = counts.get(key, 0) + 1
+    return [(source, count, reason) for (source, reason), count in counts.items()]
+
+
+def measure() -> dict[str, Any]:
+    """All rows, one after the other, said as they are found."""
+    found = []
+    for row in rows():
+        if predictable(row):
+            one = compared(row)
+            found.append(one)
+            errors = "  ".join(f"{kind} {100 * one[kind]['error']:+.2f}%" for kind in KINDS)
+            sys.stdout.write(f"{one['id']} {one['model']} {one['method']} {one['measured']:.3f}  {errors}\n")
+            sys.stdout.flush()
+    machine = {"cores": os.cpu_count(), "system": platform.platform(), "torch": torch.__version__}
+    summed = {
+        "in": summary(one for one in found if one["in"] == "yes"),
+        "with those out": summary(found),
+    }
+    return {"command": COMMAND, "machine": machine, **summed, "out": left_out(), "rows": found}
 
 
 def main() -> None:
-    """Compare, print, write."""
-    found = []
-    for row in rows():
-        if row["in"] != "yes" or row["metric"] != "allocated" or row["method"] == "inference":
-            continue
-        need = predicted(row)
-        measured = float(row["measured_gib"])
-        error = need.allocated / 2**30 / measured - 1
-        found.append({"id": row["id"], "source": row["source"], "error": round(error, 4)})
-        parts = {name: round(size / 2**30, 2) for name, size in need.parts.items()}
-        sys.stdout.write(
-            f"{row['id']} {row['source'][:12]} {row['model'][:14]:14} {row['method']:5} b{row['batch']:>2} "
-            f"{row['loss']:12} {row['kernels'][:12]:12} {row['autocast']:4} {row['kbit_cast']:5} {measured:7.2f} {need.allocated / 2**30:7.2f} "
-            f"{100 * error:+6.1f}% {need.moment} {parts}\n"
-        )
-    errors = [abs(one["error"]) for one in found]
-    sys.stdout.write(f"{len(errors)} rows: median {median(errors):.3f}, worst {max(errors):.3f}\n")
+    """Compare, write, print."""
+    if "--page" not in sys.argv:
+        RESULT.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
+    document = json.loads(RESULT.read_text(encoding="utf-8"))
+    made = page(document)
+    PAGE.write_text(
+        PLACE.sub(lambda place: place[1] + made + place[2], PAGE.read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
+    sys.stdout.write(f"{json.dumps(document['in'], indent=1)}\n{PAGE}\n")
 
 
 if __name__ == "__main__":

@@ -11,23 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.memory_litgpt import LitGPT
-from benchmarks.memory_rows import Row, facts, published
+from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
+from benchmarks.memory_rows import Row, facts, published, quantisation_of
 from studio.memory.fake import become_fake
 from studio.memory.generation import cache_bytes, generation_need
 from studio.memory.need import Need, blas_workspace
 from studio.memory.tracker import StorageTracker, tensors_of
-from studio.models.quantisation import Quantisation
 
 NEW_TOKENS = 50
-
-
-def quantisation_of(row: Row) -> Quantisation | None:
-    """How the row's matrices are held."""
-    return Quantisation(row["quant"], row["double_quant"] == "yes") if row["quant"] else None
 
 
 def predicted(row: Row) -> Need:
@@ -50,37 +43,12 @@ def predicted(row: Row) -> Need:
     return Need("estimate", parts, "reading the prompt", lambda: (total, total))
 
 
-class _FourBit(nn.Module):
-    """A linear layer in 4 bit as bitsandbytes 0.41.1 runs it."""
-
-    def __init__(self, layer: nn.Linear, quantisation: Quantisation) -> None:
-        super().__init__()
-        self.shape = layer.weight.shape
-        size = layer.weight.numel()
-        self.packed = nn.Buffer(torch.zeros(size // 2, dtype=torch.uint8))
-        self.nested = quantisation.double
-        kind = torch.uint8 if self.nested else torch.float32
-        self.scales = nn.Buffer(torch.zeros(size // 64, dtype=kind))
-        self.outer = nn.Buffer(torch.zeros(-(-size // (64 * 256))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.numel() == x.shape[-1]:  # one token: a kernel without the whole weight
-            return x.new_empty((*x.shape[:-1], self.shape[0]))
-        return nn.functional.linear(x, self._dense().to(x.dtype))
-
-    def _dense(self) -> Tensor:
-        scales = self.scales.float() if self.nested else self.scales
-        dense = scales.new_empty(self.shape, dtype=torch.float16)
-        del scales
-        return dense
-
-
 def traced(row: Row) -> Need:
     """The peak over reading the prompt and making one token."""
     with torch.device("meta"):
         model = LitGPT(published(row), 0, 0.0).to(torch.bfloat16).eval()
         if quantisation := quantisation_of(row):
-            _hold_in_4_bit(model, quantisation)
+            hold_in_4_bit(model, quantisation)
     become_fake(model, mode := FakeTensorMode(allow_non_fake_inputs=True))
     with mode, torch.no_grad():
         tracker = StorageTracker(vocabulary=model.embedding.num_embeddings)
@@ -99,10 +67,3 @@ def traced(row: Row) -> Need:
     parts["workspace"] = blas_workspace("cuda", handles=1)
     total = sum(parts.values())
     return Need("trace", parts, tracker.moment, lambda: (total, total))
-
-
-def _hold_in_4_bit(model: nn.Module, quantisation: Quantisation) -> None:
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Linear):
-                setattr(parent, name, _FourBit(layer, quantisation))

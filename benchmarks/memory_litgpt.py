@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
 from benchmarks.memory_kernels import FlashAttention
+from studio.models.quantisation import Quantisation
 
 CHUNK = 128  # positions per chunk of logits
 
@@ -174,3 +176,52 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = part.chunk(2, dim=-1)
     rotated = (part * cos) + (torch.cat((-second, first), dim=-1) * sin)
     return torch.cat((rotated.to(x.dtype), x[..., cos.shape[-1] :]), dim=-1)
+
+
+class FourBitProduct(Function):
+    """bitsandbytes 0.41.1: keeps the input; the weight is made in fp16 and copied to the input's dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: FourBit) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.layer = layer
+        return functional.linear(x, layer.dense().to(x.dtype), layer.bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] @ ctx.layer.dense().to(grads[0].dtype), None
+
+
+class FourBit(nn.Module):
+    """A linear layer in 4 bit."""
+
+    def __init__(self, layer: nn.Linear, quantisation: Quantisation) -> None:
+        super().__init__()
+        self.out_features, self.shape, self.bias = layer.out_features, layer.weight.shape, layer.bias
+        size = layer.weight.numel()
+        self.packed = nn.Buffer(torch.zeros(size // 2, dtype=torch.uint8))
+        self.nested = quantisation.double
+        kind = torch.uint8 if self.nested else torch.float32
+        self.scales = nn.Buffer(torch.zeros(size // 64, dtype=kind))
+        self.outer = nn.Buffer(torch.zeros(-(-size // (64 * 256)) if self.nested else 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == x.shape[-1] and not x.requires_grad:  # one token: a kernel without the whole weight
+            return x.new_empty((*x.shape[:-1], self.out_features))
+        out: Tensor = FourBitProduct.apply(x, self)
+        return out
+
+    def dense(self) -> Tensor:
+        """The weight in fp16; nested scales in 32 bit live while it is made."""
+        scales = self.scales.float() if self.nested else self.scales
+        weight = scales.new_empty(self.shape, dtype=torch.float16)
+        del scales
+        return weight
+
+
+def hold_in_4_bit(model: nn.Module, quantisation: Quantisation) -> None:
+    """Every linear layer, the head too."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear):
+                setattr(parent, name, FourBit(layer, quantisation))

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers import AttentionInterface
 
 from benchmarks.memory_kernels import (
     FlashAttention,
@@ -33,13 +33,12 @@ from benchmarks.memory_kernels import (
     FusedNorm,
     FusedRope,
 )
-from benchmarks.memory_litgpt import LitGPT
-from benchmarks.memory_rows import Row, published, switches
+from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
+from benchmarks.memory_rows import Row, published, quantisation_of, switches
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.switches import Switches
 from studio.memory.tracker import StorageTracker, tensors_of
-from studio.models.quantisation import Quantisation
 
 _PAGED_FROM = 100_000  # numbers from which bitsandbytes pages a state (`optim/optimizer.py`)
 _SCALED = 256  # numbers of an 8-bit state that share a scale
@@ -72,11 +71,7 @@ def _transformers(row: Row) -> nn.Module:
     """The model class with its adapter, on the meta device."""
     config = dict(published(row)["config"])
     attention = {"flash2": "seen_fused", "math": "seen_math"}[row["attention"]]
-    if row["method"] == "qlora":
-        quantisation = Quantisation(row["quant"], row["double_quant"] == "yes")
-        base = _meta(config, attention, quantisation)
-    else:
-        base = _meta(config, attention, None)
+    base = meta_model(config, torch.bfloat16, quantisation_of(row), attention)
     norms = switches(row).kbit_casts
     for name, parameter in base.named_parameters():
         wide = norms == "all" or (norms == "norms" and "norm" in name)
@@ -93,22 +88,12 @@ def _transformers(row: Row) -> nn.Module:
     return peft.get_peft_model(base, adapter).train()
 
 
-def _meta(config: dict[str, Any], attention: str, quantisation: Quantisation | None) -> Any:
-    if config["model_type"] != "gpt_bigcode":
-        return meta_model(config, torch.bfloat16, quantisation, attention)
-    from studio.memory import fake
-
-    with torch.device("meta"), fake._NoDraws():
-        made = AutoConfig.for_model(**config)
-        model = AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16, attn_implementation=attention)
-        if quantisation is not None:
-            fake._hold_in_4_bit(model, quantisation, torch.bfloat16)
-    return model.requires_grad_(False)
-
-
 def _litgpt(row: Row) -> nn.Module:
     with torch.device("meta"):
-        return LitGPT(published(row), int(row["rank"]), float(row["dropout"])).to(torch.bfloat16).train()
+        model = LitGPT(published(row), int(row["rank"]), float(row["dropout"])).to(torch.bfloat16)
+        if quantisation := quantisation_of(row):
+            hold_in_4_bit(model, quantisation)
+    return model.train()
 
 
 # What runs in place of a layer's own code
@@ -215,7 +200,7 @@ class _Step:
     def __init__(self, row: Row, model: nn.Module) -> None:
         self.row, self.model, self.switches = row, model, switches(row)
         self.base: Any = model.get_base_model() if isinstance(model, peft.PeftModel) else model
-        self.vocabulary = self.base.get_output_embeddings().weight.shape[0]
+        self.vocabulary = self.base.get_output_embeddings().out_features
         _stand_in(model, row, self.switches)
         if row["method"] != "full" and row["checkpointing"] == "yes":
             self.base.enable_input_require_grads()
@@ -227,7 +212,7 @@ class _Step:
         """The peak is the tracker's."""
         self._hold(tracker)
         with tracker.part("optimizer"):
-            states = self._states()
+            optimizer = self._optimizer(tracker)
         tracker.restart_peak()
         kept = None
         again = self.switches.outputs_alive and self.switches.state_at_peak  # the same length comes again
@@ -240,7 +225,8 @@ class _Step:
                 loss.backward()
             del loss
             with tracker.part("optimizer step"):
-                self._update(states)
+                if isinstance(optimizer, torch.optim.Optimizer) and self.switches.state_at_peak:
+                    optimizer.step()
             for parameter in self.trained:
                 parameter.grad = None
         del kept
@@ -308,20 +294,20 @@ class _Step:
         del shifted, logits
         return loss, shown
 
-    def _states(self) -> list[list[Tensor]]:
-        """What an earlier step left with the optimizer; none where the longest batch is the first."""
-        if not self.switches.state_at_peak:
-            return []
-        if self.row["optimizer"] == "adamw":
-            return [[torch.zeros_like(p) for p in self.trained] for _ in range(2)]
-        small = [p for p in self.trained if p.numel() < _PAGED_FROM]
-        return [list(_eight_bit(p)) for p in small]
-
-    def _update(self, states: list[list[Tensor]]) -> None:
-        """torch's foreach AdamW: the root of every second moment at a time. bitsandbytes' works in place."""
-        if states and self.row["optimizer"] == "adamw":
-            roots = torch._foreach_sqrt(states[1])
-            del roots
+    def _optimizer(self, tracker: StorageTracker) -> torch.optim.Optimizer | list[Tensor]:
+        """The optimizer with what an earlier step left, if one was before the longest batch. bitsandbytes'
+        works in place; what it keeps of large tensors is paged, and not in torch's counter."""
+        if self.row["optimizer"] != "adamw":
+            return [state for p in self.trained if p.numel() < _PAGED_FROM for state in _eight_bit(p)]
+        optimizer = torch.optim.AdamW(self.trained, foreach=True)
+        if self.switches.state_at_peak:
+            for parameter in self.trained:
+                parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            optimizer.zero_grad()
+            kept = (state for states in optimizer.state.values() for state in states.values())
+            tracker.hold(kept, "optimizer")
+        return optimizer
 
 
 def _eight_bit(parameter: Tensor) -> Iterable[Tensor]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from studio.memory.switches import Switches
 from studio.models.config import ModelFacts, facts_of
+from studio.models.families import FAMILIES
 from studio.models.forms import FORMS, ROLES, Form
+from studio.models.quantisation import Quantisation
 from studio.plan import Plan, parse_request
 
 HERE = Path(__file__).parent
@@ -23,6 +25,7 @@ FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fus
 FORMS["litgpt"] = Form(fused_qkv="split", partial=True)
 FORMS["litgpt_neox"] = Form(norm="layer", mlp="plain", parallel=True, fused_qkv="split", partial=True)
 ROLES["gpt_bigcode"] = ROLES["gpt2"]
+FAMILIES["gpt_bigcode"] = FAMILIES["gpt2"]
 
 
 def rows() -> list[Row]:
@@ -36,6 +39,11 @@ def published(row: Row) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((HERE / "memory_models.json").read_text(encoding="utf-8"))
     model: dict[str, Any] = found[row["model"]]
     return model
+
+
+def quantisation_of(row: Row) -> Quantisation | None:
+    """How the row's matrices are held."""
+    return Quantisation(row["quant"], row["double_quant"] == "yes") if row["quant"] else None
 
 
 def facts(row: Row) -> ModelFacts:
@@ -91,7 +99,7 @@ def switches(row: Row) -> Switches:
         kernels=_kernels(row),
         state_at_peak=not litgpt,
         experts_quantised="mixtral" in row["model"] and row["method"] == "qlora",
-        reentrant="fms" in row["source"] or row["method"] == "qlora",
+        reentrant=not litgpt and ("fms" in row["source"] or row["method"] == "qlora"),
     )
 
 

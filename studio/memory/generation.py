@@ -53,11 +53,10 @@ def generation_need(
     answering["workspace"] += answering["cache"] // (2 * facts.layers)  # a layer's keys, old beside new
     moments = {"reading the prompt": reading, "answering": answering}
     moment = max(moments, key=lambda name: sum(moments[name].values()))
-    found = {name: lasting.get(name, 0) + moments[moment].get(name, 0) for name in PARTS}
+    sizes = {name: lasting.get(name, 0) + moments[moment].get(name, 0) for name in PARTS}
+    found = {name: size for name, size in sizes.items() if size}
     total = sum(found.values())
-    return Need(
-        "estimate", {name: size for name, size in found.items() if size}, moment, lambda: (total, total)
-    )
+    return Need("estimate", found, moment, lambda: (total, total))
 
 
 def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> int:
@@ -71,11 +70,13 @@ def _pass_bytes(facts: ModelFacts, itemsize: int, tokens: int, quantised: bool, 
     tape = Tape()
     compute = Compute(facts, 1, tokens, itemsize, itemsize, quantised=quantised, cuda=cuda)
     with tape.without_graph(), tape.at("layer"):
+        # Embeddings, positions and rotations stay for all layers.
+        around = tape.new(tokens * (facts.hidden + 2 * facts.head_dim), itemsize), tape.new(2 * tokens, 8)
         state = tape.new(tokens * facts.hidden, itemsize)
         state = decoder_layer(tape, compute, state, "0")
         state = normed(tape, compute, state, "final", facts.hidden)
     layer = {name: size for name, size in zip(TAPE_PARTS, tape.peaks["layer"], strict=True) if size}
-    del state
+    del state, around
     head = {"activations": tokens * facts.hidden * itemsize, "logits": facts.vocab * (itemsize + 8)}
     worst = layer if sum(layer.values()) >= sum(head.values()) else head
     return {"workspace": 0, **worst}

@@ -1,0 +1,62 @@
+"""What answering is said to need, against a real model that answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig
+
+from studio.memory.generation import cache_bytes, generation_need
+from studio.memory.tracker import StorageTracker, tensors_of
+from studio.models.config import ModelFacts, facts_of
+from studio.models.quantisation import Quantisation
+
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 500,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+
+
+def peak(prompt: int, tokens: int) -> int:
+    """Of a prompt and the tokens after it, in 32 bit on the processor."""
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**CONFIG)).eval()
+    tracker = StorageTracker()
+    with torch.no_grad(), tracker:
+        tracker.hold(tensors_of(model), "weights")
+        cache = DynamicCache(config=model.config)
+        ids = torch.zeros((1, prompt), dtype=torch.int64)
+        for _ in range(tokens + 1):
+            logits = model(ids, past_key_values=cache, logits_to_keep=1).logits[:, -1]
+            ids = torch.softmax(logits.float(), dim=-1).argmax(dim=-1, keepdim=True)
+    return tracker.peak
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [(1000, 2), (400, 1), (8, 100)])
+def test_answering_needs_what_a_real_model_takes(prompt: int, tokens: int) -> None:
+    need = generation_need(facts(), None, 4, 1, prompt + tokens, prompt, "cpu")
+    assert need.allocated == pytest.approx(peak(prompt, tokens), rel=0.01)
+    assert need.moment == ("answering" if tokens > prompt else "reading the prompt")
+
+
+def test_a_cache_grows_with_rows_and_positions() -> None:
+    assert cache_bytes(facts(), 2, 3, 100) == 2 * 4 * 3 * 100 * (2 * 16) * 2
+
+
+def test_4_bit_weights_are_spread_out_on_a_gpu() -> None:
+    """The largest matrix in 16 bit, and cuBLAS's own 8,519,680 bytes."""
+    packed = generation_need(facts(), Quantisation("nf4", True), 2, 1, 40, 32)
+    assert packed.parts["workspace"] >= 2 * 128 * 384 + 8_519_680
+    assert packed.parts["weights"] < generation_need(facts(), None, 2, 1, 40, 32).parts["weights"]
+
+
+def facts() -> ModelFacts:
+    return facts_of(CONFIG)

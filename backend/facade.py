@@ -16,6 +16,7 @@ from backend.api import (
     CheckReport,
     Draft,
     HardwareReport,
+    MemoryLimits,
     ModelInfo,
     PreviewRow,
     RunDetail,
@@ -125,6 +126,31 @@ class StudioFacade:
     ) -> Draft:
         request = drafts.Request(model, dataset, method, set or {}, objective)
         return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+
+    def estimate(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> Draft:
+        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        considered = self._consider(request, self.hardware())
+        considered.raise_if_refused()
+        drafts.require_sizes(considered)
+        return drafts.draft_of(request, considered, self._store)
+
+    def limits(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> list[MemoryLimits]:
+        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        return drafts.limits_of(self._consider(request, self.hardware()))
 
     def warm_worker(self, draft: Draft) -> None:
         if self._spares is not None and not draft.problems and not self._runs.any_live():

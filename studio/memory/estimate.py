@@ -13,11 +13,11 @@ from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, decoder_layer, normed
 from studio.memory.need import Need
-from studio.memory.rough import quantised_bytes
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed, scale
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
+from studio.models.quantisation import quantised_bytes
 from studio.plan import Plan, methods
 
 _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest

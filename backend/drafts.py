@@ -30,6 +30,7 @@ from studio.registry import Registry
 
 _DEFAULT_METHOD = "lora"
 _DEFAULT_OBJECTIVE = "sft"
+_ROWS_UNKNOWN = 10_000  # without a dataset: enough that their number decides nothing
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         plan = plan.with_settings(device=None)
     plan = replace(plan, model=name, dataset=dataset)
     known = RunFacts(
-        rows=len(split.train) if split else 0,
+        rows=len(split.train) if split else _ROWS_UNKNOWN if request.sizes_only else 0,
         heldout_rows=len(split.heldout) if split else 0,
         longest=tokens.max if tokens else None,
         p95=tokens.p95 if tokens else None,

@@ -156,7 +156,7 @@ def _in_4_bit(plan: Plan) -> bool:
 def _method(id: str, plan: Plan, facts: ModelFacts, what: Reason, price: Reason, cost: int) -> Step:
     """Another method, with those of the present one's params that it knows too."""
     usual, _ = own_params(id, facts)
-    common = {info.name for info in params.describe(type(usual))}
+    common = params.to_dict(usual)
     kept = {}
     for field in fields(plan.method_params):
         value = getattr(plan.method_params, field.name)

@@ -188,8 +188,8 @@ def _together(case: Case, room: int, start: tuple[Step, ...]) -> tuple[Step, ...
             taken = rest
     done = start
     for place, way in enumerate(taken):
-        rest = tuple(other[-1] for other in taken[place + 1 :])
-        found = _mildest(case, room, (*done, *rest), way)
+        later = tuple(other[-1] for other in taken[place + 1 :])
+        found = _mildest(case, room, (*done, *later), way)
         assert found is not None
         done = (*done, found[-1])
     return done

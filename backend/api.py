@@ -80,7 +80,7 @@ class ModelInfo:
     gated: bool
     fits: str | None  # yes | tight | no | None (unknown): one row of 512 tokens at a time
     needed_bytes: int | None  # for that
-    with_method: str | None = None  # title of the method that this takes; None: the usual one
+    with_method: str | None = None  # short title of the method that this takes; None: the usual
     reason: Reason | None = None
 
 

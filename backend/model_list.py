@@ -68,7 +68,7 @@ class ModelList:
         """Sizes of a model; of one that is not on disk the hub is asked. A path may lead to a config.json."""
         if (entry := catalogue.find(str(name))) is not None:
             return entry.facts
-        if name.kind == "path":
+        if name.kind == "path" and Path(name.value).exists():
             return read_config(Path(name.value))
         try:
             return read_config(locate(name))
@@ -139,8 +139,13 @@ def _info(
         gated=gated,
         fits=fits,
         needed_bytes=needed,
-        with_method=methods.get(method).title if method not in (None, _BY_PREFERENCE[0]) else None,
+        with_method=_short(methods.get(method).title) if method not in (None, _BY_PREFERENCE[0]) else None,
     )
+
+
+def _short(title: str) -> str:
+    """`QST` for `Quantised side-tuning (QST)`."""
+    return title.rpartition("(")[2].rstrip(")")
 
 
 def _fits(facts: ModelFacts, hardware: HardwareReport) -> tuple[str | None, int | None, Verdict | None]:

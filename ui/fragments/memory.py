@@ -143,7 +143,7 @@ def _method(text: Text, titles: Mapping[str, str], need: MemoryNeed, draft: Draf
 
 
 def legend(text: Text, needs: Sequence[MemoryNeed]) -> Markup:
-    """The colours of the parts that any of these bars has."""
+    """The colours of the parts that any of these bars has, and the mark of what is free."""
     present = {name for need in needs for name in parts_of(need)}
     return h(
         "p",
@@ -157,6 +157,7 @@ def legend(text: Text, needs: Sequence[MemoryNeed]) -> Markup:
             for name in PARTS
             if name in present
         ],
+        h("span", h("i", class_="free-mark"), text("memory.free")),
         class_="legend",
     )
 
@@ -275,17 +276,25 @@ def limits(text: Text, found: Sequence[MemoryLimits], titles: Mapping[str, str])
     if not found:
         return None
     ordered = sorted(found, key=lambda each: list(titles).index(each.method))
-    head = ["method", "batch", "seq", "model"]
     return h(
         "section",
         h("h2", text("limits.title")),
         h("p", text("limits.lead"), class_="quiet"),
-        data_table(
-            text("limits.title"),
-            [text(f"limits.{name}") for name in head],
-            [(titles[each.method], *limit_cells(text, each)) for each in ordered],
-        ),
+        h("dl", [_limits(text, each, titles[each.method]) for each in ordered]),
         class_="card limits-card",
+        aria_label=text("limits.title"),
+    )
+
+
+def _limits(text: Text, found: MemoryLimits, title: str) -> Markup:
+    names = [text(f"limits.{name}") for name in ("batch", "seq", "model")]
+    return h(
+        "div",
+        h("dt", title),
+        [
+            h("dd", h("span", name), h("span", cell), class_="line split")
+            for name, cell in zip(names, limit_cells(text, found), strict=True)
+        ],
     )
 
 

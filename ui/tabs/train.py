@@ -28,13 +28,14 @@ FIRST = Wizard(model="starter", dataset="pirate")  # something that runs, to cha
 @dataclass(frozen=True)
 class Train:
     """`state` is the plan as chosen so far; the form and its consequences are one view each. `limits` takes
-    longer than they may, and follows."""
+    longer than they may, and follows when `shown`, the address of the plan on the screen, has changed."""
 
     form: gr.HTML
     side: gr.HTML
     limits: gr.HTML
     address: gr.HTML
     state: gr.State
+    shown: gr.State
 
 
 def build() -> Train:
@@ -45,7 +46,7 @@ def build() -> Train:
             side = view(id="train-side")
             limits = view(id="train-limits")
         where = view(classes="unseen")
-    return Train(form, side, limits, where, gr.State(FIRST))
+    return Train(form, side, limits, where, gr.State(FIRST), gr.State(""))
 
 
 def wire(tab: Train, page: Page) -> None:
@@ -69,7 +70,7 @@ def wire(tab: Train, page: Page) -> None:
     everything = [*outputs(tab), page.notice]
     for source, handle in ((tab.form, act), (tab.side, decide)):
         source.act(page.handler(handle), inputs=[tab.state], outputs=everything, **HIDDEN)
-    tab.state.change(page.handler(grown), inputs=[tab.state], outputs=[tab.limits, page.notice], **HIDDEN)
+    tab.shown.change(page.handler(grown), inputs=[tab.state], outputs=[tab.limits, page.notice], **HIDDEN)
 
 
 def apply(facade: Facade, choice: Wizard, sent: dict[str, Any]) -> Wizard:
@@ -86,7 +87,7 @@ def apply(facade: Facade, choice: Wizard, sent: dict[str, Any]) -> Wizard:
 
 
 def outputs(tab: Train) -> list[Any]:
-    return [tab.form, tab.side, tab.address, tab.state]
+    return [tab.form, tab.side, tab.address, tab.state, tab.shown]
 
 
 def opened(tab: Train, page: Page, query: str) -> Updates:
@@ -111,6 +112,7 @@ def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
         refusal = page.words.error(error)
     return {
         tab.state: choice,
+        tab.shown: moves.to_query(choice, tab=NAME),
         tab.form: draw.form(text, choice, facade.models(), model, facade.samples(), methods, fields),
         tab.side: draw.side(page.words, choice, model, titles(methods), draft, refusal),
         tab.address: address(moves.to_query(choice, tab=NAME)),

@@ -175,8 +175,8 @@ class FitProposal:
 
 @dataclass(frozen=True)
 class MemoryLimits:
-    """The most that fits by one method, everything else as planned; 0: not even the smallest. `model` is a
-    proposed model's title."""
+    """The most that fits by one method, everything else as planned; 0: not even the smallest. `model` is the
+    title of the largest proposed model that fits one row at a time."""
 
     method: str
     batch: int

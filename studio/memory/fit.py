@@ -208,8 +208,8 @@ def _proposal(case: Case, steps: tuple[Step, ...]) -> Proposal:
 @dataclass(frozen=True)
 class Limits:
     """The most that fits with everything else as it is: rows per batch, tokens per row (0: not even the
-    smallest), and the model with the most parameters (None: none). `whole_context`: rows may be as long as
-    the model reads."""
+    smallest), and the model with the most parameters that fits one row at a time (None: none).
+    `whole_context`: rows may be as long as the model reads."""
 
     batch: int
     seq: int
@@ -238,7 +238,8 @@ def longest_seq(case: Case) -> int:
 
 
 def largest_model(case: Case, models: Iterable[tuple[str, ModelFacts]]) -> str | None:
-    """The one with the most parameters with which the plan fits."""
+    """The one with the most parameters with which the plan fits, one row at a time if need be."""
+    case = replace(case, plan=case.plan.with_settings(batch=1))
     known = [(facts.parameters, name, facts) for name, facts in models if facts.parameters]
     for _parameters, name, facts in sorted(known, key=lambda entry: -entry[0]):
         if least_bytes(case.plan, facts) <= case.free and case.on(facts).needed() <= case.free:

@@ -41,4 +41,4 @@ def test_parts_are_explained_and_the_most_that_fits_follows(page: Page, address:
     expect(bar.locator(".part.weights")).to_have_attribute("title", re.compile("The model itself"))
     page.locator(".memory-card summary").click()
     expect(page.locator(".memory-card table").first).to_contain_text("Activations")
-    expect(page.locator(".limits-card")).to_contain_text("Largest model")
+    expect(page.locator(".limits-card")).to_contain_text("Largest model, one row at a time")

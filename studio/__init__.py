@@ -1,4 +1,4 @@
-"""The fine-tuning library. `from studio import estimate` needs no torch; nothing comes before it is asked for."""
+"""The fine-tuning library. `from studio import estimate` needs no torch; nothing is imported before that."""
 
 from __future__ import annotations
 

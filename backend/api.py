@@ -78,8 +78,9 @@ class ModelInfo:
     architecture: str | None
     on_disk: bool
     gated: bool
-    fits: str | None  # yes | tight | no | None (unknown); rough
-    needed_bytes: int | None  # rough: weights, gradients, optimizer state and a margin
+    fits: str | None  # yes | tight | no | None (unknown): one row of 512 tokens at a time
+    needed_bytes: int | None  # for that
+    with_method: str | None = None  # short title of the method that this takes; None: the usual
     reason: Reason | None = None
 
 
@@ -124,11 +125,64 @@ class PreviewRow:
 
 
 @dataclass(frozen=True)
-class MethodNeed:
-    """What one method would need in place of the chosen one; rough. `fits`: yes, tight, no, None."""
+class MemoryNeed:
+    """What the largest step of a plan takes by one method. `fits`: yes, tight, no, None.
 
-    needed_bytes: int
+    `parts` are the bytes of tensors at the worst moment (`moment`) by part, and `context`, what the device's
+    driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all.
+    """
+
+    method: str
+    parts: Mapping[str, int]
+    moment: str
+    allocated_bytes: int
+    reserved_bytes: tuple[int, int]
+    trainable_params: int
+    total_params: int
     fits: str | None
+
+    @property
+    def needed_bytes(self) -> int:
+        """What must be free: the upper end of the interval."""
+        return self.reserved_bytes[1]
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory of one device, and whether the plan fits there. `device` is what `--device` takes."""
+
+    device: str
+    name: str
+    total_bytes: int | None
+    free_bytes: int | None
+    processes: tuple[GpuProcess, ...]
+    fits: str | None
+
+
+@dataclass(frozen=True)
+class FitProposal:
+    """Changes that make a plan fit: `settings` by address (None: left to the studio) and `method` (None: the
+    same) are what to apply. `what` and `price` have one entry per change."""
+
+    what: tuple[Reason, ...]
+    price: tuple[Reason, ...]
+    settings: Mapping[str, Any]
+    method: str | None
+    needed_bytes: int
+    gain_bytes: int
+    fits: str
+
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """The most that fits by one method, everything else as planned; 0: not even the smallest. `model` is the
+    title of the largest proposed model that fits one row at a time."""
+
+    method: str
+    batch: int
+    seq: int
+    whole_context: bool  # rows as long as the model reads fit
+    model: str | None
 
 
 @dataclass(frozen=True)
@@ -141,11 +195,18 @@ class Draft:
     steps: int | None
     rows: int | None
     heldout_rows: int | None
-    needed_bytes: int | None  # rough
-    method_needs: Mapping[str, MethodNeed]  # by method, each with its defaults; empty if not known
-    free_bytes: int | None  # on the chosen device
+    memory: MemoryNeed | None  # None: the model's size is not known
+    method_needs: Mapping[str, MemoryNeed]  # by method, the others with their defaults; empty if not known
+    rooms: tuple[Room, ...]  # the chosen device first
+    proposals: tuple[FitProposal, ...]  # best first; empty where it fits or nothing helps
+    tokens_per_step: int | None  # at most, over all rows of an optimizer step
     seconds: float | None  # from earlier runs on this machine, None if never run
     command: str  # the same plan as a command line
+
+    @property
+    def free_bytes(self) -> int | None:
+        """On the chosen device."""
+        return self.rooms[0].free_bytes if self.rooms else None
 
 
 @dataclass(frozen=True)
@@ -314,6 +375,29 @@ class Facade(Protocol):
         objective: str = "sft",
     ) -> Draft:
         """Never raises for a wrong setting: that is in `problems`."""
+        ...
+
+    def estimate(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> Draft:
+        """The memory of a plan; raises as `start` does. A model's sizes are enough (a path to a config.json);
+        without a dataset all positions count as learned."""
+        ...
+
+    def limits(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> list[MemoryLimits]:
+        """The most that fits, per method, the chosen one first; empty where the plan can't be drawn up."""
         ...
 
     def warm_worker(self, draft: Draft) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backend.api import Draft, HardwareReport, MethodNeed
+from backend import memory
+from backend.api import Draft, HardwareReport, MemoryLimits
 from backend.datasets import Datasets
 from backend.hardware import choose_device
 from backend.jobs import record
@@ -18,34 +18,37 @@ from backend.store.curves import newest
 from backend.store.database import Store
 from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
-from studio.defaults import RunFacts, cpu_has_bf16, resolve
+from studio.defaults import RunFacts, resolve
 from studio.errors import PlanError, Reason, StudioError
-from studio.memory.rough import rough_need, verdict
+from studio.memory.fit import Case
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
-from studio.names import parse
+from studio.names import ModelName, parse
 from studio.params import automatic
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
 from studio.registry import Registry
 
 _DEFAULT_METHOD = "lora"
 _DEFAULT_OBJECTIVE = "sft"
+_ROWS_UNKNOWN = 10_000  # without a dataset: enough that their number decides nothing
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for."""
+    """What a person asked for. `sizes_only`: no more than the model's sizes are needed, and no dataset."""
 
     model: str
     dataset: str
     method: str = _DEFAULT_METHOD
     set: Mapping[str, Any] = field(default_factory=dict)
     objective: str = _DEFAULT_OBJECTIVE
+    sizes_only: bool = False
 
 
 @dataclass(frozen=True)
 class Considered:
-    """A request that was looked at: `errors` of model, data and device by key, `plan_errors` of settings."""
+    """A request that was looked at: `errors` of model, data and device by key, `plan_errors` of settings.
+    `case` is what its memory follows from, None where the model's size is not known."""
 
     plan: Plan
     reasons: dict[str, Reason]
@@ -54,9 +57,8 @@ class Considered:
     model_folder: Path | None
     facts: ModelFacts | None
     split: Split | None
-    needed_bytes: int | None
-    method_needs: dict[str, MethodNeed]
-    free_bytes: int | None
+    case: Case | None
+    hardware: HardwareReport
     tokens: TokenStats | None
 
     @property
@@ -77,18 +79,17 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
     """Look at everything that a run needs, and go on past what is wrong, so that all of it is reported."""
     errors: dict[str, StudioError] = {}
     plan, plan_errors = _parse(request)
-    name, folder, facts = _model(request.model, models, errors)
-    dataset, split, tokens = _data(request.dataset, folder, plan, datasets, errors)
+    name, folder, facts = _model(request, models, errors)
+    dataset, split, tokens = _data(request, folder, plan, datasets, errors)
     try:
         device, reason = choose_device(hardware, plan.settings.device)
     except StudioError as error:
         errors["device"] = error
         device, reason = choose_device(hardware, None)
         plan = plan.with_settings(device=None)
-    free = _free_bytes(hardware, device)
     plan = replace(plan, model=name, dataset=dataset)
     known = RunFacts(
-        rows=len(split.train) if split else 0,
+        rows=len(split.train) if split else _ROWS_UNKNOWN if request.sizes_only else 0,
         heldout_rows=len(split.heldout) if split else 0,
         longest=tokens.max if tokens else None,
         p95=tokens.p95 if tokens else None,
@@ -96,14 +97,17 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         device=device,
         device_reason=reason,
         cores=hardware.cpu_cores,
-        free_bytes=free,
-        # Every GPU that the studio's torch can use computes bfloat16 at full speed.
-        fast_bf16=cpu_has_bf16() if device == "cpu" else True,
+        free_bytes=memory.free_bytes(hardware, device),
+        fast_bf16=memory.fast_bf16(device),
+        learned=memory.learned_share(tokens),
+        most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
     plan, reasons = resolve(plan, known)
     if (missing := _cannot_hold(plan)) is not None:
         errors["method"] = missing
-    need = rough_need(plan, facts) if facts else None
+    case = None
+    if facts is not None and facts.parameters is not None:
+        case = Case(plan, known, frozenset(reasons), memory.histogram(tokens), memory.barred(device))
     return Considered(
         plan=plan,
         reasons=reasons,
@@ -112,40 +116,25 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         model_folder=folder,
         facts=facts,
         split=split,
-        needed_bytes=need.total if need else None,
-        method_needs=_method_needs(plan, facts, free) if facts else {},
-        free_bytes=free,
+        case=case,
+        hardware=hardware,
         tokens=tokens,
     )
-
-
-def _method_needs(plan: Plan, facts: ModelFacts, free: int | None) -> dict[str, MethodNeed]:
-    """What each method, as it is by default, would need with the common settings of this plan."""
-    found = {}
-    for id, method in methods.all().items():
-        own = method.params()
-        if method.choose is not None:
-            own, _ = method.choose(own, facts)
-        if need := rough_need(replace(plan, method=id, method_params=own), facts):
-            found[id] = MethodNeed(need.total, verdict(need.total, free))
-    return found
 
 
 def _cannot_hold(plan: Plan) -> StudioError | None:
     """Why this machine can't hold the base as the method wants it; None if it can."""
     method, device = methods.get(plan.method), plan.settings.device or "cpu"
-    if method.base_quantisation(plan.method_params) is None:
+    if plan.method not in memory.barred(device):
         return None
-    if importlib.util.find_spec("bitsandbytes") is None:
-        return StudioError("bitsandbytes_missing", method=method.title)
     if device.startswith("mps"):
         return StudioError("quantisation_device", method=method.title, device=device)
-    return None
+    return StudioError("bitsandbytes_missing", method=method.title)
 
 
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     """The form that the screen shows."""
-    split, settings = considered.split, considered.plan.settings
+    split, settings, case = considered.split, considered.plan.settings, considered.case
     return Draft(
         plan=considered.plan.as_dict(),
         reasons=considered.reasons,
@@ -153,12 +142,37 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         steps=settings.steps if split else None,
         rows=len(split.train) if split else None,
         heldout_rows=len(split.heldout) if split else None,
-        needed_bytes=considered.needed_bytes,
-        method_needs=considered.method_needs,
-        free_bytes=considered.free_bytes,
+        memory=memory.need(case) if case else None,
+        method_needs={each.plan.method: memory.need(each) for each in memory.by_method(case)} if case else {},
+        rooms=memory.rooms(case, considered.hardware) if case else (),
+        proposals=memory.proposals(case) if case else (),
+        tokens_per_step=_tokens_per_step(considered),
         seconds=_seconds(considered, store),
         command=command(request),
     )
+
+
+def limits_of(considered: Considered) -> list[MemoryLimits]:
+    """The most that fits, per method; empty where something is wrong or not known."""
+    if considered.case is None or considered.problems:
+        return []
+    return memory.limits(considered.case)
+
+
+def require_sizes(considered: Considered) -> None:
+    """Raise `StudioError("model_not_counted")` where memory can't be estimated."""
+    if considered.case is None:
+        facts = considered.facts
+        raise StudioError("model_not_counted", name=considered.plan.model, type=facts and facts.model_type)
+
+
+def _tokens_per_step(considered: Considered) -> int | None:
+    """Of the largest step: as many of the longest row as an optimizer step takes."""
+    settings, tokens = considered.plan.settings, considered.tokens
+    if settings.seq is None or settings.batch is None:
+        return None
+    longest = min(settings.seq, tokens.max) if tokens else settings.seq
+    return longest * settings.batch * settings.accumulation
 
 
 def command(request: Request) -> str:
@@ -218,11 +232,15 @@ def _leave_out(settings: dict[str, Any], key: str) -> None:
 
 
 def _model(
-    name: str, models: ModelList, errors: dict[str, StudioError]
+    request: Request, models: ModelList, errors: dict[str, StudioError]
 ) -> tuple[str, Path | None, ModelFacts | None]:
     """Canonical name, folder (None: not on disk yet, to be fetched by the worker) and sizes."""
+    name = request.model
     try:
         parsed = parse(name)
+        if request.sizes_only:
+            facts = models.sizes(parsed)
+            return str(parsed), _folder(parsed), facts
         folder = locate(parsed)
         return str(parsed), folder, read_config(folder)
     except StudioError as error:
@@ -232,11 +250,21 @@ def _model(
         return name, None, None
 
 
+def _folder(name: ModelName) -> Path | None:
+    """Where a model's tokenizer is, if all of it is on disk."""
+    try:
+        return locate(name)
+    except StudioError:  # its sizes are known without it
+        return None
+
+
 def _data(
-    name: str, model: Path | None, plan: Plan, datasets: Datasets, errors: dict[str, StudioError]
+    request: Request, model: Path | None, plan: Plan, datasets: Datasets, errors: dict[str, StudioError]
 ) -> tuple[str, Split | None, TokenStats | None]:
     """Canonical name, the rows split, and their lengths where the model's tokenizer is on disk."""
-    streams = objectives.get(plan.objective).streams
+    name, streams = request.dataset, objectives.get(plan.objective).streams
+    if request.sizes_only and not name:
+        return name, None, None
     try:
         canonical = datasets.canonical(name)
         if model is not None:
@@ -248,12 +276,6 @@ def _data(
     except StudioError as error:
         errors["dataset"] = error
         return name, None, None
-
-
-def _free_bytes(hardware: HardwareReport, device: str) -> int | None:
-    if device == "cpu":
-        return hardware.ram_available_bytes
-    return next((d.free_bytes for d in hardware.devices if d.key == device), None)
 
 
 def _seconds(considered: Considered, store: Store) -> float | None:

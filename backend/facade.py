@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory_history, probing, run_views, starting
+from backend import drafts, memory, memory_history, probing, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -17,6 +17,7 @@ from backend.api import (
     CheckReport,
     Draft,
     HardwareReport,
+    MemoryLimits,
     MemoryPoint,
     ModelInfo,
     PreviewRow,
@@ -134,6 +135,31 @@ class StudioFacade:
         request = drafts.Request(model, dataset, method, set or {}, objective)
         return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
 
+    def estimate(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> Draft:
+        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        considered = self._consider(request, self.hardware())
+        considered.raise_if_refused()
+        drafts.require_sizes(considered)
+        return drafts.draft_of(request, considered, self._store)
+
+    def limits(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> list[MemoryLimits]:
+        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        return drafts.limits_of(self._consider(request, self.hardware()))
+
     def warm_worker(self, draft: Draft) -> None:
         if self._spares is not None and not draft.problems and not self._runs.any_live():
             device = str(draft.plan["settings"]["device"])
@@ -151,7 +177,8 @@ class StudioFacade:
         hardware = report(self.home, wait=True)
         considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
-        probed = probing.wanted(considered, self.calibrations())
+        free = memory.free_bytes(considered.hardware, str(considered.plan.settings.device))
+        probed = probing.wanted(considered, self.calibrations(), free)
         run = starting.start(self._home, self._store, self._datasets, considered, probed=probed)
         self._runs.look(force=True)
         return run

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+from backend import memory
 from backend.api import HardwareReport, ModelInfo
 from backend.hardware import choose_device
+from studio.defaults import RunFacts, resolve
 from studio.errors import StudioError
-from studio.memory.rough import typical_need, verdict
+from studio.memory.fit import Case, least_bytes
+from studio.memory.verdict import Verdict, verdict
 from studio.models import catalogue, hub
 from studio.models.config import ModelFacts, load_config, read_config
 from studio.models.folder import check_causal, check_weights, weight_files
 from studio.models.locate import locate
 from studio.names import ModelName, parse
+from studio.plan import methods, parse_request
+
+# What the list promises: that a run over rows of this length can start, one row at a time if need be.
+TOKENS = 512
+ROWS = 10_000
+# The usual method, then those that need less, the nearest to it first.
+_BY_PREFERENCE = ("lora", "qlora", "lst", "qst")
 
 
 class ModelList:
@@ -52,6 +63,19 @@ class ModelList:
         with self._lock:
             asked = self._asked.get(str(name))
         return asked[0] if asked else None
+
+    def sizes(self, name: ModelName) -> ModelFacts:
+        """Sizes of a model; of one that is not on disk the hub is asked. A path may lead to a config.json."""
+        if (entry := catalogue.find(str(name))) is not None:
+            return entry.facts
+        if name.kind == "path" and Path(name.value).exists():
+            return read_config(Path(name.value))
+        try:
+            return read_config(locate(name))
+        except StudioError as error:
+            if error.code != "model_not_on_disk":
+                raise
+        return self._ask_hub(name)[0]
 
     def _ask_hub(self, name: ModelName) -> tuple[ModelFacts, hub.HubRepo]:
         with self._lock:
@@ -101,10 +125,7 @@ def _info(
     on_disk: bool,
     hardware: HardwareReport,
 ) -> ModelInfo:
-    device, _ = choose_device(hardware, None)
-    gpu = next((d for d in hardware.devices if d.key == device), None)
-    need = typical_need(facts, device)
-    free = gpu.free_bytes if gpu else hardware.ram_available_bytes
+    method, needed, fits = _fits(facts, hardware)
     return ModelInfo(
         name=name,
         title=title,
@@ -116,6 +137,51 @@ def _info(
         architecture=facts.architecture or facts.model_type,
         on_disk=on_disk,
         gated=gated,
-        fits=verdict(need.total if need else None, free),
-        needed_bytes=need.total if need else None,
+        fits=fits,
+        needed_bytes=needed,
+        with_method=_short(methods.get(method).title) if method not in (None, _BY_PREFERENCE[0]) else None,
     )
+
+
+def _short(title: str) -> str:
+    """`QST` for `Quantised side-tuning (QST)`."""
+    return title.rpartition("(")[2].rstrip(")")
+
+
+def _fits(facts: ModelFacts, hardware: HardwareReport) -> tuple[str | None, int | None, Verdict | None]:
+    """The first method by which this machine can tune a model, what it needs, and whether that fits; where
+    none does, the one that needs least."""
+    if facts.parameters is None:
+        return None, None, None
+    device, reason = choose_device(hardware, None)
+    known = RunFacts(
+        rows=ROWS,
+        heldout_rows=0,
+        longest=TOKENS,
+        p95=TOKENS,
+        model=facts,
+        device=device,
+        device_reason=reason,
+        cores=hardware.cpu_cores,
+        free_bytes=memory.free_bytes(hardware, device),
+        fast_bf16=memory.fast_bf16(device),
+    )
+    barred = memory.barred(device)
+    return _first_that_fits([id for id in _BY_PREFERENCE if id not in barred], known)
+
+
+def _first_that_fits(ids: Sequence[str], known: RunFacts) -> tuple[str, int, Verdict | None]:
+    """Of these methods; else the first that is tight, else the last."""
+    assert known.model is not None
+    free, tight = known.free_bytes, None
+    for id in ids:
+        plan, _ = resolve(parse_request("", "", id, set={"batch": 1}), known)
+        if id != ids[-1] and free is not None and least_bytes(plan, known.model) > free:
+            continue
+        needed = Case(plan, known).needed()
+        found = (id, needed, verdict(needed, free))
+        if found[2] in ("yes", None):
+            return found
+        if found[2] == "tight":
+            tight = tight or found
+    return tight or found

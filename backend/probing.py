@@ -63,9 +63,9 @@ def shortage_before(store: Store, job: Job) -> Mapping[str, Any] | None:
     return None if text is None else dict(json.loads(text))
 
 
-def wanted(considered: Considered, calibrations: Sequence[Calibration]) -> bool:
-    """Whether the estimate's interval, widened by what was measured here, crosses what is free."""
-    facts, free, plan = considered.facts, considered.free_bytes, considered.plan
+def wanted(considered: Considered, calibrations: Sequence[Calibration], free: int | None) -> bool:
+    """Whether the estimate's interval, widened by what was measured here, crosses what is `free`."""
+    facts, plan = considered.facts, considered.plan
     if facts is None or facts.parameters is None or free is None or considered.model_folder is None:
         return False
     met, learned = worst(plan, considered.tokens)

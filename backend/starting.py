@@ -123,8 +123,9 @@ def _write(
         record.tell(connection, id, "rows_skipped", frozen.skipped)
     for statement in _sources(home, id, plan, frozen):
         connection.execute(*statement)
-    if considered.needed_bytes is not None:
-        connection.execute(*lineage.estimated(id, 1, "rough", considered.needed_bytes))
+    if considered.case is not None:
+        need = considered.case.need()
+        connection.execute(*lineage.estimated(id, 1, need.source, need.allocated))
     return id
 
 

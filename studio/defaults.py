@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import Reason
-from studio.memory.rough import TIGHT, rough_need
+from studio.memory.need import Need
+from studio.memory.verdict import TIGHT, need_of, needed_bytes
 from studio.models.config import ModelFacts
 from studio.plan import USUAL_OPTIMIZER, Plan, methods
 
@@ -36,7 +37,8 @@ EVALUATION_SHARE = 0.1
 class RunFacts:
     """What the choices depend on. `longest` and `p95` are tokens per row, None while there is no tokenizer on
     disk yet; `model` is None while its config is not known; `fast_bf16`: the device computes faster in
-    bfloat16."""
+    bfloat16; `learned` is the share of a row's tokens that carry loss; no row has more than `most_tokens`
+    (None: not all were looked at)."""
 
     rows: int
     heldout_rows: int
@@ -48,6 +50,8 @@ class RunFacts:
     cores: int
     free_bytes: int | None
     fast_bf16: bool
+    learned: float = 1.0
+    most_tokens: int | None = None
 
 
 Choice = tuple[Any, Reason]
@@ -74,6 +78,16 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
         plan = replace(plan, method_params=chosen)
         reasons |= found
     return plan, reasons
+
+
+def worst_need(plan: Plan, facts: RunFacts) -> Need | None:
+    """What the plan's largest step needs: its longest row as often as the batch is large. None where the
+    model's size is not known."""
+    seq = plan.settings.seq
+    assert seq is not None
+    if facts.most_tokens is not None:
+        seq = min(seq, facts.most_tokens)
+    return need_of(plan.with_settings(seq=seq), facts.model, facts.learned)
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -198,18 +212,18 @@ _CHOICES: dict[str, Callable[[Plan, RunFacts], Choice]] = {
     "precision": _precision,
     "adapter_dtype": _adapter_dtype,
     "optimizer": _optimizer,
+    "optimizer_impl": _optimizer_impl,
     "batch": _batch,
     "epochs": _epochs,
     "steps": _steps,
     "lr": _lr,
-    "optimizer_impl": _optimizer_impl,
     "eval_every": _eval_every,
 }
 
 
 def _fits(plan: Plan, facts: RunFacts) -> bool:
-    need = None if facts.model is None else rough_need(plan, facts.model)
-    return need is None or facts.free_bytes is None or need.total <= TIGHT * facts.free_bytes
+    need = worst_need(plan, facts)
+    return need is None or facts.free_bytes is None or needed_bytes(need) <= TIGHT * facts.free_bytes
 
 
 def _steps_per_epoch(plan: Plan, facts: RunFacts) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backend.api import (
     CheckReport,
     Device,
+    FitProposal,
     GpuProcess,
     HardwareReport,
     MemoryPoint,
@@ -251,6 +252,19 @@ PREVIEW = tuple(
             ("Name three animals.", "Aye: a cat, a dog and a horse, arr."),
         ]
     )
+)
+
+
+PROPOSALS = (
+    FitProposal(
+        what=(Reason("fit_checkpointing"),),
+        price=(Reason("price_checkpointing"),),
+        settings={"gradient_checkpointing": True},
+        method=None,
+        needed_bytes=4 * GIB,
+        gain_bytes=2 * GIB,
+        fits="yes",
+    ),
 )
 
 

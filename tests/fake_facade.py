@@ -22,10 +22,12 @@ from backend.api import (
     CheckReport,
     Draft,
     HardwareReport,
+    MemoryLimits,
+    MemoryNeed,
     MemoryPoint,
-    MethodNeed,
     ModelInfo,
     PreviewRow,
+    Room,
     RunDetail,
     RunSummary,
     SampleInfo,
@@ -209,15 +211,61 @@ class FakeFacade:
             steps=chosen.steps,
             rows=rows,
             heldout_rows=heldout,
-            needed_bytes=info.needed_bytes,
-            method_needs={m["id"]: MethodNeed(2**30, "yes") for m in self.methods()},
-            free_bytes=self._hardware.ram_available_bytes,
+            memory=self._need(info),
+            method_needs={"lora": need} if (need := self._need(info)) else {},
+            rooms=(
+                Room(
+                    "cpu",
+                    self._hardware.cpu_name,
+                    self._hardware.ram_total_bytes,
+                    self._hardware.ram_available_bytes,
+                    (),
+                    info.fits,
+                ),
+            ),
+            proposals=content.PROPOSALS if info.fits == "no" else (),
+            tokens_per_step=128 * (chosen.batch or 1),
             seconds=None if chosen.steps is None else 0.15 * chosen.steps,
             command=" ".join(
                 ["python launch.py train", model, dataset, f"--method {method}"]
                 + [f"--set {k}={v}" for k, v in given.items()]
             ),
         )
+
+    def estimate(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> Draft:
+        draft = self.draft(model, dataset or "pirate", method, set, objective)
+        if draft.problems:
+            raise PlanError(list(draft.problems))
+        return draft
+
+    def limits(
+        self,
+        model: str,
+        dataset: str | None = None,  # noqa: ARG002 (part of the protocol)
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,  # noqa: ARG002
+        objective: str = "sft",  # noqa: ARG002
+    ) -> list[MemoryLimits]:
+        self.model(model)
+        return [MemoryLimits(method, 12, 512, True, "Qwen2.5 1.5B Instruct")]
+
+    def _need(self, info: ModelInfo) -> MemoryNeed | None:
+        """As large as the list says, in parts that sum up to it."""
+        if info.needed_bytes is None or info.parameters is None:
+            return None
+        weights, total = 2 * info.parameters, info.needed_bytes
+        rest = {"adapter": total // 50, "optimizer": total // 25, "activations": total // 10}
+        parts = {"weights": weights, **rest}
+        allocated = sum(parts.values())
+        counts = {"trainable_params": 10**6, "total_params": info.parameters}
+        return MemoryNeed("lora", parts, "backward", allocated, (allocated, total), fits=info.fits, **counts)
 
     def warm_worker(self, draft: Draft) -> None:
         self.warmed.append(draft.plan["dataset"])

@@ -7,7 +7,7 @@ import pytest
 
 from studio.defaults import RunFacts, cpu_has_bf16, resolve
 from studio.errors import Reason
-from studio.memory.rough import rough_need
+from studio.memory.verdict import need_of, needed_bytes
 from studio.models.config import facts_of
 from studio.plan import Plan, Settings, optimizers, parse_request
 
@@ -111,16 +111,14 @@ def test_few_rows_get_a_small_batch():
     assert chosen(replace(FACTS, rows=1, heldout_rows=0))[0].batch == 1
 
 
-def test_batch_is_halved_until_the_rough_need_fits():
+def test_batch_is_halved_until_it_fits():
     facts = replace(FACTS, model=QWEN, longest=1024, p95=900, free_bytes=6 * GIB)
     settings, reasons = chosen(facts)
     assert reasons["batch"].code == "batch_memory"
-    plan = parse_request(
-        "m", "d", set={"seq": settings.seq, "precision": settings.precision, "device": "cpu"}
-    )
-    need = {b: rough_need(plan.with_settings(batch=b), QWEN).total for b in (1, 2, 4, 8)}
-    assert settings.batch == max(b for b, total in need.items() if total <= 0.8 * 6 * GIB)
-    assert need[8] > 0.8 * 6 * GIB
+    plan = replace(parse_request("m", "d"), settings=settings)
+    need = {b: needed_bytes(need_of(plan.with_settings(batch=b), QWEN)) for b in (1, 2, 4, 8)}
+    assert settings.batch == max(b for b, total in need.items() if total <= 0.9 * 6 * GIB)
+    assert need[8] > 0.9 * 6 * GIB
     assert chosen(replace(facts, free_bytes=GIB))[0].batch == 1
     assert chosen(replace(facts, free_bytes=None))[0].batch == 8
 

@@ -5,6 +5,7 @@ An act that the studio refuses raises StudioError, and the wizard stays as it wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,12 @@ def setting(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
     return moves.set_value(wizard, sent["key"], sent["value"])
 
 
+def fit(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
+    method = str(sent["method"]) or None
+    common = facade.settings(method) if method else ()
+    return moves.apply_change(wizard, method, json.loads(sent["settings"]), common)
+
+
 def start(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
     assert wizard.model  # the button stands on step 4 only
     assert wizard.dataset
@@ -118,6 +125,7 @@ ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
     "upload-failed": upload_failed,
     "rows-save": rows,
     "set": setting,
+    "fit": fit,
     "start": start,
     "pause": pause,
     "resume": resume,

@@ -89,6 +89,17 @@ def set_value(wizard: Wizard, key: str, value: Any) -> Wizard:
     return replace(wizard, settings=settings)
 
 
+def apply_change(
+    wizard: Wizard, method: str | None, changes: Mapping[str, Any], common: Iterable[Mapping[str, Any]]
+) -> Wizard:
+    """Several settings at once, with another method if one is named; None gives a setting back."""
+    if method:
+        wizard = choose_method(wizard, method, common)
+    for key, value in changes.items():
+        wizard = set_value(wizard, key, value)
+    return wizard
+
+
 def to_query(wizard: Wizard, tab: str = "home") -> str:
     """The page's address for this state, without the question mark."""
     pairs: dict[str, str] = {"tab": tab}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from studio.errors import Reason
-from studio.memory.rough import quantised_bytes
 from studio.models.config import ModelFacts
-from studio.models.quantisation import Quantisation
+from studio.models.quantisation import Quantisation, quantised_bytes
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}

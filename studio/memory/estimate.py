@@ -19,13 +19,12 @@ from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, normed
 from studio.memory.need import Need, blas_workspace
 from studio.memory.reserved import context, interval
-from studio.memory.rough import quantised_bytes
 from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
-from studio.models.quantisation import Quantisation
+from studio.models.quantisation import Quantisation, quantised_bytes
 from studio.plan import Plan, methods
 
 _SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest

@@ -10,11 +10,10 @@ from __future__ import annotations
 from studio.memory.decoder import decoder_layer
 from studio.memory.layers import Compute, normed
 from studio.memory.need import PARTS, Need, blas_workspace
-from studio.memory.rough import quantised_bytes
 from studio.memory.tape import PARTS as TAPE_PARTS
 from studio.memory.tape import Tape
 from studio.models.config import ModelFacts
-from studio.models.quantisation import Quantisation
+from studio.models.quantisation import Quantisation, quantised_bytes
 
 
 def generation_need(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from studio.models.weights import Whole, matrices
+
 
 @dataclass(frozen=True)
 class Quantisation:
@@ -20,6 +22,13 @@ class Quantisation:
     def bits_per_weight(self) -> float:
         """4, and what a weight has of its block's scale: 32 bit, or 8 and a 256th of 32."""
         return 4 + (8 / 64 + 32 / (64 * 256) if self.double else 32 / 64)
+
+
+def quantised_bytes(model: Whole, parameters: int, quantisation: Quantisation, itemsize: int) -> int:
+    """A base of `parameters` weights whose linear layers but the head are in 4 bit, the rest `itemsize`
+    bytes each."""
+    quantised = matrices(model)
+    return int(quantised * quantisation.bits_per_weight / 8) + (parameters - quantised) * itemsize
 
 
 class QuantisedParams(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +72,63 @@ def test_a_draft_never_raises_and_reports_everything_at_once(facade: StudioFacad
 
 
 def test_a_draft_says_what_every_method_would_need(facade: StudioFacade, model: Path, sums: Path) -> None:
-    needs = facade.draft(str(model), str(sums)).method_needs
+    draft = facade.draft(str(model), str(sums))
+    needs = draft.method_needs
     assert set(needs) == {method["id"] for method in facade.methods()}
-    assert needs["full"].needed_bytes > needs["lora"].needed_bytes
+    assert needs["full"].parts["optimizer"] == 2 * 4 * needs["full"].trainable_params
+    assert needs["qlora"].parts["weights"] < needs["lora"].parts["weights"]
     assert {need.fits for need in needs.values()} == {"yes"}
+    assert draft.memory == needs["lora"]
+    assert [room.device for room in draft.rooms][-1] == "cpu"
+    tokens = facade.check(str(sums), str(model)).tokens
+    assert tokens is not None
+    assert draft.tokens_per_step == draft.plan["settings"]["batch"] * tokens["max"]
+
+
+def test_the_estimate_is_that_of_the_plan_and_follows_what_is_free(
+    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = facade.draft(str(model), str(sums), set={"batch": 8})
+    assert draft.memory is not None
+    assert draft.proposals == ()
+    for share, fits in ((0.5, "no"), (1.05, "tight"), (1.5, "yes")):
+        free = int(share * draft.memory.needed_bytes)
+        report = replace(facade.hardware(), devices=(), ram_available_bytes=free)
+        monkeypatch.setattr("backend.facade.report", lambda *_, report=report, **__: report)
+        now = facade.draft(str(model), str(sums), set={"batch": 8})
+        assert now.memory is not None
+        assert (now.memory.fits, now.free_bytes) == (fits, free)
+        for found in now.proposals:
+            given = {k: v for k, v in {"batch": 8, **found.settings}.items() if v is not None}
+            after = facade.draft(str(model), str(sums), found.method or "lora", given)
+            assert after.memory is not None
+            assert after.memory.needed_bytes == found.needed_bytes
+            assert after.memory.fits == found.fits
+        assert bool(now.proposals) == (fits != "yes")
+
+
+def test_an_estimate_needs_no_dataset_and_no_weights(
+    facade: StudioFacade, model: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_bytes((model / "config.json").read_bytes())
+    alone = facade.estimate(str(config), set={"batch": 2, "seq": 64})
+    whole = facade.estimate(str(model), set={"batch": 2, "seq": 64})
+    assert alone.memory == whole.memory
+    assert alone.tokens_per_step == 128
+    (limits, *_) = facade.limits(str(config), set={"batch": 2, "seq": 64})
+    assert limits.method == "lora"
+    assert limits.batch > 2
+    unknown = tmp_path / "other"
+    unknown.mkdir()
+    body = json.loads(config.read_text()) | {"model_type": "of-nobody"}
+    (unknown / "config.json").write_text(json.dumps(body))
+    with pytest.raises(StudioError) as caught:
+        facade.estimate(str(unknown))
+    assert caught.value.code == "model_not_counted"
+    with pytest.raises(StudioError) as caught:
+        facade.estimate(str(config), set={"batch": "many"})
+    assert caught.value.code == "plan_invalid"
 
 
 def test_a_method_that_cannot_run_here_says_so_before_it_starts(

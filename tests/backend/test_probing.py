@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,14 +75,14 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
 
     def wanted(free: float, factor: float) -> bool:
         measured = [Calibration("cpu", "lora", factor, 3), Calibration("cuda:0", "lora", 9.0, 1)]
-        return probing.wanted(replace(considered, free_bytes=int(free)), measured)
+        return probing.wanted(considered, measured, int(free))
 
     assert not wanted(free=0.9 * low, factor=1.2)  # it can't fit
     assert wanted(free=(low + high) / 2, factor=1.0)
     assert wanted(free=1.1 * high, factor=1.2)
     assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
     assert wanted(free=0.9 * low, factor=0.8)
-    assert not probing.wanted(replace(considered, free_bytes=None), [])
+    assert not probing.wanted(considered, [], None)
 
 
 def test_a_probe_that_goes_before_a_run_is_claimed_before_it(

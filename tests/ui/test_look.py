@@ -43,7 +43,9 @@ def test_text_can_be_read_on_what_it_stands_on(mode, text, surface):
 
 
 @pytest.mark.parametrize("mode", [tokens.LIGHT, tokens.DARK], ids=["light", "dark"])
-@pytest.mark.parametrize("colour", [*tokens.SERIES, tokens.CHART_BASE, tokens.CHART_TUNED])
+@pytest.mark.parametrize(
+    "colour", [*tokens.SERIES, *tokens.PARTS.values(), tokens.CHART_BASE, tokens.CHART_TUNED]
+)
 def test_curves_stand_out_on_cards_of_both_modes(mode, colour):
     assert contrast(colour, mode["surface"]) >= 3
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from backend.api import Facade
 from ui.cli import documents
 from ui.cli.output import Output
-from ui.cli.parser import Sub, UsageError
+from ui.cli.parser import Parser, Sub, UsageError
 
 NAME = "train"
 # Settings with an option of their own; `--set` takes these and all others.
@@ -26,6 +26,13 @@ def add(commands: Sub) -> None:
     parser = commands.add(NAME, "Tune a model on a dataset.")
     parser.add_argument("model", metavar="MODEL", help="starter, a folder, a hub id")
     parser.add_argument("dataset", metavar="DATASET", help="a sample's name or a file")
+    add_settings(parser)
+    parser.add_argument("--wait", action="store_true", help="show progress until the run has ended")
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: Parser) -> None:
+    """Method, objective and every setting of a plan."""
     parser.add_argument("--method", default="lora", help="see the command methods (default: lora)")
     parser.add_argument("--objective", default="sft", help="what to learn (default: sft)")
     for name, help in SHORT.items():
@@ -33,8 +40,6 @@ def add(commands: Sub) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, repeatable"
     )
-    parser.add_argument("--wait", action="store_true", help="show progress until the run has ended")
-    parser.set_defaults(run=run)
 
 
 def run(options: Namespace, facade: Facade, output: Output) -> int:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from backend.api import Draft
 from ui.forms import Field, grid
-from ui.fragments import plan
+from ui.fragments import memory, plan
 from ui.fragments.format import bytes_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.parts import fits_badge, fold, heading
@@ -20,7 +20,7 @@ from ui.words import Words
 def view(
     words: Words, draft: Draft, shown: Sequence[Field], methods: Sequence[Mapping[str, Any]], chosen: str
 ) -> Markup:
-    """The methods with what each would need, then the settings of the chosen one."""
+    """The methods with what each would need, how to make the chosen one fit, then its settings."""
     text = words.text
     main = [f for f in shown if not f.expert]
     expert = [f for f in shown if f.expert]
@@ -29,6 +29,7 @@ def view(
         heading(text("how.title"), text("how.lead")),
         plan.problem_list(words, draft),
         method_cards(text, methods, chosen, draft),
+        memory.make_fit(words, draft),
         grid(text, main),
         fold(text("how.expert", count=len(expert)), grid(text, expert), open_=changed),
         fold(text("how.command"), plan.command(text, draft.command)),
@@ -40,6 +41,7 @@ def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, 
     return h(
         "div",
         [_method_row(text, method, method["id"] == chosen, draft) for method in methods],
+        memory.legend(text, list(draft.method_needs.values())) if draft.method_needs else None,
         class_="list methods",
         role="group",
         aria_label=text("train.method.label"),
@@ -48,6 +50,7 @@ def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, 
 
 def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draft) -> Markup:
     need = draft.method_needs.get(method["id"])
+    scale = memory.scale_of(draft, list(draft.method_needs.values()))
     return h(
         "button",
         h("span", class_="radio"),
@@ -55,6 +58,7 @@ def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draf
             "span",
             h("span", method["title"], class_="strong"),
             h("span", method["summary"], class_="quiet block"),
+            memory.bar(text, need, draft.free_bytes, scale) if need else None,
             class_="grow",
         ),
         h(

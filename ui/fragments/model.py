@@ -93,7 +93,7 @@ def row(text: Text, model: ModelInfo, chosen: bool) -> Markup:
         ),
         h(
             "span",
-            fits_badge(text, model.fits),
+            fits_badge(text, model.fits, model.with_method),
             h("span", text("model.needs", size=bytes_text(model.needed_bytes)), class_="quiet block")
             if model.needed_bytes
             else None,

@@ -50,9 +50,11 @@ def state_badge(text: Text, run: RunSummary) -> Markup:
     )
 
 
-def fits_badge(text: Text, fits: str | None) -> Markup:
+def fits_badge(text: Text, fits: str | None, method: str | None = None) -> Markup:
+    """`method`: the title of the one that it fits with, where it is not the usual one."""
     tone, symbol = _FITS.get(fits or "", ("plain", None))
-    return badge(tone, symbol, text(f"fits.{fits or 'unknown'}"))
+    words = text(f"fits.{fits}.with", method=method) if fits and method else text(f"fits.{fits or 'unknown'}")
+    return badge(tone, symbol, words)
 
 
 def meter(share: float | None, label: str, *, tone: str = "accent") -> Markup:

@@ -10,9 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from backend.api import Draft, ModelInfo, Reason
-from ui.fragments.format import DASH, bytes_text, count_text, duration_text, setting_text
+from ui.fragments import memory
+from ui.fragments.format import DASH, count_text, duration_text, setting_text
 from ui.fragments.html import h, join
-from ui.fragments.parts import data_table, meter
+from ui.fragments.parts import data_table
 from ui.fragments.text import Text
 from ui.words import Words
 
@@ -34,7 +35,8 @@ def dataset_title(dataset: str | None) -> str:
 
 
 def aside(text: Text, sketch: Sketch) -> Markup:
-    """ "Your plan so far": what is open says so, so that the panel keeps its height."""
+    """ "Your plan so far": what is open says so, so that the panel keeps its height.
+    The expert's form has a card of its own for memory."""
     draft = sketch.draft
     lines = [
         *([(text("plan.goal"), text(f"goal.{sketch.goal}.title"))] if sketch.goal else []),
@@ -55,7 +57,7 @@ def aside(text: Text, sketch: Sketch) -> Markup:
             ],
             class_="plan",
         ),
-        memory(text, draft),
+        memory.summary(text, draft) if sketch.goal or not (draft and draft.memory) else None,
         class_="card plan-card",
     )
 
@@ -79,30 +81,6 @@ def _time(text: Text, draft: Draft | None) -> str | None:
     if draft.seconds is None:
         return text("plan.time.unknown")
     return text("plan.time.value", time=duration_text(draft.seconds))
-
-
-def memory(text: Text, draft: Draft | None) -> Markup:
-    """What the run needs against what is free, as a bar and in words."""
-    if draft is None or draft.needed_bytes is None or not draft.free_bytes:
-        return h(
-            "div",
-            h("p", text("plan.memory.open"), class_="quiet"),
-            meter(0.0, text("plan.memory")),
-            class_="memory",
-        )
-    share = draft.needed_bytes / draft.free_bytes
-    return h(
-        "div",
-        h(
-            "p",
-            text(
-                "plan.memory.value", needed=bytes_text(draft.needed_bytes), free=bytes_text(draft.free_bytes)
-            ),
-            class_="quiet",
-        ),
-        meter(share, text("plan.memory"), tone="bad" if share > 1 else "wait" if share > 0.85 else "accent"),
-        class_="memory",
-    )
 
 
 def problem_list(words: Words, draft: Draft) -> Markup | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from backend.api import Draft, ModelInfo, SampleInfo
 from ui.forms import Field, grid
-from ui.fragments import message, plan
+from ui.fragments import memory, message, plan
 from ui.fragments.format import bytes_text
 from ui.fragments.html import h, join
 from ui.fragments.parts import button, fits_badge, fold, heading
@@ -74,7 +74,7 @@ def _model(text: Text, choice: Wizard, models: Sequence[ModelInfo], model: Model
     below: object = text("train.model.help")
     if model is not None:
         below = join(
-            fits_badge(text, model.fits),
+            fits_badge(text, model.fits, model.with_method),
             " ",
             model.title,
             " · ",
@@ -114,15 +114,19 @@ def side(
     words: Words,
     choice: Wizard,
     model: ModelInfo | None,
-    method: str,
+    titles: Mapping[str, str],
     draft: Draft | None,
     refusal: tuple[str, str] | None,
 ) -> Markup:
-    """Memory against what is free, the plan in words, what is wrong, the button, the command line."""
+    """The plan in words, memory against what is free, what is wrong, the button, the command line. `titles`
+    of all methods."""
     text = words.text
+    method = titles.get(choice.method)
     sketch = plan.Sketch(None, model, choice.dataset, method, draft)
     return join(
         plan.aside(text, sketch),
+        memory.panel(words, draft, titles),
+        memory.make_fit(words, draft),
         message.card("bad", *refusal) if refusal else None,
         plan.problem_list(words, draft) if draft else None,
         button(

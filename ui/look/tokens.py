@@ -10,7 +10,20 @@ from __future__ import annotations
 SANS = 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", "Helvetica Neue", Arial, sans-serif'
 MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, monospace'
 
+# Parts of a memory bar: the base slate, what learns the accent, the rest after Okabe and Ito.
+PARTS: dict[str, str] = {
+    "part-weights": "#76849a",
+    "part-adapter": "#7a6ff0",
+    "part-optimizer": "#009e73",
+    "part-gradients": "#d55e00",
+    "part-activations": "#3d93c9",
+    "part-logits": "#cc79a7",
+    "part-workspace": "#b8860b",
+    "part-context": "#6b7486",
+}
+
 LIGHT: dict[str, str] = {
+    **PARTS,
     "page": "#f6f7f9",
     "surface": "#ffffff",
     "sunken": "#f0f2f5",
@@ -37,6 +50,7 @@ LIGHT: dict[str, str] = {
 }
 
 DARK: dict[str, str] = {
+    **PARTS,
     "page": "#0f1218",
     "surface": "#171b23",
     "sunken": "#1f242e",

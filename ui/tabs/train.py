@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.api import Facade
 from studio.errors import StudioError
-from ui import forms
+from ui import acts, forms
 from ui import wizard as moves
-from ui.fragments import message
+from ui.fragments import memory, message
 from ui.fragments import train as draw
 from ui.fragments.wizard import address
 from ui.page import Page, Updates
@@ -25,12 +27,15 @@ FIRST = Wizard(model="starter", dataset="pirate")  # something that runs, to cha
 
 @dataclass(frozen=True)
 class Train:
-    """`state` is the plan as chosen so far; the form and its consequences are one view each."""
+    """`state` is the plan as chosen so far; the form and its consequences are one view each. `limits` takes
+    longer than they may, and follows when `shown`, the address of the plan on the screen, has changed."""
 
     form: gr.HTML
     side: gr.HTML
+    limits: gr.HTML
     address: gr.HTML
     state: gr.State
+    shown: gr.State
 
 
 def build() -> Train:
@@ -39,8 +44,9 @@ def build() -> Train:
             form = view(id="train-form")
         with gr.Column(elem_classes="train-side"):
             side = view(id="train-side")
+            limits = view(id="train-limits")
         where = view(classes="unseen")
-    return Train(form, side, where, gr.State(FIRST))
+    return Train(form, side, limits, where, gr.State(FIRST), gr.State(""))
 
 
 def wire(tab: Train, page: Page) -> None:
@@ -49,15 +55,22 @@ def wire(tab: Train, page: Page) -> None:
     def act(choice: Wizard, event: gr.EventData) -> Updates:
         return shown(tab, page, apply(page.facade, choice, act_data(event)))
 
-    def start(choice: Wizard) -> Updates:
+    def decide(choice: Wizard, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        if sent["act"] == "fit":
+            return shown(tab, page, acts.fit(page.facade, choice, sent))
         assert choice.model  # the button is off without them
         assert choice.dataset
         run = page.facade.start(choice.model, choice.dataset, choice.method, choice.settings)
         return {tab.address: address(urlencode({"tab": "runs", "run": run}), go="runs")}
 
+    def grown(choice: Wizard) -> Updates:
+        return {tab.limits: most_that_fits(page, choice)}
+
     everything = [*outputs(tab), page.notice]
-    tab.form.act(page.handler(act), inputs=[tab.state], outputs=everything, **HIDDEN)
-    tab.side.act(page.handler(start), inputs=[tab.state], outputs=everything, **HIDDEN)
+    for source, handle in ((tab.form, act), (tab.side, decide)):
+        source.act(page.handler(handle), inputs=[tab.state], outputs=everything, **HIDDEN)
+    tab.shown.change(page.handler(grown), inputs=[tab.state], outputs=[tab.limits, page.notice], **HIDDEN)
 
 
 def apply(facade: Facade, choice: Wizard, sent: dict[str, Any]) -> Wizard:
@@ -74,7 +87,7 @@ def apply(facade: Facade, choice: Wizard, sent: dict[str, Any]) -> Wizard:
 
 
 def outputs(tab: Train) -> list[Any]:
-    return [tab.form, tab.side, tab.address, tab.state]
+    return [tab.form, tab.side, tab.address, tab.state, tab.shown]
 
 
 def opened(tab: Train, page: Page, query: str) -> Updates:
@@ -99,7 +112,23 @@ def shown(tab: Train, page: Page, choice: Wizard) -> Updates:
         refusal = page.words.error(error)
     return {
         tab.state: choice,
+        tab.shown: moves.to_query(choice, tab=NAME),
         tab.form: draw.form(text, choice, facade.models(), model, facade.samples(), methods, fields),
-        tab.side: draw.side(page.words, choice, model, method["title"], draft, refusal),
+        tab.side: draw.side(page.words, choice, model, titles(methods), draft, refusal),
         tab.address: address(moves.to_query(choice, tab=NAME)),
     }
+
+
+def most_that_fits(page: Page, choice: Wizard) -> Markup | str:
+    """Batch, length and model at their largest; nothing where the plan can't be drawn up."""
+    facade = page.facade
+    try:
+        found = facade.limits(choice.model or "", choice.dataset or "", choice.method, choice.settings)
+    except StudioError:  # what is wrong stands in the plan
+        return ""
+    return memory.limits(page.text, found, titles(facade.methods())) or ""
+
+
+def titles(methods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of the methods by id, in their order."""
+    return {str(method["id"]): str(method["title"]) for method in methods}

@@ -1,0 +1,130 @@
+"""The memory of a plan as the screen and the command line show it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backend.api import FitProposal, HardwareReport, MemoryLimits, MemoryNeed, Room
+from studio.data.check import TokenStats
+from studio.defaults import cpu_has_bf16
+from studio.memory import fit
+from studio.memory.changes import Histogram
+from studio.memory.fit import Case
+from studio.memory.verdict import verdict
+from studio.models import catalogue
+from studio.models.config import ModelFacts
+from studio.plan import methods
+
+
+def fast_bf16(device: str) -> bool:
+    """Every GPU that the studio's torch can use computes bfloat16 at full speed."""
+    return cpu_has_bf16() if device == "cpu" else True
+
+
+def free_bytes(hardware: HardwareReport, device: str) -> int | None:
+    """Memory that is free on a device now."""
+    if device == "cpu":
+        return hardware.ram_available_bytes
+    return next((d.free_bytes for d in hardware.devices if d.key == device), None)
+
+
+def barred(device: str) -> frozenset[str]:
+    """Methods whose base in 4 bit can't be held on this device or with what is installed."""
+    if importlib.util.find_spec("bitsandbytes") is not None and not device.startswith("mps"):
+        return frozenset()
+    return frozenset(id for id, method in methods.all().items() if method.quantisation is not None)
+
+
+def histogram(tokens: TokenStats | None) -> Histogram:
+    """Rows by length, as far as they were measured."""
+    return tuple((bucket["upto"], bucket["rows"]) for bucket in tokens.histogram) if tokens else ()
+
+
+def learned_share(tokens: TokenStats | None) -> float:
+    """The share of tokens that carry loss; all of them where it is not known."""
+    return tokens.learned / tokens.total if tokens and tokens.total else 1.0
+
+
+def need(case: Case) -> MemoryNeed:
+    """What the plan takes."""
+    found, plan = case.need(), case.plan
+    terms = methods.get(plan.method).memory(case.model, plan.method_params, plan.settings)
+    assert case.model.parameters is not None
+    trained = terms.trainable_params
+    added = 0 if methods.get(plan.method).capable("trains_base", plan.method_params) else trained
+    return MemoryNeed(
+        method=plan.method,
+        parts=found.parts,
+        moment=found.moment,
+        allocated_bytes=found.allocated,
+        reserved_bytes=found.reserved,
+        trainable_params=trained,
+        total_params=case.model.parameters + added,
+        fits=verdict(case.needed(), case.facts.free_bytes),
+    )
+
+
+def by_method(case: Case) -> list[Case]:
+    """The plan with each method, the chosen one first and the others as they are by default; those that can't
+    run here are left out."""
+    chosen = case.plan.method
+    others = [id for id in methods.all() if id != chosen and id not in case.barred]
+    return [case, *(case.by(id) for id in others)]
+
+
+def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
+    """The chosen device, the usable GPUs, the processor: what is free there and whether the plan fits."""
+    gpus = [device for device in hardware.devices if device.usable]
+    processor = Room(
+        "cpu", hardware.cpu_name, hardware.ram_total_bytes, hardware.ram_available_bytes, (), None
+    )
+    found = [
+        *(Room(d.key, d.name, d.total_bytes, d.free_bytes, d.processes, None) for d in gpus),
+        processor,
+    ]
+    found.sort(key=lambda room: room.device != case.facts.device)
+    return tuple(replace(room, fits=verdict(_needed_on(case, room), room.free_bytes)) for room in found)
+
+
+def _needed_on(case: Case, room: Room) -> int:
+    """GPUs of one kind need the same."""
+    if room.device.partition(":")[0] == case.facts.device.partition(":")[0]:
+        return case.needed()
+    return case.there(room.device, room.free_bytes, fast_bf16(room.device)).needed()
+
+
+def proposals(case: Case) -> tuple[FitProposal, ...]:
+    """What would make it fit; nothing where it does, or where what is free is not known."""
+    if case.facts.free_bytes is None:
+        return ()
+    return tuple(
+        FitProposal(
+            what=tuple(step.what for step in found.steps),
+            price=tuple(step.price for step in found.steps),
+            settings=found.settings,
+            method=found.method,
+            needed_bytes=found.needed,
+            gain_bytes=found.gain,
+            fits=found.verdict,
+        )
+        for found in fit.proposals(case)
+    )
+
+
+def limits(case: Case) -> list[MemoryLimits]:
+    """The most that fits, per method."""
+    if case.facts.free_bytes is None:
+        return []
+    return [_limits(each) for each in by_method(case)]
+
+
+def _limits(case: Case) -> MemoryLimits:
+    found = fit.limits(case, _proposed())
+    title = next((entry.title for entry in catalogue.entries() if entry.name == found.model), None)
+    return MemoryLimits(case.plan.method, found.batch, found.seq, found.whole_context, title)
+
+
+def _proposed() -> Iterable[tuple[str, ModelFacts]]:
+    return ((entry.name, entry.facts) for entry in catalogue.entries())

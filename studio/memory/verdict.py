@@ -1,0 +1,52 @@
+"""Whether a plan fits: its estimate, kept, against what is free. No torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from studio.memory.estimate import estimate
+from studio.memory.need import Need
+from studio.models.config import ModelFacts
+from studio.plan import Plan, Settings
+
+Verdict = Literal["yes", "tight", "no"]
+# Of what is free: other programs come and go, and a run that fills all of it has no room for their next move.
+TIGHT = 0.9
+# Settings that no byte depends on; plans that differ only in these share an estimate.
+_WEIGHTLESS = {
+    name: getattr(Settings(), name)
+    for name in (
+        *("steps", "epochs", "lr", "seed", "schedule", "warmup", "weight_decay"),
+        *("eval_every", "keep_checkpoints"),
+    )
+}
+
+
+def need_of(plan: Plan, facts: ModelFacts | None, learned: float = 1.0) -> Need | None:
+    """The estimate of a resolved plan, None where the model's number of parameters is not known.
+
+    Looking at the same plan again costs nothing. `learned`: the share of a row's tokens that carry loss.
+    """
+    if facts is None or facts.parameters is None:
+        return None
+    return _kept(plan.with_settings(**_WEIGHTLESS), facts, learned)
+
+
+@lru_cache(maxsize=4096)
+def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
+    return estimate(plan, facts, learned)
+
+
+def needed_bytes(need: Need) -> int:
+    """What must be free for it: the upper end of what the process may take."""
+    return need.reserved[1]
+
+
+def verdict(needed: int | None, free: int | None) -> Verdict | None:
+    """Whether it fits: `tight` means that less than a tenth stays free; None if either number is unknown."""
+    if needed is None or free is None:
+        return None
+    if needed <= TIGHT * free:
+        return "yes"
+    return "tight" if needed <= free else "no"

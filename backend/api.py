@@ -384,9 +384,11 @@ class Facade(Protocol):
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
+        other: Mapping[str, Any] | None = None,
     ) -> Draft:
         """The memory of a plan; raises as `start` does. A model's sizes are enough (a path to a config.json);
-        without a dataset all positions count as learned."""
+        without a dataset all positions count as learned. `other`: what another program does otherwise
+        (`kbit_casts`, `outputs_alive`, `loss_kernel`), how many `devices`, and their `sharding`."""
         ...
 
     def limits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from studio.registry import Registry
 
 _DEFAULT_METHOD = "lora"
 _DEFAULT_OBJECTIVE = "sft"
+_DEVICE = re.compile(r"cuda:\d+|mps")
 _ROWS_UNKNOWN = 10_000  # without a dataset: enough that their number decides nothing
 
 
@@ -81,12 +83,17 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
     plan, plan_errors = _parse(request)
     name, folder, facts = _model(request, models, errors)
     dataset, split, tokens = _data(request, folder, plan, datasets, errors)
+    wanted = plan.settings.device
     try:
-        device, reason = choose_device(hardware, plan.settings.device)
+        device, reason = choose_device(hardware, wanted)
     except StudioError as error:
-        errors["device"] = error
-        device, reason = choose_device(hardware, None)
-        plan = plan.with_settings(device=None)
+        if request.sizes_only and wanted and _DEVICE.fullmatch(wanted):
+            # What it would take there can be said without being there.
+            device, reason = wanted, Reason("device_asked", {"device": wanted})
+        else:
+            errors["device"] = error
+            device, reason = choose_device(hardware, None)
+            plan = plan.with_settings(device=None)
     plan = replace(plan, model=name, dataset=dataset)
     known = RunFacts(
         rows=len(split.train) if split else _ROWS_UNKNOWN if request.sizes_only else 0,
@@ -159,11 +166,12 @@ def limits_of(considered: Considered) -> list[MemoryLimits]:
     return memory.limits(considered.case)
 
 
-def require_sizes(considered: Considered) -> None:
-    """Raise `StudioError("model_not_counted")` where memory can't be estimated."""
+def require_sizes(considered: Considered) -> Case:
+    """What its memory follows from; `StudioError("model_not_counted")` where that is not known."""
     if considered.case is None:
         facts = considered.facts
         raise StudioError("model_not_counted", name=considered.plan.model, type=facts and facts.model_type)
+    return considered.case
 
 
 def _tokens_per_step(considered: Considered) -> int | None:

@@ -6,6 +6,7 @@ No torch in this process. Fulfils `backend.api.Facade`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,14 @@ class StudioFacade:
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
+        other: Mapping[str, Any] | None = None,
     ) -> Draft:
         request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
-        drafts.require_sizes(considered)
-        return drafts.draft_of(request, considered, self._store)
+        case = drafts.require_sizes(considered)
+        draft = drafts.draft_of(request, considered, self._store)
+        return replace(draft, memory=memory.elsewhere(case, other), proposals=()) if other else draft
 
     def limits(
         self,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from backend.api import FitProposal, HardwareReport, MemoryLimits, MemoryNeed, Room
 from studio.data.check import TokenStats
 from studio.defaults import cpu_has_bf16
 from studio.memory import fit
 from studio.memory.changes import Histogram
+from studio.memory.estimate import estimate
 from studio.memory.fit import Case
+from studio.memory.need import Need
+from studio.memory.switches import Switches
 from studio.memory.verdict import verdict
 from studio.models import catalogue
 from studio.models.config import ModelFacts
@@ -47,9 +51,34 @@ def learned_share(tokens: TokenStats | None) -> float:
     return tokens.learned / tokens.total if tokens and tokens.total else 1.0
 
 
+def elsewhere(case: Case, other: Mapping[str, Any]) -> MemoryNeed:
+    """What the plan takes as another program would run it, or on each of several devices. `other` may hold
+    `kbit_casts`, `outputs_alive`, `loss_kernel`, `devices` and `sharding`."""
+    plan = case.plan.with_settings(seq=min(case.plan.settings.seq or 0, case.facts.most_tokens or 1 << 30))
+    switches = Switches(
+        kbit_casts="all" if other.get("kbit_casts") else "no",
+        outputs_alive=bool(other.get("outputs_alive")),
+    )
+    if kernel := other.get("loss_kernel"):
+        plan = plan.with_settings(loss_kernel=kernel)
+    found = estimate(
+        plan,
+        case.model,
+        case.facts.learned,
+        switches,
+        devices=other.get("devices", 1),
+        sharding=other.get("sharding", "ddp"),
+    )
+    return _shown(case, found)
+
+
 def need(case: Case) -> MemoryNeed:
     """What the plan takes."""
-    found, plan = case.need(), case.plan
+    return _shown(case, case.need())
+
+
+def _shown(case: Case, found: Need) -> MemoryNeed:
+    plan = case.plan
     terms = methods.get(plan.method).memory(case.model, plan.method_params, plan.settings)
     assert case.model.parameters is not None
     trained = terms.trainable_params
@@ -62,7 +91,7 @@ def need(case: Case) -> MemoryNeed:
         reserved_bytes=found.reserved,
         trainable_params=trained,
         total_params=case.model.parameters + added,
-        fits=verdict(case.needed(), case.facts.free_bytes),
+        fits=verdict(found.reserved[1], case.facts.free_bytes),
     )
 
 

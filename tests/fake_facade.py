@@ -239,7 +239,9 @@ class FakeFacade:
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
+        other: Mapping[str, Any] | None = None,
     ) -> Draft:
+        del other
         draft = self.draft(model, dataset or "pirate", method, set, objective)
         if draft.problems:
             raise PlanError(list(draft.problems))

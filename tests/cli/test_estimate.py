@@ -82,3 +82,18 @@ def test_the_command_needs_no_torch(home):
     given = ["estimate", "starter", "--data", "pirate", "--home", str(home)]
     loaded = loaded_after(f"from ui.cli.main import main; main({given})")
     assert not loaded & {"torch", "transformers", "peft", "gradio"}
+
+
+def peak(real, *more: str) -> int:
+    given = ("estimate", "hub:Qwen/Qwen2.5-0.5B-Instruct", "--method", "qlora", "--batch", "1", "--seq", "512")
+    found: int = real(*given, "--device", "cuda:0", *more, "--json").document["peak_allocated_bytes"]
+    return found
+
+
+def test_what_other_programs_and_several_gpus_take(real):
+    alone = peak(real)  # on a GPU that need not be here
+    assert peak(real, "--set", "kbit_casts=true") > alone
+    assert peak(real, "--set", "loss_kernel=fused_linear") < alone
+    assert peak(real, "--gpus", "2", "--sharding", "ddp") > alone
+    assert real("estimate", "starter", "--set", "kbit_casts=perhaps").code == 2
+    assert real("estimate", "starter", "--gpus", "0").code == 2

@@ -10,7 +10,7 @@ import pytest
         (["run", "list"], "Did you mean 'runs'?"),
         (["runs", "resum", "x"], "Did you mean 'runs resume'?"),
         (["--home", "x", "chatt"], "Did you mean 'chat'?"),
-        (["frobnicate"], "Commands: gpu, methods, check, train, runs, chat"),
+        (["frobnicate"], "Commands: gpu, methods, estimate, check, train, runs, chat"),
         (["train", "starter"], "DATASET"),
         (["runs", "show"], "RUN"),
         (["train", "starter", "pirate", "--step", "5"], "--step"),

@@ -10,7 +10,7 @@ from typing import Any
 from backend.api import Draft, Facade, FitProposal, MemoryLimits, MemoryNeed, Room
 from ui.cli import train
 from ui.cli.output import Output
-from ui.cli.parser import Sub
+from ui.cli.parser import Sub, UsageError
 from ui.fragments.format import bytes_text, count_text
 from ui.fragments.memory import (
     limit_cells,
@@ -35,6 +35,8 @@ def add(commands: Sub) -> None:
     parser.add_argument("model", metavar="MODEL", help="starter, a folder, a config.json, a hub id")
     parser.add_argument("--data", metavar="DATASET", help="take the lengths of its rows: a sample or a file")
     train.add_settings(parser)
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="devices that train together")
+    parser.add_argument("--sharding", choices=("ddp", "fsdp"), default="ddp", help="how they share")
     parser.add_argument("--methods", action="store_true", help="compare all methods")
     parser.add_argument(
         "--limits", action="store_true", help="the largest batch, length and model that fit, per method"
@@ -43,14 +45,33 @@ def add(commands: Sub) -> None:
 
 
 def run(options: Namespace, facade: Facade, output: Output) -> int:
-    request = (options.model, options.data, options.method, train.read_settings(options), options.objective)
-    draft = facade.estimate(*request)
+    settings = train.read_settings(options)
+    other = _other(options, settings)
+    request = (options.model, options.data, options.method, settings, options.objective)
+    draft = facade.estimate(*request, other)
     limits = facade.limits(*request) if options.limits else []
     compared = draft.method_needs if options.methods or options.limits else {}
     output.result(
         document(draft, compared, limits, output.words), text(draft, compared, limits, output.words)
     )
     return 0
+
+
+def _other(options: Namespace, settings: dict[str, str]) -> dict[str, Any]:
+    """What only an estimate can be asked, taken out of `settings`: other programs' ways, several devices."""
+    other: dict[str, Any] = {}
+    for name in ("kbit_casts", "outputs_alive"):
+        if (text := settings.pop(name, "false").strip().lower()) not in ("true", "false"):
+            raise UsageError(f"--set {name}: true or false, not {text}")
+        if text == "true":
+            other[name] = True
+    if settings.get("loss_kernel") in ("fused", "fused_linear"):
+        other["loss_kernel"] = settings.pop("loss_kernel")
+    if options.gpus < 1:
+        raise UsageError("--gpus: one at least")
+    if options.gpus > 1:
+        other |= {"devices": options.gpus, "sharding": options.sharding}
+    return other
 
 
 def document(

@@ -30,14 +30,14 @@ PAGE = HERE.parent / "docs" / "memory.md"
 PLACE = re.compile(r"(<!-- table memory -->\n).*?(<!-- end -->)", re.DOTALL)
 COMMAND = "python -m benchmarks.memory"
 KINDS = ("estimate", "trace")
-_CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
+CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
 
 
 def predicted(row: Row) -> dict[str, Need]:
     """Both predictions of a row."""
     if row["method"] == "inference":
         return {"estimate": memory_inference.predicted(row), "trace": memory_inference.traced(row)}
-    capacity = _CAPACITY.get(row["gpu"])
+    capacity = CAPACITY.get(row["gpu"])
     return {
         "estimate": estimate(plan(row), facts(row), 1.0, switches(row), capacity),
         "trace": memory_others.traced(row),

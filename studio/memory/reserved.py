@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 MIB = 2**20
 # Driver, kernels and libraries of a process that has torch on a GPU: 141 MiB on a T4 (FitCheck), 400 to 560
 # on an A100 (nvidia-smi less what the allocator held, published runs).
-_CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
+CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
 _SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
 _LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
 
 
 def context(plan: Plan) -> int:
     """Bytes that the process has beside its tensors, midway between what is known."""
-    low, high = _CONTEXT[_kind(plan)]
+    low, high = CONTEXT[_kind(plan)]
     return (low + high) // 2
 
 
@@ -47,7 +47,7 @@ def interval(
     """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `beside` those of
     them that a run on one device would not have (or, negative, lacks), `capacity` all that the device has,
     where it is known."""
-    low, high = _CONTEXT[_kind(plan)]
+    low, high = CONTEXT[_kind(plan)]
     if _kind(plan) != "cuda":
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator(_LEAST)

@@ -85,7 +85,7 @@ def test_the_command_needs_no_torch(home):
 
 
 def peak(real, *more: str) -> int:
-    given = ("estimate", "hub:Qwen/Qwen2.5-0.5B-Instruct", "--method", "qlora", "--batch", "1", "--seq", "512")
+    given = ("estimate", GIVEN[1], "--method", "qlora", "--batch", "1", "--seq", "512")
     found: int = real(*given, "--device", "cuda:0", *more, "--json").document["peak_allocated_bytes"]
     return found
 

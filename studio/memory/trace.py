@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
 from studio.memory.as_cuda import kernels
+from studio.memory.estimate import estimate
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import StorageTracker
 from studio.models.anatomy import Anatomy
+from studio.models.config import facts_of
 from studio.models.load import weights_dtype
+from studio.optimizers import adamw_8bit
 from studio.plan import Plan, methods
 
 # What a phase makes, if nothing more is known of it.
@@ -49,7 +53,11 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     labelled = settings.batch * max(1, round(learned * settings.seq))
     cuda = (settings.device or "cpu").startswith("cuda")
     with mode, _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
-        rehearsal = Rehearsal(plan, base, tuned, tuner, "cpu", learned)
+        in_8_bit = plan.optimizer.state_bytes is adamw_8bit.state_bytes
+        makeable = plan.with_settings(optimizer="adamw", optimizer_impl="fused") if in_8_bit else plan
+        rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned)
+        if in_8_bit:
+            rehearsal.optimizer = _InEightBits(rehearsal.optimizer.param_groups)
         tracker = StorageTracker(vocabulary=Anatomy(base).config.vocab_size)
         with tracker:
             rehearsal.hold(tracker)
@@ -62,7 +70,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
         parts[_PARTS.get(name, name)] += size
     parts["workspace"] += blas_workspace(settings.device, handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("trace", found, tracker.moment, lambda: (tracker.peak, tracker.peak))
+    # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
+    return Need("trace", found, tracker.moment, lambda: estimate(plan, facts_of(config), learned).reserved)
 
 
 @contextmanager
@@ -74,6 +83,27 @@ def _as_if_real() -> Iterator[None]:
         yield
     finally:
         module.is_tracing = asked
+
+
+class _InEightBits(Optimizer):
+    """The state that bitsandbytes keeps; its own steps read numbers that fake tensors do not have."""
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        del closure
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            if self.state[weight]:
+                continue
+            small = weight.numel() < adamw_8bit.SMALLEST
+            blocks = -(-weight.numel() // adamw_8bit.BLOCK)
+            for name in ("state1", "state2"):
+                dtype = torch.float32 if small else torch.uint8
+                self.state[weight][name] = torch.empty_like(weight, dtype=dtype)
+                if not small:
+                    self.state[weight][f"scales of {name}"] = weight.new_empty(blocks, dtype=torch.float32)
 
 
 class _Answers(TorchDispatchMode):

@@ -84,6 +84,9 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
         ("full", {"optimizer": "lion", "optimizer_impl": "loop"}),
         ("full", {"optimizer": "adafactor", "optimizer_impl": "loop"}),
         ("full", {"attention": "eager"}),
+        ("qlora", {"device": "cuda:0", "optimizer": "paged_adamw_8bit", "precision": "mixed"}),
+        ("full", {"device": "cuda:0", "optimizer": "adamw_8bit", "gradient_checkpointing": True}),
+        ("lst", {"device": "cuda:0", "precision": "mixed"}),
     ],
 )
 def test_options_agree_with_the_trace(method, settings):

@@ -125,7 +125,7 @@ def _write(
         connection.execute(*statement)
     if considered.case is not None:
         need = considered.case.need()
-        connection.execute(*lineage.estimated(id, 1, need.source, need.allocated))
+        connection.execute(*lineage.estimated(id, 1, need.source, need.reserved[1]))
     return id
 
 

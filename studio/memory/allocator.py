@@ -8,6 +8,7 @@ taken, and split if enough is left; neighbours that are free become one. Nothing
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 _ROUND = 512
 _SMALL = 2**20
@@ -77,6 +78,18 @@ class Allocator:
         block.free = True
         self._blocks[block.number] = block
         insort(self._free[block.small], (block.size, block.number))
+
+    def play(self, log: Iterable[int]) -> None:
+        """The takings and givings of a tape (`Tape.log`), and then everything given back."""
+        blocks: list[Block | None] = []
+        for entry in log:
+            if entry >= 0:
+                blocks.append(self.take(entry))
+            else:
+                self.give(blocks[~entry])
+                blocks[~entry] = None
+        for block in blocks:
+            self.give(block)
 
     def _segment(self, size: int, small: bool) -> Block:
         if small:

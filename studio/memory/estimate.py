@@ -11,7 +11,6 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 
-from studio.memory.allocator import Allocator
 from studio.memory.decoder import decoder_layer
 from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
@@ -41,7 +40,7 @@ class Step:
     learned: float
     layers: int
     switches: Switches = STUDIO
-    allocator: Allocator | None = None
+    log: list[int] | None = None
 
     def __post_init__(self) -> None:
         settings = self.plan.settings
@@ -51,7 +50,7 @@ class Step:
         whole = settings.precision == "fp32"
         quantised = self.method.base_quantisation(self.plan.method_params) is not None
         auto = self.switches.autocast
-        self.tape = Tape(self.allocator)
+        self.tape = Tape(self.log)
         self.c = Compute(
             facts=self.facts,
             rows=settings.batch,

@@ -74,12 +74,14 @@ def _play(
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0
-    step(allocator=allocator).run()
+    log: list[int] = []
+    step(log=log).run()
+    allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
         share = lasting["optimizer"] / max(1, sum(sizes))
         held += [allocator.take(int(size * share)) for size in sizes]
-        step(allocator=allocator).run()
+        allocator.play(log)
     else:
         allocator.reserved += lasting["optimizer"]
     return allocator.largest

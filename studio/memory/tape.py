@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-from studio.memory.allocator import Allocator
-
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "workspace")
 _INDEX = {name: index for index, name in enumerate(PARTS)}
 Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
@@ -26,21 +24,25 @@ Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
 class Storage:
     """Bytes that live as long as this object."""
 
-    __slots__ = ("_block", "_tape", "part", "size")
+    __slots__ = ("_number", "_tape", "part", "size")
 
     def __init__(self, tape: Tape, size: int, part: int) -> None:
         self._tape, self.size, self.part = tape, size, part
         tape.live[part] += size
         tape.total += size
-        self._block = tape.allocator.take(size) if tape.allocator else None
+        if tape.log is not None:
+            self._number = tape.taken
+            tape.taken += 1
+            tape.log.append(size)
         if tape.total > tape.highest:
             tape.note_peak()
 
     def __del__(self) -> None:
-        self._tape.live[self.part] -= self.size
-        self._tape.total -= self.size
-        if self._tape.allocator:
-            self._tape.allocator.give(self._block)
+        tape = self._tape
+        tape.live[self.part] -= self.size
+        tape.total -= self.size
+        if tape.log is not None:
+            tape.log.append(~self._number)
 
     def move(self, part: str) -> None:
         """Count these bytes as another part's."""
@@ -75,12 +77,14 @@ class Node:
 class Tape:
     """What lives, by part, and the highest it was.
 
-    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there. An
-    `allocator` is asked for every storage, and given it back.
+    Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there.
+    With a `log`, every storage is noted there as its size when it is made, as ~number when it is freed, the
+    number counting those made before it.
     """
 
-    def __init__(self, allocator: Allocator | None = None) -> None:
-        self.allocator = allocator
+    def __init__(self, log: list[int] | None = None) -> None:
+        self.log = log
+        self.taken = 0
         self.live = [0] * len(PARTS)
         self.total = 0
         self.highest = 0

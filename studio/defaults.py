@@ -14,7 +14,7 @@ from typing import Any
 
 from studio.errors import Reason
 from studio.memory.need import Need
-from studio.memory.verdict import TIGHT, need_of, needed_bytes
+from studio.memory.verdict import TIGHT, need_of, within
 from studio.models.config import ModelFacts
 from studio.plan import USUAL_OPTIMIZER, Plan, methods
 
@@ -223,7 +223,7 @@ _CHOICES: dict[str, Callable[[Plan, RunFacts], Choice]] = {
 
 def _fits(plan: Plan, facts: RunFacts) -> bool:
     need = worst_need(plan, facts)
-    return need is None or facts.free_bytes is None or needed_bytes(need) <= TIGHT * facts.free_bytes
+    return need is None or facts.free_bytes is None or within(need, TIGHT * facts.free_bytes)
 
 
 def _steps_per_epoch(plan: Plan, facts: RunFacts) -> int:

@@ -20,6 +20,7 @@ from studio.memory.need import Need, blas_workspace
 from studio.memory.reserved import context, interval
 from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
+from studio.memory.takings import Takings
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
 from studio.methods import Method, MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
@@ -40,7 +41,7 @@ class Step:
     learned: float
     layers: int
     switches: Switches = STUDIO
-    log: list[int] | None = None
+    log: Takings | None = None
 
     def __post_init__(self) -> None:
         settings = self.plan.settings
@@ -82,20 +83,22 @@ class Step:
             tape.backward(loss, tape.new(1, 4))
             self.c.kept.clear()
         del tokens
+        tape.log = None
         with tape.at("optimizer step"):
-            held = [tape.held(size, "workspace") for size in self._scratch()]
+            held = [tape.held(size, "workspace") for size in self.scratch(self.layers)]
             del held
         return tape.peaks
 
-    def _scratch(self) -> list[int]:
-        """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
+    def scratch(self, layers: int) -> list[int]:
+        """Bytes that the optimizer makes and drops again while it steps on a model with so many layers: all
+        at once, or one tensor's."""
         impl = self.plan.settings.optimizer_impl
         sizes = [prod(shape) * self.c.trained for shape in self.terms.trainable] or [0]
-        share = self.layers / self.facts.layers
+        share = layers / self.facts.layers
         if impl == "foreach":
             return (
                 [round(size * share) for size in sizes]
-                if self.layers == self.facts.layers
+                if layers == self.facts.layers
                 else [round(sum(sizes) * share)]
             )
         if impl == "fused":
@@ -110,8 +113,10 @@ class Step:
         state, held = embedded(tape, c, self.terms, self.plan.settings.gradient_checkpointing)
         turns = tape.new(2 * c.length * c.facts.head_dim, state.item)
         for number in range(self.layers):
+            tape.next_part()
             with tape.at(self._place(number)):
                 state = self._layer(state, number)
+        tape.next_part()
         if c.form.last_norm:
             state = normed(tape, c, state, "final", c.facts.hidden)
         if c.narrow != c.facts.hidden:
@@ -153,11 +158,13 @@ class Step:
         rung = 0
         every = max(1, self.facts.layers // max(1, len(shape.taps)))
         for number in range(self.layers):
+            tape.next_part()
             with tape.without_graph():
                 hidden = decoder_layer(tape, backbone, hidden, str(number))
             if self._tapped(number, every):
                 climbed = ladder.rung(climbed, hidden, rung)
                 rung += 1
+        tape.next_part()
         with tape.without_graph():
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
         del hidden, held
@@ -199,7 +206,7 @@ def estimate(
     gradients = terms.trainable_params * trained_itemsize(plan.settings)
     alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
     whole = per_device(alone, facts, gradients, devices, sharding)
-    step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
+    step = partial(Step, plan, facts, method, terms, learned, switches=switches)
     tensors = sum(whole.values())
     # What several devices exchange is not played back: it is more or less than what one would take.
     beside = tensors - sum(alone.values())

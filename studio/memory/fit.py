@@ -12,7 +12,7 @@ from typing import Any
 from studio.defaults import RunFacts, resolve, worst_need
 from studio.memory.changes import CHANGES, Histogram, Step, own_params
 from studio.memory.need import Need
-from studio.memory.verdict import TIGHT, Verdict, needed_bytes, verdict
+from studio.memory.verdict import TIGHT, Verdict, needed_bytes, verdict, within
 from studio.models.config import ModelFacts
 from studio.models.quantisation import quantised_bytes
 from studio.plan import Plan, Settings, methods, optimizers
@@ -53,6 +53,9 @@ class Case:
 
     def needed(self) -> int:
         return needed_bytes(self.need())
+
+    def fits(self, room: int) -> bool:
+        return within(self.need(), room)
 
     def by(self, method: str) -> Case:
         """The same plan with another method, as that is by default."""
@@ -154,7 +157,7 @@ def _mildest(
     """`given` and the mildest of the steps with which it fits; None if not even the strongest does."""
 
     def fits(index: int) -> bool:
-        return case.after(*given, steps[index]).needed() <= room
+        return case.after(*given, steps[index]).fits(room)
 
     low, high = -1, len(steps) - 1  # `low` does not fit, `high` does
     if not fits(high):
@@ -242,7 +245,7 @@ def largest_model(case: Case, models: Iterable[tuple[str, ModelFacts]]) -> str |
     case = replace(case, plan=case.plan.with_settings(batch=1))
     known = [(facts.parameters, name, facts) for name, facts in models if facts.parameters]
     for _parameters, name, facts in sorted(known, key=lambda entry: -entry[0]):
-        if least_bytes(case.plan, facts) <= case.free and case.on(facts).needed() <= case.free:
+        if least_bytes(case.plan, facts) <= case.free and case.on(facts).fits(case.free):
             return name
     return None
 

@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from studio.memory.allocator import Allocator
+from studio.memory.takings import WRITTEN, Takings
 from studio.methods import MethodMemory, trained_itemsize
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
@@ -74,8 +75,7 @@ def _play(
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0
-    log: list[int] = []
-    step(log=log).run()
+    log = _takings(step, facts.layers)
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
@@ -85,6 +85,19 @@ def _play(
     else:
         allocator.reserved += lasting["optimizer"]
     return allocator.largest
+
+
+def _takings(step: Callable[..., Step], layers: int) -> list[int]:
+    """What one step takes and gives back, as `Allocator.play` takes it."""
+    log = Takings(_LEAST)
+    written = step(layers=min(layers, WRITTEN), log=log)
+    written.run()
+    entries = log.repeated(layers) if layers > WRITTEN else log.flat()
+    if entries is None:  # its layers differ
+        log = Takings(_LEAST)
+        step(layers=layers, log=log).run()
+        entries = log.flat()
+    return [*entries, *written.scratch(layers)]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

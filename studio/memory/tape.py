@@ -14,7 +14,8 @@ import heapq
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+
+from studio.memory.takings import Takings
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "workspace")
 _INDEX = {name: index for index, name in enumerate(PARTS)}
@@ -31,9 +32,7 @@ class Storage:
         tape.live[part] += size
         tape.total += size
         if tape.log is not None:
-            self._number = tape.taken
-            tape.taken += 1
-            tape.log.append(size)
+            self._number = tape.log.take(size)
         if tape.total > tape.highest:
             tape.note_peak()
 
@@ -42,7 +41,7 @@ class Storage:
         tape.live[self.part] -= self.size
         tape.total -= self.size
         if tape.log is not None:
-            tape.log.append(~self._number)
+            tape.log.give(self._number)
 
     def move(self, part: str) -> None:
         """Count these bytes as another part's."""
@@ -78,13 +77,11 @@ class Tape:
     """What lives, by part, and the highest it was.
 
     Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there.
-    With a `log`, every storage is noted there as its size when it is made, as ~number when it is freed, the
-    number counting those made before it.
+    With a `log`, every storage is noted there when it is made and when it is freed.
     """
 
-    def __init__(self, log: list[int] | None = None) -> None:
+    def __init__(self, log: Takings | None = None) -> None:
         self.log = log
-        self.taken = 0
         self.live = [0] * len(PARTS)
         self.total = 0
         self.highest = 0
@@ -92,7 +89,8 @@ class Tape:
         self.saving = True  # off: no graph is built
         self.part = _INDEX["activations"]  # what new tensors belong to
         self._place = ""
-        self._order = count()
+        self._nodes = 0
+        self._depth = 0  # of backward passes within backward passes
 
     def note_peak(self) -> None:
         """Called whenever more lives than ever at this place."""
@@ -148,8 +146,18 @@ class Tape:
             return out
         edges = tuple(None if x is None else x.node for x in inputs)
         if any(edge is not None for edge in edges):
-            out.node = Node(next(self._order), edges, saved, back)
+            out.node = self.node(edges, saved, back)
         return out
+
+    def node(self, edges: tuple[Node | None, ...], saved: object, back: Back) -> Node:
+        """The next step of the graph."""
+        self._nodes += 1
+        return Node(self._nodes, edges, saved, back)
+
+    def next_part(self) -> None:
+        """The forward pass has come to the next layer, or to what follows the last."""
+        if self.log is not None:
+            self.log.next_part(self._nodes + 1)
 
     def leaf(self, grad_item: int) -> Node:
         """What the gradients of one trained tensor go to: the first stays, later ones are added to it."""
@@ -167,27 +175,33 @@ class Tape:
         return Node(-1, (), kept, accumulate)
 
     def backward(self, out: Tensor, gradient: Tensor) -> None:
-        """Run the graph behind `out` from its end, each node once its gradient is whole."""
+        """Run the graph behind `out` from its end, each node once its gradient is whole; what belongs to no
+        operation takes its gradient at once, as in torch."""
         assert out.node is not None
         waiting: dict[Node, Tensor] = {out.node: gradient}
-        heap = [(-out.node.order, id(out.node), out.node)]
+        heap = [(-out.node.order, out.node)]
         del gradient
         out.node = None
+        self._depth += 1
         with self.making("workspace"):
             while heap:
-                node = heapq.heappop(heap)[2]
+                node = heapq.heappop(heap)[1]
+                if self.log is not None and self._depth == 1:
+                    self.log.back_to(node.order)
                 parts = node.back(waiting.pop(node))
-                if node.order >= 0:
-                    node.saved = None
+                node.saved = None
                 for edge, part in zip(node.edges, parts, strict=False):
                     if edge is None or part is None:
                         continue
-                    if edge in waiting:
+                    if edge.order < 0:
+                        edge.back(part)
+                    elif edge in waiting:
                         waiting[edge] = self._added(waiting.pop(edge), part)
                     else:
                         waiting[edge] = part
-                        heapq.heappush(heap, (-edge.order, id(edge), edge))
+                        heapq.heappush(heap, (-edge.order, edge))
                 del parts, node
+        self._depth -= 1
 
     def _added(self, first: Tensor, second: Tensor) -> Tensor:
         """The sum of two gradients: in the place of the first if nothing else looks at it."""
@@ -330,5 +344,5 @@ def checkpointed(
 
     if x.node is None and not trains:
         return out
-    out.node = Node(next(tape._order), (x.node,), x.storage, back)
+    out.node = tape.node((x.node,), x.storage, back)
     return out

@@ -43,6 +43,11 @@ def needed_bytes(need: Need) -> int:
     return need.reserved[1]
 
 
+def within(need: Need, room: float) -> bool:
+    """Whether it needs no more than `room` bytes. What its tensors take is known sooner than the rest."""
+    return need.allocated <= room and needed_bytes(need) <= room
+
+
 def verdict(needed: int | None, free: int | None) -> Verdict | None:
     """Whether it fits: `tight` means that less than a tenth stays free; None if either number is unknown."""
     if needed is None or free is None:

@@ -1,0 +1,156 @@
+"""What a step takes and gives back, in order: written down for a few layers, read for as many as there are.
+
+A model's inner layers are alike, so what one of them does stands for all: a log of five layers becomes that
+of eighty without running them. No torch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import groupby
+
+WRITTEN = 5  # layers of a log that can be repeated: the first two and the last two differ from the inner one
+_INNER = 3  # stretch of the inner layer; before it come what precedes the layers, and two layers
+
+
+@dataclass
+class Stretch:
+    """Storages that were made (their size) and freed (~number, counted from the first one made) while one
+    part of the model ran. `part` counts from what precedes the layers, 0, to what follows them."""
+
+    part: int
+    forward: bool
+    entries: list[int] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [entry for entry in self.entries if entry >= 0]
+
+
+class Takings:
+    """A log in stretches, without storages below `least` bytes."""
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+        self.stretches = [Stretch(0, True)]
+        self.entries = self.stretches[0].entries
+        self.begins = [0]  # number of the first node of the graph in each part
+        self._taken = 0
+
+    def take(self, size: int) -> int:
+        """Note a new storage; its number, -1 for one that is passed over."""
+        if size < self.least:
+            return -1
+        self.entries.append(size)
+        self._taken += 1
+        return self._taken - 1
+
+    def give(self, number: int) -> None:
+        """Note that it was freed."""
+        if number >= 0:
+            self.entries.append(~number)
+
+    def next_part(self, order: int) -> None:
+        """The forward pass goes on to the next part of the model, the next node of the graph is `order`."""
+        self.begins.append(order)
+        self._stretch(len(self.begins) - 1, True)
+
+    def back_to(self, order: int) -> None:
+        """The backward pass is at this node."""
+        part = bisect_right(self.begins, order) - 1
+        last = self.stretches[-1]
+        if last.forward or last.part != part:
+            self._stretch(part, False)
+
+    def _stretch(self, part: int, forward: bool) -> None:
+        self.stretches.append(Stretch(part, forward))
+        self.entries = self.stretches[-1].entries
+
+    def flat(self) -> list[int]:
+        """All entries."""
+        return [entry for stretch in self.stretches for entry in stretch.entries]
+
+    def repeated(self, layers: int) -> list[int] | None:
+        """The entries as they would be with this many layers; None where the inner layers are not alike."""
+        if not self._alike():
+            return None
+        return _Repetition(self.stretches, layers - WRITTEN + 1).entries
+
+    def _alike(self) -> bool:
+        by_part = {(stretch.part, stretch.forward): stretch.sizes for stretch in self.stretches}
+        return len(self.begins) == WRITTEN + 2 and all(
+            by_part.get((_INNER - 1, way)) == by_part.get((_INNER, way)) == by_part.get((_INNER + 1, way))
+            for way in (True, False)
+        )
+
+
+class _Repetition:
+    """A log in which the inner layer occurs `times`."""
+
+    def __init__(self, stretches: list[Stretch], times: int) -> None:
+        self.entries: list[int] = []
+        self._times, self._taken = times, 0
+        self._origin: list[tuple[int, int]] = []  # by old number: stretch and place among those made there
+        self._new: dict[tuple[int, int, int], int] = {}  # by stretch, repetition and place there
+        self._parts = [stretch.part for stretch in stretches]
+        self._stretches = stretches
+        self._inner_stretches = {s.forward: at for at, s in enumerate(stretches) if s.part == _INNER}
+        for index, stretch in enumerate(stretches):
+            self._origin += [(index, place) for place in range(len(stretch.sizes))]
+            if stretch.part == _INNER:
+                order = range(times) if stretch.forward else reversed(range(times))
+                for repetition in order:
+                    self._inner(index, repetition)
+            else:
+                self._once(index)
+
+    def _once(self, index: int) -> None:
+        """A stretch that occurs once; where it frees what inner layers made, it frees it of all of them."""
+        part, place, later = self._parts[index], 0, False
+        beside = {_INNER - 1: range(1), _INNER + 1: range(self._times - 1, self._times)}
+        seen = beside.get(part, range(self._times))
+        entries = self._stretches[index].entries
+        for inner, run in groupby(entries, key=lambda e: e < 0 and self._from_inner(~e)):
+            if inner:
+                freed = [self._origin[~entry] for entry in run]
+                for repetition in reversed(seen) if later else seen:
+                    self.entries += [~self._new[at, repetition, made] for at, made in freed]
+                continue
+            for entry in run:
+                if entry >= 0:
+                    self._take(entry, (index, 0, place))
+                    place += 1
+                else:
+                    at, made = self._origin[~entry]
+                    self.entries.append(~self._new[at, 0, made])
+                    later = self._parts[at] > _INNER  # freed from the last layer to the first
+
+    def _inner(self, index: int, repetition: int) -> None:
+        place = 0
+        for entry in self._stretches[index].entries:
+            if entry >= 0:
+                self._take(entry, (index, repetition, place))
+                place += 1
+            else:
+                self.entries.append(~self._new[self._seen_from(repetition, ~entry)])
+
+    def _seen_from(self, repetition: int, number: int) -> tuple[int, int, int]:
+        """What a repetition of the inner layer means by a storage: its own, its neighbour's, or one that
+        there is once."""
+        index, place = self._origin[number]
+        step = self._parts[index] - _INNER
+        if step == 0:
+            return index, repetition, place
+        neighbour = repetition + step
+        if abs(step) == 1 and 0 <= neighbour < self._times:
+            return self._inner_stretches[self._stretches[index].forward], neighbour, place
+        return index, 0, place
+
+    def _from_inner(self, number: int) -> bool:
+        return self._parts[self._origin[number][0]] == _INNER
+
+    def _take(self, size: int, key: tuple[int, int, int]) -> None:
+        self._new[key] = self._taken
+        self._taken += 1
+        self.entries.append(size)

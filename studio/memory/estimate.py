@@ -1,7 +1,8 @@
 """The memory of a training step by arithmetic: milliseconds, no torch.
 
 A step of the model runs on a tape of sizes (`studio.memory.tape`), with few layers twice; what grows with
-the number of layers grows evenly, so the peak of any depth follows.
+the number of layers grows evenly, so the peak of any depth follows. A side network that leaves layers out
+does not grow evenly: it runs with all of them.
 """
 
 from __future__ import annotations
@@ -151,25 +152,15 @@ class Step:
         backbone = _read_only(c)
         hidden, held = embedded(tape, c, self.terms, False)
         climbed = ladder.first(hidden)
-        rung = 0
-        every = max(1, self.facts.layers // max(1, len(shape.taps)))
         for number in range(self.layers):
             with tape.without_graph():
                 hidden = decoder_layer(tape, backbone, hidden, str(number))
-            if self._tapped(number, every):
-                climbed = ladder.rung(climbed, hidden, rung)
-                rung += 1
+            if number in shape.taps:
+                climbed = ladder.rung(climbed, hidden, number)
         with tape.without_graph():
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
         del hidden, held
         return self._loss(ladder.output(climbed, final, self.terms.side_mixed))
-
-    def _tapped(self, number: int, every: int) -> bool:
-        shape = self.terms.side
-        assert shape is not None
-        if len(shape.taps) == self.facts.layers:
-            return True
-        return number in shape.taps or (every > 1 and number % every == 0)
 
 
 def _read_only(c: Compute) -> Compute:
@@ -256,7 +247,8 @@ def _peaks(
     switches: Switches,
 ) -> dict[str, dict[str, int]]:
     """Peaks by place and part for the model's own number of layers."""
-    if facts.layers <= _LONGER:
+    uneven = terms.side is not None and len(terms.side.taps) < facts.layers
+    if uneven or facts.layers <= _LONGER:
         found = Step(plan, facts, method, terms, learned, facts.layers, switches).run()
         return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in found.items()}
     short = Step(plan, facts, method, terms, learned, _SHORT, switches).run()

@@ -62,6 +62,13 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
     assert abs(compare(config, plan)) <= 0.01
 
 
+@pytest.mark.parametrize("skip_every", [2, 3])
+def test_deep_models_with_layers_that_have_no_rung(skip_every):
+    config = CONFIGS["llama"] | {"num_hidden_layers": 9}
+    plan = plan_of("lst", facts_of(config), skip_every=skip_every)
+    assert abs(compare(config, plan)) <= 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "settings"),

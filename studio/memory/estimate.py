@@ -23,7 +23,7 @@ from studio.memory.reserved import context, interval
 from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
-from studio.methods import Method, MethodMemory, trained_itemsize
+from studio.methods import Method, MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.quantisation import Quantisation, quantised_bytes
 from studio.plan import Plan, methods
@@ -59,7 +59,7 @@ class Step:
             length=settings.seq,
             base=4 if whole or (settings.precision == "mixed" and trains) else 2,
             embedded=4 if self.switches.kbit_casts == "all" else None,
-            trained=trained_itemsize(settings),
+            trained=self.terms.itemsize,
             trains_base=trains,
             autocast=settings.precision == "mixed" if auto is None else auto,
             quantised=quantised,
@@ -188,7 +188,7 @@ def estimate(
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
-    gradients = terms.trainable_params * trained_itemsize(plan.settings)
+    gradients = terms.trainable_params * terms.itemsize
     alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
     whole = per_device(alone, facts, gradients, devices, sharding)
     step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
@@ -222,7 +222,7 @@ def lasting_bytes(
     if switches.kbit_casts == "norms":
         weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
-    state = plan.optimizer.state_bytes(terms.trainable, trained_itemsize(settings), plan.optimizer_params)
+    state = plan.optimizer.state_bytes(terms.trainable, terms.itemsize, plan.optimizer_params)
     return {
         "weights": weights,
         "adapter": adapter,

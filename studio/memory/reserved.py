@@ -12,7 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from studio.memory.allocator import Allocator
-from studio.methods import MethodMemory, trained_itemsize
+from studio.methods import MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
 from studio.plan import Plan
@@ -70,7 +70,7 @@ def _play(
 ) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
     held = [allocator.take(size) for size in _weights(lasting["weights"], facts)]
-    sizes = [prod(shape) * trained_itemsize(plan.settings) for shape in terms.trainable]
+    sizes = [prod(shape) * terms.itemsize for shape in terms.trainable]
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0

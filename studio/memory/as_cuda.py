@@ -73,7 +73,8 @@ def _attention(*args: Any, attn_mask: Tensor | None = None, **kwargs: Any) -> Te
     if attn_mask is not None:
         kernel: Any = _SDPA
         return cast(Tensor, kernel(*args, attn_mask=attn_mask, **kwargs))
-    return cast(Tensor, _Attention.apply(*args[:3]))  # type: ignore[no-untyped-call]
+    inputs = [x.bfloat16() for x in args[:3]] if torch.is_autocast_enabled("cpu") else args[:3]
+    return cast(Tensor, _Attention.apply(*inputs))  # type: ignore[no-untyped-call]
 
 
 def _rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
@@ -117,8 +118,24 @@ def kernels(model: nn.Module) -> Iterator[None]:
         for name, child in list(parent.named_children()):
             if isinstance(child, Dropout):
                 setattr(parent, name, nn.Dropout(child.p))
-    with _stood_in(), _spreading():
+    with _stood_in(), _autocast_seen(), _spreading():
         yield
+
+
+@contextmanager
+def _autocast_seen() -> Iterator[None]:
+    """peft asks whether autocast is on without saying of which device, which means a GPU's."""
+    module: Any = torch
+    asked = torch.is_autocast_enabled
+
+    def of_the_processor(device: str = "cpu") -> bool:
+        return asked(device)
+
+    module.is_autocast_enabled = of_the_processor
+    try:
+        yield
+    finally:
+        module.is_autocast_enabled = asked
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
 
 def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A kernel that keeps its inputs, its output and one number per head and token."""
-    if c.kernel == "flash":  # it has no 32 bit
+    if c.autocast or c.kernel == "flash":  # it has no 32 bit
         query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
     if "repeated" in c.kernels:
         key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)

@@ -1,7 +1,8 @@
 """The memory of a training step by arithmetic: milliseconds, no torch.
 
 A step of the model runs on a tape of sizes (`studio.memory.tape`), with few layers twice; what grows with
-the number of layers grows evenly, so the peak of any depth follows.
+the number of layers grows evenly, so the peak of any depth follows. A side network that leaves layers out
+does not grow evenly: it runs with all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from studio.memory.sharding import Sharding, per_device
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.takings import Takings
 from studio.memory.tape import PARTS, Tape, Tensor, checkpointed
-from studio.methods import Method, MethodMemory, trained_itemsize
+from studio.methods import Method, MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.quantisation import Quantisation, quantised_bytes
 from studio.plan import Plan, methods
@@ -58,7 +59,7 @@ class Step:
             length=settings.seq,
             base=4 if whole or (settings.precision == "mixed" and trains) else 2,
             embedded=4 if self.switches.kbit_casts == "all" else None,
-            trained=trained_itemsize(settings),
+            trained=self.terms.itemsize,
             trains_base=trains,
             autocast=settings.precision == "mixed" if auto is None else auto,
             quantised=quantised,
@@ -85,20 +86,19 @@ class Step:
         del tokens
         tape.log = None
         with tape.at("optimizer step"):
-            held = [tape.held(size, "workspace") for size in self.scratch(self.layers)]
+            held = [tape.held(size, "workspace") for size in self.scratch()]
             del held
         return tape.peaks
 
-    def scratch(self, layers: int) -> list[int]:
-        """Bytes that the optimizer makes and drops again while it steps on a model with so many layers: all
-        at once, or one tensor's."""
+    def scratch(self) -> list[int]:
+        """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
         impl = self.plan.settings.optimizer_impl
         sizes = [prod(shape) * self.c.trained for shape in self.terms.trainable] or [0]
-        share = layers / self.facts.layers
+        share = self.layers / self.facts.layers
         if impl == "foreach":
             return (
                 [round(size * share) for size in sizes]
-                if layers == self.facts.layers
+                if self.layers == self.facts.layers
                 else [round(sum(sizes) * share)]
             )
         if impl == "fused":
@@ -155,27 +155,17 @@ class Step:
         backbone = _read_only(c)
         hidden, held = embedded(tape, c, self.terms, False)
         climbed = ladder.first(hidden)
-        rung = 0
-        every = max(1, self.facts.layers // max(1, len(shape.taps)))
         for number in range(self.layers):
             tape.next_part()
             with tape.without_graph():
                 hidden = decoder_layer(tape, backbone, hidden, str(number))
-            if self._tapped(number, every):
-                climbed = ladder.rung(climbed, hidden, rung)
-                rung += 1
+            if number in shape.taps:
+                climbed = ladder.rung(climbed, hidden, number)
         tape.next_part()
         with tape.without_graph():
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
         del hidden, held
         return self._loss(ladder.output(climbed, final, self.terms.side_mixed))
-
-    def _tapped(self, number: int, every: int) -> bool:
-        shape = self.terms.side
-        assert shape is not None
-        if len(shape.taps) == self.facts.layers:
-            return True
-        return number in shape.taps or (every > 1 and number % every == 0)
 
 
 def _read_only(c: Compute) -> Compute:
@@ -203,7 +193,7 @@ def estimate(
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
     place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
-    gradients = terms.trainable_params * trained_itemsize(plan.settings)
+    gradients = terms.trainable_params * terms.itemsize
     alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
     whole = per_device(alone, facts, gradients, devices, sharding)
     step = partial(Step, plan, facts, method, terms, learned, switches=switches)
@@ -237,7 +227,7 @@ def lasting_bytes(
     if switches.kbit_casts == "norms":
         weights += 2 * facts.hidden * (2 * facts.layers + 1)
     adapter = 0 if trains else terms.trained_bytes
-    state = plan.optimizer.state_bytes(terms.trainable, trained_itemsize(settings), plan.optimizer_params)
+    state = plan.optimizer.state_bytes(terms.trainable, terms.itemsize, plan.optimizer_params)
     return {
         "weights": weights,
         "adapter": adapter,
@@ -262,7 +252,7 @@ def _peaks(
     switches: Switches,
 ) -> dict[str, dict[str, int]]:
     """Peaks by place and part for the model's own number of layers."""
-    if facts.layers <= _LONGER:
+    if not terms.alike(facts.layers) or facts.layers <= _LONGER:
         found = Step(plan, facts, method, terms, learned, facts.layers, switches).run()
         return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in found.items()}
     short = Step(plan, facts, method, terms, learned, _SHORT, switches).run()

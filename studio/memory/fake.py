@@ -6,10 +6,12 @@ runs on them runs the real code and allocates what real tensors would, as far as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
+from peft.tuners.lora import dora
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -18,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from studio.models.families import family_of
 from studio.models.quantisation import Quantisation
+from studio.train import lora_start
 
 _BLOCK = 64  # weights of a 4-bit matrix that share a scale
 _OUTER_BLOCK = 256  # scales that share one, where they are quantised too
@@ -85,9 +88,34 @@ def _in_place_of(old: Tensor, new: Tensor, fake: Callable[[Tensor], Tensor]) -> 
     return cast(Tensor, parameter)
 
 
+@contextmanager
+def unpacked() -> Iterator[None]:
+    """Inside, whoever asks peft for the whole weight of a layer held in 4 bit gets it. peft knows such a
+    layer by its weight's class, which a tensor without numbers cannot have: here the layer says so itself."""
+    asked = dora.dequantize_module_weight
+
+    def whole(layer: nn.Module) -> Tensor:
+        if (state := getattr(layer, "quant_state", None)) is None:
+            return cast(Tensor, asked(layer))
+        from bitsandbytes.functional import dequantize_4bit
+
+        return cast(Tensor, dequantize_4bit(cast(Any, layer).weight.data, state))
+
+    places: tuple[Any, ...] = (dora, lora_start)
+    for module in places:
+        module.dequantize_module_weight = whole
+    try:
+        yield
+    finally:
+        for module in places:
+            module.dequantize_module_weight = asked
+
+
 def _hold_in_4_bit(model: nn.Module, quantisation: Quantisation, dtype: torch.dtype) -> None:
     """Every linear layer but the head becomes bitsandbytes' own, around a packed weight."""
-    head = cast(Any, model).get_output_embeddings()
+    held: Any = model
+    held.is_loaded_in_4bit = True  # peft puts another kind of adapter beside such layers
+    head = held.get_output_embeddings()
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, (nn.Linear, Conv1D)) and layer is not head:

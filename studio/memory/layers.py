@@ -85,10 +85,10 @@ class Compute:
             self.casts.clear()
         return out
 
-    def leaf(self, tape: Tape, name: str) -> Node:
-        """Where the gradients of a trained tensor go."""
+    def leaf(self, tape: Tape, name: str, item: int | None = None) -> Node:
+        """Where the gradients of a trained tensor go, of `item` bytes per number if not of `trained`."""
         if name not in self.leaves:
-            self.leaves[name] = tape.leaf(self.trained)
+            self.leaves[name] = tape.leaf(item or self.trained)
         return self.leaves[name]
 
 
@@ -127,26 +127,37 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
 def with_magnitudes(
     tape: Tape, c: Compute, x: Tensor, out: Tensor, name: str, sizes: tuple[int, int, int]
 ) -> Tensor:
-    """peft's DoRA: what the layer and its adapter make of x, each row scaled by a trained length over that of
-    the sum of both weights, beside the layer's own result `out`. x was dropped out for both."""
+    """peft's DoRA: what the layer and its adapter make of x, each row scaled by a trained length in 32 bit
+    over that of the sum of both weights, beside the layer's own result `out`. x was dropped out for both."""
     inputs, rank, outputs = sizes
-    item, given = 2 if c.autocast else c.trained, out.item
-    whole = cast(tape, Tensor(inputs * outputs, c.base, None), x.item)
-    made = [tape.new(inputs**2, c.trained), tape.new(inputs * rank, item), tape.new(inputs * outputs, item)]
-    made.append(cast(tape, made[-1], x.item))
-    scaled = scale(tape, Tensor(inputs * outputs, x.item, None))
-    summed = tape.new(inputs * outputs, x.item)
-    del scaled, summed
-    length = Tensor(outputs, c.trained, None, c.leaf(tape, f"{name}.magnitude"))
-    base = frozen(tape, c, x, inputs, outputs) if c.dropout else out
-    if c.dropout and base.node is not None:
-        base.node.saved = whole.storage  # the weight in x's dtype, where it has another
-    narrow = product(tape, c, x, f"{name}.a", inputs, rank)
-    learned = product(tape, c, narrow, f"{name}.b", rank, outputs)
-    from_base, from_adapter = mul(tape, base, length), scale(tape, mul(tape, learned, length))
-    both = add(tape, from_base, from_adapter)
-    del from_base, from_adapter, made, whole
-    return cast(tape, add(tape, out, both), given)
+    n, given = inputs * outputs, out.item
+
+    def adapter(x: Tensor) -> Tensor:
+        return product(tape, c, product(tape, c, x, f"{name}.a", inputs, rank), f"{name}.b", rank, outputs)
+
+    added = cast(tape, adapter(tape.new(inputs**2, c.trained)), x.item)  # its weight, out of an identity
+    whole = cast(tape, tape.new(n, c.base) if c.quantised else Tensor(n, c.base, None), x.item)
+    _row_lengths(tape, whole, added)
+    length = Tensor(outputs, 4, None, c.leaf(tape, f"{name}.magnitude", 4))
+    learned = adapter(x)
+    base = frozen(tape, c, x, inputs, outputs, whole) if c.dropout else out
+    from_base = mul(tape, base, length)
+    both = add(tape, from_base, scale(tape, mul(tape, learned, length)))
+    del from_base, learned, base, added, whole
+    both = add(tape, out, both)
+    if c.quantised and c.autocast and c.cuda:
+        return both  # peft leaves it to autocast, and asks only for that of a GPU
+    return cast(tape, both, given)
+
+
+def _row_lengths(tape: Tape, whole: Tensor, added: Tensor) -> None:
+    """The lengths of a weight's rows with its adapter: it and what is added, scaled and summed in 32 bit."""
+    rows = cast(tape, whole.like(None), 4)
+    wide = cast(tape, added.like(None), 4)
+    scaled = tape.new(wide.n, 4)
+    del wide
+    summed = tape.new(scaled.n, 4)
+    del scaled, rows, summed
 
 
 def _padded(tape: Tape, c: Compute, narrow: Tensor, name: str, rank: int, outputs: int) -> Tensor:
@@ -175,25 +186,28 @@ def _fused_adapter(
     )
 
 
-def frozen(tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int) -> Tensor:
-    """A product with a weight that gets no gradient: nothing is kept for it. A 4-bit layer computes in 16 bit
-    and returns what it was given."""
-    given = x.item
-    if c.autocast or (c.quantised and c.base == 2):
+def frozen(
+    tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int, whole: Tensor | None = None
+) -> Tensor:
+    """A product with a weight that gets no gradient: nothing of x is kept for it. A 4-bit layer computes in
+    16 bit and returns what it was given, unless its weight is there already as a `whole` one."""
+    given, packed = x.item, c.quantised and whole is None
+    if c.autocast or (packed and c.base == 2):
         x = cast(tape, x, 2)
     n, item, size = x.n, x.item, inputs * outputs * x.item
-    whole = tape.held(size, "workspace") if c.quantised and c.cuda else None
+    kept = cast(tape, whole, item).storage if whole else None
+    spread = tape.held(size, "workspace") if packed and c.cuda else None
     out = tape.new(n // inputs * outputs, item)
-    del whole
+    del spread
 
     def back(g: Tensor) -> tuple[Tensor]:
-        dense = tape.held(size, "workspace") if c.quantised else None
+        spread = tape.held(size, "workspace") if packed else None
         gradient = tape.new(n, g.item)
-        del dense
+        del spread
         return (gradient,)
 
-    out = tape.result(out, (x,), None, back)
-    return cast(tape, out, given) if c.quantised else out
+    out = tape.result(out, (x,), kept, back)
+    return cast(tape, out, given) if packed else out
 
 
 def product(tape: Tape, c: Compute, x: Tensor, name: str, inputs: int, outputs: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from studio.memory.allocator import Allocator
 from studio.memory.takings import WRITTEN, Takings
-from studio.methods import MethodMemory, trained_itemsize
+from studio.methods import MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
 from studio.plan import Plan
@@ -52,7 +52,7 @@ def interval(
     if _kind(plan) != "cuda":
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator(_LEAST)
-    largest = _play(allocator, plan, facts, terms, lasting, step)
+    largest = _play(allocator, facts, terms, lasting, step)
     played = allocator.reserved + beside
     least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
     if capacity is None or most <= capacity:
@@ -63,7 +63,6 @@ def interval(
 
 def _play(
     allocator: Allocator,
-    plan: Plan,
     facts: ModelFacts,
     terms: MethodMemory,
     lasting: Mapping[str, int],
@@ -71,11 +70,11 @@ def _play(
 ) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
     held = [allocator.take(size) for size in _weights(lasting["weights"], facts)]
-    sizes = [prod(shape) * trained_itemsize(plan.settings) for shape in terms.trainable]
+    sizes = [prod(shape) * terms.itemsize for shape in terms.trainable]
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0
-    log = _takings(step, facts.layers)
+    log = _takings(step, facts.layers, terms.alike(facts.layers))
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
@@ -87,17 +86,17 @@ def _play(
     return allocator.largest
 
 
-def _takings(step: Callable[..., Step], layers: int) -> list[int]:
+def _takings(step: Callable[..., Step], layers: int, alike: bool) -> list[int]:
     """What one step takes and gives back, as `Allocator.play` takes it."""
-    log = Takings(_LEAST)
-    written = step(layers=min(layers, WRITTEN), log=log)
-    written.run()
-    entries = log.repeated(layers) if layers > WRITTEN else log.flat()
-    if entries is None:  # its layers differ
+
+    def written(depth: int) -> Takings:
         log = Takings(_LEAST)
-        step(layers=layers, log=log).run()
-        entries = log.flat()
-    return [*entries, *written.scratch(layers)]
+        step(layers=depth, log=log).run()
+        return log
+
+    short = alike and layers > WRITTEN
+    entries = written(WRITTEN).repeated(layers) if short else written(layers).flat()
+    return [*(entries or written(layers).flat()), *step(layers=layers).scratch()]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

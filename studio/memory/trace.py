@@ -19,7 +19,7 @@ from transformers import masking_utils
 
 from studio.memory.as_cuda import kernels
 from studio.memory.estimate import estimate
-from studio.memory.fake import become_fake, meta_model
+from studio.memory.fake import become_fake, meta_model, unpacked
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import StorageTracker
@@ -48,11 +48,12 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     quantisation = method.base_quantisation(plan.method_params)
     attention = "eager" if settings.attention == "eager" else None
     base = meta_model(config, dtype, quantisation, attention)
-    tuned, tuner = prepared(plan, base)
+    with unpacked():
+        tuned, tuner = prepared(plan, base)
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))
     cuda = (settings.device or "cpu").startswith("cuda")
-    with mode, _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
+    with mode, unpacked(), _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
         in_8_bit = plan.optimizer.state_bytes is adamw_8bit.state_bytes
         makeable = plan.with_settings(optimizer="adamw", optimizer_impl="fused") if in_8_bit else plan
         rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned)

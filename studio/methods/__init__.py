@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal, Protocol
 
 from studio.errors import Reason
@@ -49,9 +50,8 @@ class MethodMemory:
     """What a method adds to the memory of its base model.
 
     `trainable` are the shapes of the tensors that get gradients and optimizer state (repeated ones listed as
-    often as they occur); `trained_bytes` is what those tensors themselves occupy. `kept_per_token` are the
-    bytes of activations that all layers together keep for the backward pass, per token, in 16-bit arithmetic;
-    None: as many as a backward pass through the model needs.
+    often as they occur), `itemsize` the bytes of each of their numbers, and `held` those of what the method
+    keeps beside them all the time.
 
     Of the computation: `ranks` of the adapters beside linear layers, by name, whether their input is dropped
     out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
@@ -59,8 +59,8 @@ class MethodMemory:
     """
 
     trainable: tuple[tuple[int, ...], ...]
-    trained_bytes: int
-    kept_per_token: int | None = None
+    itemsize: int
+    held: int = 0
     ranks: Mapping[str, int] = field(default_factory=dict)
     dropout: bool = False
     dora: bool = False
@@ -70,15 +70,18 @@ class MethodMemory:
     trains_embeddings: bool = False
     trains_head: bool = False
 
+    def alike(self, layers: int) -> bool:
+        """Whether a step does the same in each of so many layers."""
+        return not self.frozen_layers and (self.side is None or len(self.side.taps) == layers)
+
     @property
     def trainable_params(self) -> int:
-        total = 0
-        for shape in self.trainable:
-            size = 1
-            for side in shape:
-                size *= side
-            total += size
-        return total
+        return sum(map(prod, self.trainable))
+
+    @property
+    def trained_bytes(self) -> int:
+        """What the method's own tensors occupy; those of the base that train are counted as the base's."""
+        return self.trainable_params * self.itemsize + self.held
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Method:
         return self.quantisation(params) if self.quantisation else None
 
 
-def trained_itemsize(settings: Any) -> int:
-    """Bytes per trained number: 16 bit only where the plan asks for it."""
+def added_itemsize(settings: Any) -> int:
+    """Bytes per number of what a method adds to a model and trains: 16 bit only where the plan says so."""
     dtype = settings.adapter_dtype or ("bf16" if settings.precision == "bf16" else "fp32")
     return 2 if dtype == "bf16" else 4

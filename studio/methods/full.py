@@ -28,16 +28,14 @@ class FullParams:
 
 
 def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodMemory:
-    """The weights themselves train. They are counted as the base's; what comes on top is that `mixed` holds
-    them in 32 bit."""
+    """The weights themselves train, in 32 bit unless the whole run is in 16: there is no adapter whose format
+    could be chosen."""
     weights = weights_of(dimensions)
     layers = weights.layer * max(0, dimensions.layers - params.freeze_layers)
     tables = () if params.freeze_embeddings else weights.embeddings
-    terms = MethodMemory((*tables, *layers, *weights.around, *weights.head), 0)
-    extra = 2 if settings.precision == "mixed" else 0
     return MethodMemory(
-        terms.trainable,
-        extra * terms.trainable_params,
+        (*tables, *layers, *weights.around, *weights.head),
+        2 if settings.precision == "bf16" else 4,
         frozen_layers=params.freeze_layers,
         trains_embeddings=not params.freeze_embeddings,
         trains_head=not (params.freeze_embeddings and dimensions.tied),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
-from studio.methods import Dimensions, Method, MethodMemory, Serving, trained_itemsize
+from studio.methods import Dimensions, Method, MethodMemory, Serving, added_itemsize
 from studio.models.forms import linears
 from studio.params import param
 
@@ -123,20 +124,19 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         if (wanted is None or name in wanted) and name not in whole
         for shape in _adapter(params, inputs, outputs)
     ]
-    adapters = MethodMemory(tuple(layer * dimensions.layers), 0)
+    adapters = layer * dimensions.layers
     tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
-    trainable = (*adapters.trainable, *tokens, *_whole_modules(dimensions, params.modules_to_save))
-    itemsize = trained_itemsize(settings)
-    trained = MethodMemory(trainable, 0).trainable_params * itemsize
+    trainable = (*adapters, *tokens, *_whole_modules(dimensions, params.modules_to_save))
+    itemsize, held = added_itemsize(settings), 0
     if params.dora:
-        trained += (4 - itemsize) * sum(shape[0] for shape in layer if len(shape) == 1) * dimensions.layers
+        held += (4 - itemsize) * sum(shape[0] for shape in adapters if len(shape) == 1)
     if STARTS[params.init].rewrites:
-        trained += adapters.trainable_params * itemsize  # where A and B began
+        held += itemsize * sum(map(prod, adapters))  # where A and B began
     if tokens:
         # A forward pass puts the trained vectors into a copy of the whole table.
-        trained += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
+        held += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
     ranks = dict.fromkeys({"*"} if wanted is None else wanted, params.rank)
-    return MethodMemory(trainable, trained, ranks=ranks, dropout=params.dropout > 0, dora=params.dora)
+    return MethodMemory(trainable, itemsize, held, ranks, dropout=params.dropout > 0, dora=params.dora)
 
 
 def _adapter(params: LoraParams, inputs: int, outputs: int) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.errors import Reason
-from studio.methods import Dimensions, Method, MethodMemory, trained_itemsize
+from studio.methods import Dimensions, Method, MethodMemory, added_itemsize
 from studio.params import param
 from studio.train.side.shape import automatic_reduction, side_shape
 
@@ -64,10 +64,9 @@ class LstParams:
 def memory(dimensions: Dimensions, params: LstParams, settings: Any) -> MethodMemory:
     """The side network: per tapped layer a downsampler and a block, and one matrix back to full width."""
     shape = side_shape(dimensions.hidden, dimensions.layers, params)
-    terms = MethodMemory(shape.trainable(dimensions.hidden, mixed=params.output == "mix"), 0)
-    trained = terms.trainable_params * trained_itemsize(settings)
     mixed = params.output == "mix"
-    return MethodMemory(terms.trainable, trained, shape.kept_per_token, side=shape, side_mixed=mixed)
+    trainable = shape.trainable(dimensions.hidden, mixed=mixed)
+    return MethodMemory(trainable, added_itemsize(settings), side=shape, side_mixed=mixed)
 
 
 def choose(params: LstParams, dimensions: Dimensions) -> tuple[LstParams, dict[str, Reason]]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from studio.methods import trained_itemsize
+from studio.methods import added_itemsize
 from studio.models.anatomy import Anatomy, Hidden
 from studio.plan import Plan, methods
 from studio.registry import load_part
@@ -134,7 +134,7 @@ class Tuner:
 
 def trained_dtype(settings: Any) -> torch.dtype:
     """The dtype of weights that a method adds: 32 bit unless the plan says otherwise."""
-    return torch.bfloat16 if trained_itemsize(settings) == 2 else torch.float32
+    return torch.bfloat16 if added_itemsize(settings) == 2 else torch.float32
 
 
 def make_tuner(plan: Plan) -> Tuner:

@@ -62,6 +62,13 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
     assert abs(compare(config, plan)) <= 0.01
 
 
+@pytest.mark.parametrize("skip_every", [2, 3])
+def test_deep_models_with_layers_that_have_no_rung(skip_every):
+    config = CONFIGS["llama"] | {"num_hidden_layers": 9}
+    plan = plan_of("lst", facts_of(config), skip_every=skip_every)
+    assert abs(compare(config, plan)) <= 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "settings"),
@@ -73,12 +80,18 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
         ("lora", {"dora": True}),
         ("lora", {"dora": True, "dropout": 0.0, "precision": "mixed"}),
         ("lora", {"dora": True, "adapter_dtype": "fp32"}),
+        ("lora", {"dora": True, "gradient_checkpointing": True, "batch": 1, "seq": 64}),
+        ("qlora", {"dora": True}),
+        ("qlora", {"dora": True, "precision": "mixed", "gradient_checkpointing": True, "device": "cuda:0"}),
+        ("qlora", {"dora": True, "dropout": 0.0, "precision": "mixed", "device": "cuda:0"}),
         ("lora", {"init": "eva"}),
         ("lst", {"init": "pruned"}),
         ("qlora", {"double_quant": False}),
         ("lst", {"downsampler": "max"}),
         ("lst", {"downsampler": "linear", "tap_bits": "16"}),
         ("lst", {"skip_every": 3, "output": "side"}),
+        ("full", {"adapter_dtype": "fp32"}),
+        ("full", {"adapter_dtype": "bf16", "precision": "fp32"}),
         ("full", {"loss_kernel": "full"}),
         ("full", {"optimizer": "sgd", "optimizer_impl": "loop"}),
         ("full", {"optimizer": "lion", "optimizer_impl": "loop"}),

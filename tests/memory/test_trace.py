@@ -50,6 +50,12 @@ def test_trace_counts_mixed_precision(tmp_path, method):
     assert abs(compare(folder, method, precision="mixed")) <= 0.01
 
 
+@pytest.mark.parametrize("precision", ["bf16", "mixed"])
+def test_trace_counts_trained_lengths_beside_4_bit(tmp_path, precision):
+    folder = write_model(tmp_path, hidden_size=128, intermediate_size=256, head_dim=32)
+    assert abs(compare(folder, "qlora", precision=precision, dora=True)) <= 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(FAMILY_CONFIGS))
 def test_trace_counts_each_family(tmp_path, family):

@@ -28,7 +28,7 @@ class ShiftParams:
 
 def memory(dimensions: Dimensions, params: Any, settings: Any) -> MethodMemory:
     del params, settings
-    return MethodMemory(((dimensions.hidden,),), 4 * dimensions.hidden)
+    return MethodMemory(((dimensions.hidden,),), 4)
 
 
 class ShiftTuner(Tuner):

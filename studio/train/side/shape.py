@@ -44,15 +44,6 @@ class SideShape:
     def head_dim(self) -> int:
         return self.width // self.heads
 
-    @property
-    def kept_per_token(self) -> int:
-        """Bytes of activations kept for the backward pass, in 16 bit: of each rung (24 + 8 inner / width) per
-        unit of width, a tap whose downsampler learns, and at the end the two states that are mixed."""
-        rung = 24 * self.width + 8 * self.inner
-        tap = self.hidden * self.tap_bits // 8
-        down = {"adapter": tap + 4 * self.rank, "linear": tap}
-        return len(self.taps) * (rung + down.get(self.downsampler, 0)) + 2 * (self.hidden + self.width)
-
     def trainable(self, output: int, mixed: bool) -> tuple[tuple[int, ...], ...]:
         """Shapes of all trained tensors; `output` is the width that the head reads."""
         down = {

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import prod
 
 from studio.memory.allocator import Allocator
+from studio.memory.beginning import begun
 from studio.memory.decoder import decoder_layer
 from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
@@ -187,9 +188,13 @@ def estimate(
     terms = method.memory(facts, plan.method_params, plan.settings)
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
-    place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
+    moments = {
+        place: {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+        for place, parts in peaks.items()
+    }
+    moments["start"] = dict.fromkeys(PARTS, 0) | begun(plan, facts, terms, lasting["weights"])
+    place, alone = max(moments.items(), key=lambda entry: sum(entry[1].values()))
     gradients = terms.trainable_params * terms.itemsize
-    alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
     whole = per_device(alone, facts, gradients, devices, sharding)
     step = partial(Step, plan, facts, method, terms, learned, facts.layers, switches)
     tensors = sum(whole.values())

@@ -103,10 +103,10 @@ class Step:
             )
         if impl == "fused":
             return []
-        shapes = self.terms.trainable
-        in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
-        own, last = self.plan.optimizer.loop_scratch(self.c.trained)
-        return [max(own * now + last * before for before, now in pairwise([0, *in_order]))]
+        in_order = sorted(self.terms.trainable, key=lambda shape: len(shape) < 2)
+        scratch = partial(self.plan.optimizer.loop_scratch, params=self.plan.optimizer_params)
+        each = [(0, 0), *(scratch(shape, self.c.trained) for shape in in_order)]
+        return [max(own + kept for (_, kept), (own, _) in pairwise(each))]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 
+from studio.memory.beginning import begun
 from studio.memory.decoder import decoder_layer
 from studio.memory.embedding import embedded, projected
 from studio.memory.head import Head
@@ -103,10 +104,10 @@ class Step:
             )
         if impl == "fused":
             return []
-        shapes = self.terms.trainable
-        in_order = [prod(s) for s in (*(s for s in shapes if len(s) > 1), *(s for s in shapes if len(s) < 2))]
-        own, last = self.plan.optimizer.loop_scratch(self.c.trained)
-        return [max(own * now + last * before for before, now in pairwise([0, *in_order]))]
+        in_order = sorted(self.terms.trainable, key=lambda shape: len(shape) < 2)
+        scratch = partial(self.plan.optimizer.loop_scratch, params=self.plan.optimizer_params)
+        each = [(0, 0), *(scratch(shape, self.c.trained) for shape in in_order)]
+        return [max(own + kept for (_, kept), (own, _) in pairwise(each))]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
@@ -192,9 +193,13 @@ def estimate(
     terms = method.memory(facts, plan.method_params, plan.settings)
     lasting = lasting_bytes(plan, facts, method, terms, switches)
     peaks = _peaks(plan, facts, method, terms, learned, switches)
-    place, parts = max(peaks.items(), key=lambda entry: sum(entry[1].values()))
+    moments = {
+        place: {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
+        for place, parts in peaks.items()
+    }
+    moments["start"] = dict.fromkeys(PARTS, 0) | begun(plan, facts, terms, lasting["weights"])
+    place, alone = max(moments.items(), key=lambda entry: sum(entry[1].values()))
     gradients = terms.trainable_params * terms.itemsize
-    alone = {name: parts.get(name, 0) + lasting.get(name, 0) for name in PARTS}
     whole = per_device(alone, facts, gradients, devices, sharding)
     step = partial(Step, plan, facts, method, terms, learned, switches=switches)
     tensors = sum(whole.values())

@@ -56,6 +56,9 @@ class MethodMemory:
     Of the computation: `ranks` of the adapters beside linear layers, by name, whether their input is dropped
     out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
     then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains.
+
+    `decomposed`: the shapes (outputs, inputs) of the matrices that a beginning compares with those of a second
+    base, not quantised, which the processor holds meanwhile.
     """
 
     trainable: tuple[tuple[int, ...], ...]
@@ -69,6 +72,7 @@ class MethodMemory:
     frozen_layers: int = 0
     trains_embeddings: bool = False
     trains_head: bool = False
+    decomposed: tuple[tuple[int, int], ...] = ()
 
     def alike(self, layers: int) -> bool:
         """Whether a step does the same in each of so many layers."""

@@ -11,6 +11,8 @@ from studio.models.forms import linears
 from studio.params import param
 
 ALL = (("auto",), ("all-linear",))
+# Beyond this width a whole decomposition takes minutes, and the leading part is found by iteration.
+WHOLE_SVD = 1024
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     bit always."""
     wanted = None if params.targets in ALL else set(params.targets)
     whole = {name.rpartition(".")[2] for name in params.modules_to_save}
-    layer = [
-        shape
+    matrices = [
+        (outputs, inputs)
         for name, inputs, outputs in linears(dimensions)
         if (wanted is None or name in wanted) and name not in whole
-        for shape in _adapter(params, inputs, outputs)
     ]
+    layer = [shape for matrix in matrices for shape in _adapter(params, *matrix)]
     adapters = layer * dimensions.layers
     tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
     trainable = (*adapters, *tokens, *_whole_modules(dimensions, params.modules_to_save))
@@ -136,10 +138,18 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         # A forward pass puts the trained vectors into a copy of the whole table.
         held += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
     ranks = dict.fromkeys({"*"} if wanted is None else wanted, params.rank)
-    return MethodMemory(trainable, itemsize, held, ranks, dropout=params.dropout > 0, dora=params.dora)
+    return MethodMemory(
+        trainable,
+        itemsize,
+        held,
+        ranks,
+        dropout=params.dropout > 0,
+        dora=params.dora,
+        decomposed=tuple(matrices) if STARTS[params.init].reads == "whole_weight" else (),
+    )
 
 
-def _adapter(params: LoraParams, inputs: int, outputs: int) -> list[tuple[int, ...]]:
+def _adapter(params: LoraParams, outputs: int, inputs: int) -> list[tuple[int, ...]]:
     magnitudes: list[tuple[int, ...]] = [(outputs,)] if params.dora else []
     return [(params.rank, inputs), (outputs, params.rank), *magnitudes]
 

@@ -12,15 +12,22 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-Shapes = Iterable[tuple[int, ...]]
+Shape = tuple[int, ...]
+Shapes = Iterable[Shape]
+
+
+def one_copy(shape: Shape, itemsize: int, params: Any) -> tuple[int, int]:  # noqa: ARG001
+    """Scratch of a step that makes its update in new bytes, and forgets it only at the next one."""
+    return itemsize * prod(shape), itemsize * prod(shape)
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
     whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
-    `implementations` that it has, the best first. While a `loop` steps one tensor after the other,
-    `loop_scratch(itemsize)` bytes per number live beside it, and per number of the one before it."""
+    `implementations` that it has, the best first. A `loop` steps one tensor after the other:
+    `loop_scratch(shape, itemsize, params)` are the bytes that live at most beside one of this shape meanwhile,
+    and what is left of them until the next one is done."""
 
     id: str
     title: str
@@ -29,7 +36,7 @@ class Optimizer:
     torch: str
     state_bytes: Callable[[Shapes, int, Any], int]
     lr_scale: float = 1.0
-    loop_scratch: Callable[[int], tuple[int, int]] = lambda itemsize: (itemsize, itemsize)
+    loop_scratch: Callable[[Shape, int, Any], tuple[int, int]] = one_copy
     implementations: tuple[str, ...] = ("fused", "foreach", "loop")
 
 

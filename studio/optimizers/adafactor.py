@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from studio.optimizers import Optimizer, Shapes
+from studio.optimizers import Optimizer, Shape, Shapes
 from studio.params import param
 
 
@@ -27,6 +27,11 @@ def state_bytes(shapes: Shapes, itemsize: int, params: AdafactorParams) -> int: 
     return itemsize * total
 
 
+def loop_scratch(shape: Shape, itemsize: int, params: AdafactorParams) -> tuple[int, int]:  # noqa: ARG001
+    """In 32 bit: copies of a 16-bit gradient and weight, and two of the update."""
+    return (16 if itemsize == 2 else 8) * prod(shape), 4 * prod(shape)
+
+
 EXTENSION = Optimizer(
     id="adafactor",
     title="Adafactor",
@@ -34,7 +39,6 @@ EXTENSION = Optimizer(
     params=AdafactorParams,
     torch="studio.train.optim:adafactor",
     state_bytes=state_bytes,
-    # In 32 bit: copies of a 16-bit gradient and weight, and two of the update.
-    loop_scratch=lambda itemsize: (16 if itemsize == 2 else 8, 4),
+    loop_scratch=loop_scratch,
     implementations=("loop",),
 )

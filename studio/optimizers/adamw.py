@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
-from studio.optimizers import Optimizer, Shapes, numbers
+from studio.optimizers import Optimizer, Shape, Shapes, numbers
 from studio.params import param
 
 
@@ -26,6 +27,11 @@ def state_bytes(shapes: Shapes, itemsize: int, params: AdamWParams) -> int:  # n
     return 2 * itemsize * numbers(shapes)
 
 
+def loop_scratch(shape: Shape, itemsize: int, params: AdamWParams) -> tuple[int, int]:  # noqa: ARG001
+    """torch's divides a root into a new tensor, and forgets that only at the next one."""
+    return 2 * itemsize * prod(shape), itemsize * prod(shape)
+
+
 EXTENSION = Optimizer(
     id="adamw",
     title="AdamW",
@@ -33,6 +39,5 @@ EXTENSION = Optimizer(
     params=AdamWParams,
     torch="studio.train.optim:adamw",
     state_bytes=state_bytes,
-    # torch's divides a root into a new tensor, and forgets that only at the next one.
-    loop_scratch=lambda itemsize: (2 * itemsize, itemsize),
+    loop_scratch=loop_scratch,
 )

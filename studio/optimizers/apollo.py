@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studio.optimizers import Optimizer, Shapes
-from studio.train.low_rank import LowRankParams, averages, every_param, rank_param, scale_param
+from studio.optimizers import Optimizer, Shape, Shapes
+from studio.train.low_rank import (
+    LowRankParams,
+    averaged_scratch,
+    averages,
+    every_param,
+    projected,
+    rank_param,
+    scale_param,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,17 @@ def state_bytes(shapes: Shapes, itemsize: int, params: ApolloParams) -> int:
     return itemsize * averages(shapes, params.rank)
 
 
+def loop_scratch(shape: Shape, itemsize: int, params: ApolloParams) -> tuple[int, int]:
+    """Of a matrix (m, n) with m <= n: beside its sketch (rank, n) and the step there, a step of its own size,
+    before and after it is shortened; its length is taken in 32 bit."""
+    if not projected(shape, params.rank):
+        return averaged_scratch(shape, itemsize)
+    m, n = sorted(shape)
+    sketch, size = params.rank * n * itemsize, m * n * itemsize
+    whole = max(2 * size, size + (4 * m * n if itemsize == 2 else 0))
+    return max(8 * params.rank * m, 4 * sketch, 2 * sketch + whole), size
+
+
 EXTENSION = Optimizer(
     id="apollo",
     title="APOLLO",
@@ -29,5 +48,6 @@ EXTENSION = Optimizer(
     params=ApolloParams,
     torch="studio.train.apollo:apollo",
     state_bytes=state_bytes,
+    loop_scratch=loop_scratch,
     implementations=("loop",),
 )

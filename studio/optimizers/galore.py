@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studio.optimizers import Optimizer, Shapes
+from studio.optimizers import Optimizer, Shape, Shapes
 from studio.train.low_rank import (
     LowRankParams,
+    averaged_scratch,
     averages,
     every_param,
     projected,
@@ -31,6 +32,17 @@ def state_bytes(shapes: Shapes, itemsize: int, params: GaloreParams) -> int:
     return itemsize * (directions + averages(shapes, params.rank))
 
 
+def loop_scratch(shape: Shape, itemsize: int, params: GaloreParams) -> tuple[int, int]:
+    """Of a matrix (m, n) with m <= n: its small square (m, m) and all directions of that, in 32 bit, when they
+    are chosen anew; else a step of its own size, before and after it is scaled."""
+    if not projected(shape, params.rank):
+        return averaged_scratch(shape, itemsize)
+    m, n = sorted(shape)
+    inner, size = params.rank * n * itemsize, m * n * itemsize
+    chosen = 8 * m * m + (4 * m * n if itemsize == 2 else 0)
+    return max(chosen, 4 * inner, inner + 2 * size), size
+
+
 EXTENSION = Optimizer(
     id="galore",
     title="GaLore",
@@ -39,5 +51,6 @@ EXTENSION = Optimizer(
     params=GaloreParams,
     torch="studio.train.galore:galore",
     state_bytes=state_bytes,
+    loop_scratch=loop_scratch,
     implementations=("loop",),
 )

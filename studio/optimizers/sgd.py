@@ -27,5 +27,5 @@ EXTENSION = Optimizer(
     params=SgdParams,
     torch="studio.train.optim:sgd",
     state_bytes=state_bytes,
-    loop_scratch=lambda _: (0, 0),
+    loop_scratch=lambda *_: (0, 0),
 )

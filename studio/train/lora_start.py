@@ -18,15 +18,13 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from studio.errors import StudioError
-from studio.methods.lora import Start
+from studio.methods.lora import WHOLE_SVD, Start
 from studio.registry import load_part
 from studio.train.tuner import TunerContext
 
 CALIBRATION_BATCHES = 16
 # Statistics of a group of layers are held at once; for the next group the batches are read again.
 GROUP_BYTES = 2**30
-# Beyond this width a whole decomposition takes minutes, and the leading part is found by iteration.
-WHOLE_SVD = 1024
 _ITERATIONS = 16
 _SPARE = 16
 _DAMPING = 0.01

@@ -44,3 +44,8 @@ def averages(shapes: Iterable[tuple[int, ...]], rank: int) -> int:
     """How many numbers the two averages hold: of a projected matrix (rank, longer side), of all else the
     shape itself."""
     return sum(2 * (rank * max(shape) if projected(shape, rank) else prod(shape)) for shape in shapes)
+
+
+def averaged_scratch(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
+    """Bytes beside a tensor that is stepped whole: both averages corrected and a root, then the step."""
+    return 3 * itemsize * prod(shape), itemsize * prod(shape)

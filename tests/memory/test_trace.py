@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from studio.memory.estimate import estimate
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.trace import trace
 from studio.memory.tracker import StorageTracker
@@ -48,6 +49,23 @@ def test_trace_counts_what_a_real_step_holds(tmp_path, method, checkpointing):
 def test_trace_counts_mixed_precision(tmp_path, method):
     folder = write_model(tmp_path, hidden_size=128, intermediate_size=256, head_dim=32)
     assert abs(compare(folder, method, precision="mixed")) <= 0.01
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("optimizer", "params"),
+    [("galore", {"every": 1, "rank": 8}), ("galore", {"every": 1}), ("apollo", {"rank": 8}), ("adafactor", {})],
+)
+def test_what_an_optimizer_makes_of_one_tensor_after_the_other(tmp_path, optimizer, params, precision):
+    """On square matrices, where choosing directions anew takes more than the step along them."""
+    folder = write_model(tmp_path, hidden_size=256, intermediate_size=256, head_dim=32)
+    settings = {"optimizer": optimizer, "optimizer_impl": "loop", "precision": precision, **params}
+    plan = plan_of("full", read_config(folder), **{"batch": 1, "seq": 8}, **settings)
+    real = measured(folder, plan)
+    found = trace(plan, load_config(folder / "config.json"))
+    assert found.moment == "optimizer step"
+    assert abs(found.allocated / real - 1) <= 0.01
+    assert abs(estimate(plan, read_config(folder)).allocated / real - 1) <= 0.01
 
 
 @pytest.mark.parametrize("precision", ["bf16", "mixed"])

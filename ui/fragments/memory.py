@@ -20,7 +20,7 @@ PARTS = (
     *("weights", "adapter", "optimizer", "gradients", "activations", "logits", "workspace", "context"),
     "reserve",
 )
-MOMENTS = ("forward", "backward", "optimizer step")
+MOMENTS = ("start", "forward", "backward", "optimizer step")
 
 
 def parts_of(need: MemoryNeed) -> dict[str, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from studio.cost import Spent
 from studio.errors import Reason
 
 STATES = ("queued", "running", "paused", "stopping", "done", "stopped", "failed", "interrupted")
@@ -186,6 +187,22 @@ class MemoryLimits:
 
 
 @dataclass(frozen=True)
+class EpochCost:
+    """What one pass over the rows would take, by what earlier work with this model, method and device took:
+    that of `source`, whose plan was another in the settings `differs` (`method`: in the method's own).
+
+    `range_seconds` spans what the difference in tokens per step may make of it, and other work as near.
+    `joules` are of the whole device; None where they could not be read.
+    """
+
+    seconds: float
+    range_seconds: tuple[float, float]
+    joules: float | None
+    source: str
+    differs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Draft:
     """A plan looked at before it starts: every value filled in, why, what is wrong, what it will take."""
 
@@ -200,7 +217,8 @@ class Draft:
     rooms: tuple[Room, ...]  # the chosen device first
     proposals: tuple[FitProposal, ...]  # best first; empty where it fits or nothing helps
     tokens_per_step: int | None  # at most, over all rows of an optimizer step
-    seconds: float | None  # from earlier runs on this machine, None if never run
+    epochs: Mapping[str, EpochCost]  # by method, as far as known from earlier work on this machine
+    seconds: float | None  # of all steps, by the chosen method's
     command: str  # the same plan as a command line
 
     @property
@@ -279,6 +297,7 @@ class RunDetail:
     hashes: Mapping[str, str]  # base, dataset, tokenizer, template
     events: tuple[dict[str, Any], ...]  # {seq, at, kind, body}, newest last, at most 200
     memory: MemoryPoint | None = None  # None before it was measured
+    spent: Spent | None = None  # by the newest attempt's steps but the first; None before that ended
 
 
 @dataclass(frozen=True)

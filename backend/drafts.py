@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backend import memory
-from backend.api import Draft, HardwareReport, MemoryLimits
+from backend import epochs, memory
+from backend.api import Draft, EpochCost, HardwareReport, MemoryLimits
 from backend.datasets import Datasets
 from backend.hardware import choose_device
-from backend.jobs import record
 from backend.model_list import ModelList
-from backend.store.curves import newest
 from backend.store.database import Store
 from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
@@ -142,6 +140,8 @@ def _cannot_hold(plan: Plan) -> StudioError | None:
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     """The form that the screen shows."""
     split, settings, case = considered.split, considered.plan.settings, considered.case
+    cases = memory.by_method(case) if case else []
+    costs = _costs(considered, [each.plan for each in cases] or [considered.plan], store)
     return Draft(
         plan=considered.plan.as_dict(),
         reasons=considered.reasons,
@@ -150,11 +150,12 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         rows=len(split.train) if split else None,
         heldout_rows=len(split.heldout) if split else None,
         memory=memory.need(case) if case else None,
-        method_needs={each.plan.method: memory.need(each) for each in memory.by_method(case)} if case else {},
+        method_needs={each.plan.method: memory.need(each) for each in cases},
         rooms=memory.rooms(case, considered.hardware) if case else (),
         proposals=memory.proposals(case) if case else (),
         tokens_per_step=_tokens_per_step(considered),
-        seconds=_seconds(considered, store),
+        epochs=costs,
+        seconds=_seconds(considered.plan, costs),
         command=command(request),
     )
 
@@ -286,17 +287,14 @@ def _data(
         return name, None, None
 
 
-def _seconds(considered: Considered, store: Store) -> float | None:
-    """From the last run of the same base and method on the same device: its tokens per second."""
-    settings, split, tokens = considered.plan.settings, considered.split, considered.tokens
-    if split is None or tokens is None or settings.steps is None or settings.batch is None:
-        return None
-    for job in record.every(store, "train"):
-        same = (job.plan["model"], job.plan["method"], job.devices)
-        if same != (considered.plan.model, considered.plan.method, (settings.device,)):
-            continue
-        speed = newest(store, job.id, "tokens_per_second")
-        if speed is not None and speed[1]:
-            rows = settings.steps * settings.batch * settings.accumulation
-            return rows * tokens.total / max(1, len(split.train) + len(split.heldout)) / speed[1]
-    return None
+def _costs(considered: Considered, plans: Sequence[Plan], store: Store) -> dict[str, EpochCost]:
+    if considered.tokens is None or considered.split is None:
+        return {}
+    return epochs.costs(store, plans, len(considered.split.train), considered.tokens)
+
+
+def _seconds(plan: Plan, costs: Mapping[str, EpochCost]) -> float | None:
+    """Of the whole run, by what an epoch takes."""
+    found = costs.get(plan.method)
+    assert plan.settings.epochs is not None
+    return None if found is None else found.seconds * plan.settings.epochs

@@ -150,7 +150,10 @@ class StudioFacade:
         considered.raise_if_refused()
         case = drafts.require_sizes(considered)
         draft = drafts.draft_of(request, considered, self._store)
-        return replace(draft, memory=memory.elsewhere(case, other), proposals=()) if other else draft
+        if not other:
+            return draft
+        # What was measured here says nothing of another program, nor of several devices.
+        return replace(draft, memory=memory.elsewhere(case, other), proposals=(), epochs={}, seconds=None)
 
     def limits(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import memory_history
+from backend import epochs, memory_history
 from backend.api import RunDetail, RunSummary, Series
 from backend.home import Home
 from backend.jobs import states
@@ -79,6 +79,7 @@ def detail(store: Store, home: Home, job: Job) -> RunDetail:
         hashes=job.hashes,
         events=events(store, job.id),
         memory=memory_history.of_run(store, job.id),
+        spent=epochs.spent_of(job.result),
     )
 
 

@@ -34,6 +34,7 @@ from backend.api import (
     Series,
 )
 from studio import params
+from studio.cost import Spent
 from studio.errors import PlanError, Problem, StudioError
 from studio.plan import Settings
 from tests import fake_content as content
@@ -225,6 +226,7 @@ class FakeFacade:
             ),
             proposals=content.PROPOSALS if info.fits == "no" else (),
             tokens_per_step=128 * (chosen.batch or 1),
+            epochs={"lora": content.epoch_cost(chosen.steps)} if chosen.steps else {},
             seconds=None if chosen.steps is None else 0.15 * chosen.steps,
             command=" ".join(
                 ["python launch.py train", model, dataset, f"--method {method}"]
@@ -342,6 +344,9 @@ class FakeFacade:
                 for i, name in enumerate(("starting", "loading", "training")[: 3 if step else 1])
             ),
             memory=content.memory_point(run) if found.state == "done" else None,
+            spent=Spent(step - 1, 500 * (step - 1), 0.15 * (step - 1), None)
+            if found.state == "done"
+            else None,
         )
 
     def version(self) -> int:

@@ -1,4 +1,5 @@
-"""One real step of a plan on its device, with made-up rows of the longest length: the truth about its memory.
+"""Real steps of a plan on its device, with made-up rows of the longest length: the truth about its memory and
+its time.
 
 It needs the model's weights and holds what a run would hold, so it belongs into a process of its own.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from studio.cost import Spent
 from studio.memory.measured import Measured
 from studio.memory.need import PARTS, Need
 from studio.memory.rehearsal import Rehearsal, prepared
@@ -18,7 +20,9 @@ from studio.memory.tracker import StorageTracker
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model, weights_dtype
 from studio.plan import Plan, methods
+from studio.train.energy import energy_meter
 from studio.train.gauge import Gauge
+from studio.train.progress import Pace
 from studio.train.shortage import refusing_lack_of_memory
 
 # What a phase makes, if nothing more is known of it.
@@ -27,10 +31,11 @@ _PHASES = {"forward": "activations", "backward": "workspace", "optimizer step": 
 
 @dataclass(frozen=True)
 class Probed:
-    """The step as a `Need` (source `probe`), and as a run would measure it."""
+    """The step as a `Need` (source `probe`), as a run would measure it, and what it took."""
 
     need: Need
     measured: Measured
+    spent: Spent
 
 
 def probe(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Need:
@@ -39,7 +44,8 @@ def probe(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> 
 
 
 def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Probed:
-    """Take two steps of a resolved plan: only from the second on there is an optimizer state.
+    """Take three steps of a resolved plan: only from the second on there is an optimizer state, and counting
+    slows it down, so the third is timed.
 
     `learned` is the share of a row's tokens that carry loss. Tensors are counted by part in the second step;
     on a GPU, what its allocator counted beyond them is workspace inside kernels. `reserved` is what the
@@ -58,7 +64,21 @@ def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -
             tracker.restart_peak()
             rehearsal.step(tracker)
         measured = gauge.measured()
-    return Probed(_need(tracker, measured), measured)
+        spent = _timed(rehearsal)
+    return Probed(_need(tracker, measured), measured, spent)
+
+
+def _timed(rehearsal: Rehearsal) -> Spent:
+    """What one more step takes."""
+    settings, device = rehearsal.plan.settings, rehearsal.device
+    assert settings.batch is not None
+    assert settings.seq is not None
+    pace = Pace(meter=energy_meter(device))
+    pace.start()
+    rehearsal.step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return pace.stepped(settings.batch * settings.accumulation * settings.seq)
 
 
 def _rehearsal(plan: Plan, model_folder: Path, gauge: Gauge, learned: float) -> Rehearsal:

@@ -13,8 +13,9 @@ class EventSink(Protocol):
     def metric(self, step: int, name: str, value: float) -> None:
         """A number after optimizer step `step` (the first one is 1).
 
-        Names: loss, eval_loss, lr, grad_norm, tokens_per_second, step_seconds, memory_bytes (peak), tokens
-        (cumulative), epoch, seconds_left, and the objective's own.
+        Names: loss, eval_loss, lr, grad_norm, tokens_per_second, step_seconds, step_joules (of the whole
+        device; where it can be read), memory_bytes (peak), tokens (cumulative), epoch, seconds_left, and the
+        objective's own.
         """
 
     def event(self, kind: str, body: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from studio.errors import StudioError
 from studio.files import write_json
 from studio.plan import Plan
 from studio.train import checkpoint
+from studio.train.energy import energy_meter
 from studio.train.events import Control, EventSink
 from studio.train.hooks import Hooks
 from studio.train.objective import Computation, Example
@@ -77,7 +78,7 @@ class Loop(Trainer):
         self.work, self.progress, self.total = work, progress, total
         self.tuner = work.computation.tuner
         self.sampler = EpochBatches(work.plan.settings.seed, [e.length for e in work.train], work.batch)
-        self.pace = Pace()
+        self.pace = Pace(meter=energy_meter(work.device))
         self.stopped = False
         self._batches: list[Batch] = []
         self._metrics: dict[str, Tensor] = {}
@@ -200,19 +201,20 @@ class Loop(Trainer):
         self._obey()
 
     def _report(self, loss: float, learning_rate: float | None) -> None:
-        seconds, step = self.pace.stepped(), self.progress.step
-        norm = float("nan") if self._grad_norm is None else self._grad_norm.item()
         tokens = sum(batch["tokens"] for batch in self._batches)
+        took, step = self.pace.stepped(tokens), self.progress.step
+        norm = float("nan") if self._grad_norm is None else self._grad_norm.item()
         values = {
             "loss": loss,
             "lr": learning_rate,
             "grad_norm": norm,
-            "tokens_per_second": tokens / seconds,
-            "step_seconds": seconds,
+            "tokens_per_second": tokens / took.seconds,
+            "step_seconds": took.seconds,
+            "step_joules": took.joules,
             "memory_bytes": peak_memory_bytes(self.work.device),
             "tokens": self.progress.tokens,
             "epoch": self.state.epoch,
-            "seconds_left": (self.total - step) * (self.pace.step_seconds or seconds),
+            "seconds_left": (self.total - step) * (self.pace.step_seconds or took.seconds),
             **{name: value.item() for name, value in self._metrics.items()},
         }
         self._metrics = {}

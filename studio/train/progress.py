@@ -10,6 +10,9 @@ from typing import Any
 import psutil
 import torch
 
+from studio.cost import Spent
+from studio.train.energy import EnergyMeter, no_meter
+
 CHECKPOINT_SHARE = 0.03  # of the time may go into checkpoints
 FIRST_INTERVAL = 10.0  # seconds between checkpoints while they are cheap
 
@@ -41,25 +44,33 @@ class Progress:
 
 @dataclass
 class Pace:
-    """Seconds per step, and of checkpoints. `now` is a clock in seconds."""
+    """What steps take, and the seconds of checkpoints. `now` is a clock in seconds, `meter` that of the
+    device's energy."""
 
     now: Any = time.monotonic
+    meter: EnergyMeter = field(default_factory=no_meter)
     step_seconds: float | None = None  # smoothed
+    spent: Spent | None = None  # of all steps but the first, which warms up
     save_seconds: float | None = None  # of the last checkpoint
     _began: float = field(default=0.0)
     _saved: float = field(default=0.0)
 
     def start(self) -> None:
         """The loop begins, or goes on after something that is not training."""
+        self.meter.start()
         self._began = self.now()
         self._saved = self._saved or self._began
 
-    def stepped(self) -> float:
-        """A step ended; its seconds."""
+    def stepped(self, tokens: int) -> Spent:
+        """A step over `tokens` tokens ended; what it took."""
         seconds: float = self.now() - self._began
-        old = self.step_seconds
-        self.step_seconds = seconds if old is None else 0.9 * old + 0.1 * seconds
-        return seconds
+        step = Spent(1, tokens, seconds, self.meter.joules())
+        if self.step_seconds is None:
+            self.step_seconds = seconds
+        else:
+            self.step_seconds = 0.9 * self.step_seconds + 0.1 * seconds
+            self.spent = step if self.spent is None else self.spent + step
+        return step
 
     def saved(self, seconds: float) -> None:
         """A checkpoint was written and took so long."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from studio.cost import Spent
 from studio.data.render import Renderer
 from studio.data.rows import Row, read_rows
 from studio.errors import StudioError
@@ -44,7 +45,8 @@ from studio.train.tuner import Batch, Tuner, TunerContext, make_tuner
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended. `loss` and `eval_loss` as last recorded; `adapter` is None only if nothing was
-    trained. Memory `predicted` (None where the model's size is unknown) and `measured` is this attempt's."""
+    trained. Memory `predicted` (None where the model's size is unknown) and `measured`, and what its steps
+    but the first `spent` (None without such), are this attempt's."""
 
     state: Literal["done", "stopped"]
     steps: int
@@ -55,6 +57,7 @@ class TrainResult:
     peak_memory_bytes: int
     predicted: Need | None
     measured: Measured
+    spent: Spent | None
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,7 @@ def _finish(loop: Loop, folder: Path, gauge: Gauge) -> TrainResult:
         peak_memory_bytes=peak_memory_bytes(loop.work.device),
         predicted=gauge.predicted.need if gauge.predicted else None,
         measured=gauge.measured(),
+        spent=loop.pace.spent,
     )
     predicted = result.predicted.as_dict() if result.predicted else None
     body = {**asdict(replace(result, predicted=None)), "predicted": predicted}

@@ -20,7 +20,7 @@ from backend.jobs.processes import end_by_force, own_identity
 from backend.jobs.queue import Queue, StopDeadlines, any_worker_lives
 from backend.jobs.record import Job
 from backend.store.database import Store, open_store
-from tests.backend.launchers import Notes
+from tests.backend.launchers import HereAndNow, Notes
 from tests.toys.folders import write_model
 
 
@@ -101,5 +101,13 @@ def write_sums(file: Path, count: int) -> Path:
 def facade(home: Path) -> Iterator[StudioFacade]:
     """A studio whose jobs are claimed by this process and never worked at."""
     facade = StudioFacade(home, launcher=Notes())
+    yield facade
+    facade.close()
+
+
+@pytest.fixture
+def working(home: Path) -> Iterator[StudioFacade]:
+    """A studio whose jobs are done in this thread."""
+    facade = StudioFacade(home, launcher=HereAndNow())
     yield facade
     facade.close()

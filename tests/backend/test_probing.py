@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,8 @@ from backend.api import Calibration
 from backend.drafts import Considered, Request
 from backend.facade import StudioFacade
 from studio.memory.estimate import estimate
-from tests.backend.launchers import HereAndNow
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
-
-
-@pytest.fixture
-def working(home: Path) -> Iterator[StudioFacade]:
-    """A studio whose jobs are done in this thread."""
-    facade = StudioFacade(home, launcher=HereAndNow())
-    yield facade
-    facade.close()
 
 
 def _considered(facade: StudioFacade, model: Path, data: Path) -> Considered:

@@ -144,6 +144,13 @@ def test_runs_show_has_plan_and_reasons_in_words(command):
     assert document["state"] == "done"
     assert document["plan"]["model"] == "starter"
     assert "192" in document["reasons"]["lr"]
+    spent = document["spent"]
+    assert spent["joules"] is None
+    speed = round(spent["tokens"] / spent["seconds"])
+    assert (
+        f"A step took 0.15 s on average, {speed:,} tokens a second."
+        in command("runs", "show", "pirate-1").out
+    )
 
 
 def test_runs_show_explains_a_failure(command):

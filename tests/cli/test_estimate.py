@@ -45,6 +45,9 @@ def test_the_document(real):
     assert found["settings"]["rank"] == 16
     assert {reason["key"] for reason in found["reasons"]} >= {"precision", "optimizer"}
     assert "methods" not in found
+    assert {found[key] for key in ("epoch_seconds", "epoch_range_seconds", "epoch_joules", "epoch_from")} == {
+        None
+    }
 
 
 def test_what_does_not_fit_says_so_and_what_would_help(real):
@@ -67,6 +70,17 @@ def test_one_line_per_method_and_the_most_that_fits(real):
     assert found["lora"]["limits"]["batch"] > 4
     assert found["qst"]["limits"]["seq"] > found["lora"]["limits"]["seq"]
     assert found["lora"]["limits"]["model"]
+
+
+def test_an_epoch_by_earlier_work(command):
+    given = ("estimate", "starter", "--data", "pirate", "--steps", "60")
+    found = command(*given, "--methods", "--json").document
+    # Six epochs at 0.15 s a step, on a device of 100 W.
+    assert (found["epoch_seconds"], found["epoch_joules"]) == (pytest.approx(1.5), pytest.approx(150))
+    assert found["epoch_range_seconds"] == [pytest.approx(0.75), pytest.approx(1.5)]
+    assert found["epoch_from"] == {"job": "pirate-1", "differs": ["batch"]}
+    assert found["methods"][0]["epoch_seconds"] == found["epoch_seconds"]
+    assert "An epoch takes about 2 s" in command(*given).out
 
 
 def test_refusals_read_as_those_of_other_commands(real):

@@ -54,6 +54,7 @@ class FakeNvml:
         self.mig = mig
         self.fail: dict[str, pynvml.NVMLError] = {}
         self.only: int | None = None
+        self.millijoules = 0
         self.asked: list[str] = []
 
     def __getattr__(self, call: str) -> Callable[..., Any]:
@@ -84,6 +85,14 @@ class FakeNvml:
 
     def _nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
+
+    def _nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        if (index := int(uuid.removeprefix("GPU-"))) >= self.count:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return index
+
+    def _nvmlDeviceGetTotalEnergyConsumption(self, gpu: int) -> int:
+        return self.millijoules + 1000 * gpu
 
     def _nvmlDeviceGetName(self, gpu: int) -> str:
         return f"NVIDIA H100 number {gpu}"

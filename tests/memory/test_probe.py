@@ -42,6 +42,8 @@ def test_every_method_can_be_probed(method: str) -> None:
     assert probed.need.allocated == pytest.approx(estimate(plan, read_config(STARTER)).allocated, rel=0.1)
     assert probed.measured.parts["weights"] == probed.need.parts["weights"]
     assert probed.measured.reserved is None
+    assert (probed.spent.steps, probed.spent.tokens) == (1, 4 * 64)
+    assert 0 < probed.spent.seconds < 60
 
 
 def test_plans_that_need_the_same_share_a_key() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from studio.cost import Spent
+from studio.train.energy import EnergyMeter
 from studio.train.progress import Pace, Progress, peak_memory_bytes
 
 
@@ -20,7 +22,7 @@ def _run(save_seconds: float, step_seconds: float, until: float) -> tuple[list[f
     while clock.time < 100 + until:
         pace.start()
         clock.time += step_seconds
-        pace.stepped()
+        pace.stepped(tokens=1)
         if pace.save_due():
             saves.append(clock.time - 100)
             clock.time += save_seconds
@@ -44,6 +46,23 @@ def test_dear_checkpoints_take_three_percent_of_the_time() -> None:
 def test_first_checkpoint_within_thirty_seconds_of_slow_steps() -> None:
     saves, _ = _run(save_seconds=0.05, step_seconds=9.0, until=100)
     assert saves[0] <= 30
+
+
+def test_what_steps_take_is_summed_without_the_first_and_without_what_lies_between() -> None:
+    clock, counter = Clock(), [0]
+    pace = Pace(clock, EnergyMeter(lambda: list(counter), [2**64], clock))
+    for seconds, joules, tokens in ((9.0, 500, 7), (2.0, 30, 10), (3.0, 40, 20)):
+        clock.time += 50.0  # an evaluation
+        counter[0] += 10**9
+        pace.start()
+        clock.time += seconds
+        counter[0] += joules * 10**6
+        assert pace.stepped(tokens) == Spent(1, tokens, seconds, joules)
+    assert pace.spent == Spent(2, 30, 5.0, 70.0)
+
+
+def test_an_energy_that_is_not_known_of_one_step_is_not_known_of_all() -> None:
+    assert Spent(1, 10, 2.0, 5.0) + Spent(1, 10, 2.0, None) == Spent(2, 20, 4.0, None)
 
 
 def test_best_is_the_lowest_and_the_first_of_equals() -> None:

@@ -52,6 +52,12 @@ def test_folder_of_a_finished_run(folder: Path, model_folder: Path) -> None:
     assert result.loss == recorder.curve()[-1]
     assert result.eval_loss == recorder.metrics["eval_loss"][12]
     assert sorted(recorder.metrics["eval_loss"]) == [5, 10, 12]
+    assert result.spent is not None
+    assert (result.spent.steps, result.spent.seconds) == (11, sum(recorder.curve("step_seconds")[1:]))
+    read = recorder.curve("tokens")
+    assert result.spent.tokens == read[-1] - read[0]
+    if result.spent.joules is not None:
+        assert result.spent.joules == pytest.approx(sum(recorder.curve("step_joules")[1:]))
     manifest = checkpoint.read_manifest(folder / "adapter")
     assert manifest is not None
     assert manifest["method"] == "lora"
@@ -136,7 +142,7 @@ def test_a_stop_leaves_an_evaluation_that_is_made_up_for(
     assert made == undisturbed.metrics["eval_loss"]
     for name in ("best.json", "result.json"):
         ours, theirs = (json.loads((place / name).read_text()) for place in (folder, whole))
-        machine = {"peak_memory_bytes": 0, "measured": None}
+        machine = {"peak_memory_bytes": 0, "measured": None, "spent": None}
         assert {**ours, **machine} == {**theirs, **machine}
     assert_same_bits(folder / "adapter", whole / "adapter")
 

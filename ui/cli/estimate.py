@@ -11,6 +11,7 @@ from backend.api import Draft, Facade, FitProposal, MemoryLimits, MemoryNeed, Ro
 from ui.cli import train
 from ui.cli.output import Output
 from ui.cli.parser import Sub, UsageError
+from ui.fragments import epoch
 from ui.fragments.format import bytes_text, count_text
 from ui.fragments.memory import (
     limit_cells,
@@ -86,6 +87,7 @@ def document(
         "fits": {room.device: None if room.fits is None else room.fits != "no" for room in draft.rooms},
         "devices": [_room(room) for room in draft.rooms],
         "tokens_per_step": draft.tokens_per_step,
+        **epoch.document(draft.epochs.get(draft.memory.method)),
         "settings": {key: draft.plan["settings"][key] for key in SETTINGS} | draft.plan["method_params"],
         "reasons": [
             {"key": key, "reason": words.reason(reason)}
@@ -97,7 +99,9 @@ def document(
     if compared:
         most = {found.method: asdict(found) for found in limits}
         body["methods"] = [
-            need_document(need) | {"method": id, "verdict": need.fits, "limits": most.get(id)}
+            need_document(need)
+            | {"method": id, "verdict": need.fits, "limits": most.get(id)}
+            | epoch.document(draft.epochs.get(id))
             for id, need in compared.items()
         ]
     return body
@@ -151,6 +155,7 @@ def text(
     lines.append(tell("memory.moment", moment=moment_text(tell, need.moment)))
     lines.append(tell("memory.reserved", low=bytes_text(low), high=bytes_text(high)))
     lines.append(_tokens(draft, words))
+    lines += filter(None, [epoch.line(tell, draft.epochs, need.method)])
     lines += [_room_line(room, words) for room in shown_rooms(draft.rooms)]
     lines += _method_lines(compared, limits, words)
     if draft.proposals:

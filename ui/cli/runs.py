@@ -10,6 +10,7 @@ from backend.api import Facade, RunSummary
 from ui.cli import documents
 from ui.cli.output import Output
 from ui.cli.parser import Sub
+from ui.fragments import epoch
 
 NAME = "runs"
 ACTIONS = {
@@ -53,6 +54,7 @@ def _show(options: Namespace, facade: Facade, output: Output) -> int:
     rest = {k: v for k, v in asdict(detail).items() if k not in ("summary", "events", "reasons")}
     reasons = {address: words.reason(reason) for address, reason in detail.reasons.items()}
     lines = [documents.line(detail.summary, words), f"  {detail.folder}"]
+    lines += [f"  {took}"] if (took := epoch.steps_line(words.text, detail.spent)) else []
     lines += [f"  {address}: {reason}" for address, reason in reasons.items()]
     output.result(body | rest | {"reasons": reasons}, "\n".join(lines))
     return 0

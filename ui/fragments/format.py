@@ -34,6 +34,19 @@ def duration_text(seconds: float | None) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def energy_text(joules: float) -> str:
+    """`320 J`, `12 Wh`, `3.4 kWh`."""
+    if joules < 3600:
+        return f"{joules:.0f} J"
+    hours = joules / 3600
+    return f"{_short(hours)} Wh" if hours < 1000 else f"{_short(hours / 1000)} kWh"
+
+
+def _short(value: float) -> str:
+    """`9.5`, `12`, `1,340`."""
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
 def loss_text(value: float | None) -> str:
     """Two digits where they say something, more for small losses: `0.84`, `0.0031`."""
     if value is None:

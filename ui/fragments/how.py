@@ -37,7 +37,7 @@ def view(
 
 
 def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, draft: Draft) -> Markup:
-    """One row per method: what it does, what it costs, when to take it, and whether it fits here."""
+    """One row per method: what it does, what it costs, when to take it, whether it fits here."""
     return h(
         "div",
         [_method_row(text, method, method["id"] == chosen, draft) for method in methods],
@@ -59,6 +59,7 @@ def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draf
             h("span", method["title"], class_="strong"),
             h("span", method["summary"], class_="quiet block"),
             memory.bar(text, need, draft.free_bytes, scale) if need else None,
+            memory.epoch_line(text, draft, method["id"]),
             class_="grow",
         ),
         h(

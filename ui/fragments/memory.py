@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from backend.api import Draft, FitProposal, GpuProcess, MemoryLimits, MemoryNeed, Room
+from ui.fragments import epoch
 from ui.fragments.format import DASH, bytes_text, count_text, percent_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.parts import data_table, fits_badge, fold, heading
@@ -138,8 +139,15 @@ def _method(text: Text, titles: Mapping[str, str], need: MemoryNeed, draft: Draf
             class_="line",
         ),
         bar(text, need, draft.free_bytes, scale),
+        epoch_line(text, draft, need.method),
         class_=classes("method-bar", chosen and "chosen"),
     )
+
+
+def epoch_line(text: Text, draft: Draft, method: str) -> Markup | None:
+    """What an epoch would take, below a method's bar; nothing before something was measured here."""
+    line = epoch.line(text, draft.epochs, method)
+    return h("span", line, class_="quiet block epoch") if line else None
 
 
 def legend(text: Text, needs: Sequence[MemoryNeed]) -> Markup:

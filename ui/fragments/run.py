@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from backend.api import LIVE_STATES, RunDetail, RunSummary, Series
-from ui.fragments import measured, message, plan
+from ui.fragments import epoch, measured, message, plan
 from ui.fragments.format import (
     DASH,
     bytes_text,
@@ -206,6 +206,13 @@ def watch(text: Text, detail: RunDetail, error: tuple[str, str] | None) -> Marku
         headline(text, run),
         figures(text, run),
         measured.line(text, detail.memory),
+        took(text, detail),
         outcome(text, run, error),
         measured.shortages(text, detail.events),
     )
+
+
+def took(text: Text, detail: RunDetail) -> Markup | None:
+    """Time and energy of its steps, once it has ended."""
+    line = epoch.steps_line(text, detail.spent)
+    return h("p", line, class_="quiet memory-line") if line else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,12 @@ class ProbeKind:
     id = "probe"
 
     def run(self, work: Work) -> Outcome:
-        """See `Kind.run`. The result: `key` (of `memory_key`), `need` or None, facts of a `shortage`."""
+        """See `Kind.run`. The result: `key` (of `memory_key`), `need` and what a step `spent` or None, facts
+        of a `shortage`."""
         plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
         model = model_folder(work, plan.model)
         facts = read_config(model)
-        result = {"key": memory_key(plan, facts), "need": None, "shortage": None}
+        result = {"key": memory_key(plan, facts), "need": None, "spent": None, "shortage": None}
         work.sink.phase("probing", None)
         try:
             probed = _measure(work, plan, model, learned)
@@ -38,7 +40,8 @@ class ProbeKind:
         if facts.parameters is not None:
             both = stored(estimate(plan, facts, learned), probed.measured)
             work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
-        return Outcome("finish", {**result, "need": probed.need.as_dict()})
+        found = {"need": probed.need.as_dict(), "spent": asdict(probed.spent)}
+        return Outcome("finish", {**result, **found})
 
 
 KIND = ProbeKind()

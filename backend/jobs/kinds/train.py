@@ -6,6 +6,7 @@ import gc
 import importlib
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,5 +155,6 @@ def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
         "best_step": result.best_step,
         "adapter": str(result.adapter) if result.adapter else None,
         "peak_memory_bytes": result.peak_memory_bytes,
+        "spent": result.spent and asdict(result.spent),
     }
     return Outcome("finish" if result.state == "done" else "stop", facts, made)

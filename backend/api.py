@@ -126,7 +126,8 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What the largest step of a plan takes by one method. `fits`: yes, tight, no, None.
+    """What the largest step of a plan takes by one method. `fits`: yes, tight, no, None. For answering, a
+    `method` that is empty means the untouched model.
 
     `parts` are the bytes of tensors at the worst moment (`moment`) by part, and `context`, what the device's
     driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all.
@@ -140,6 +141,7 @@ class MemoryNeed:
     trainable_params: int
     total_params: int
     fits: str | None
+    source: str = "estimate"  # | trace | probe
 
     @property
     def needed_bytes(self) -> int:
@@ -183,6 +185,21 @@ class MemoryLimits:
     seq: int
     whole_context: bool  # rows as long as the model reads fit
     model: str | None
+
+
+@dataclass(frozen=True)
+class PurposeNeed:
+    """What answering with a model (`chat`), or merging what was learned into it (`merge`), takes. `settings`
+    and `reasons` say what was taken for granted; `disk_bytes` are written."""
+
+    purpose: str
+    model: str
+    memory: MemoryNeed
+    rooms: tuple[Room, ...]  # the chosen device first
+    settings: Mapping[str, Any]
+    reasons: tuple[Reason, ...]
+    disk_bytes: int | None = None
+    disk_free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -389,6 +406,13 @@ class Facade(Protocol):
         """The memory of a plan; raises as `start` does. A model's sizes are enough (a path to a config.json);
         without a dataset all positions count as learned. `other`: what another program does otherwise
         (`kbit_casts`, `outputs_alive`, `loss_kernel`), how many `devices`, and their `sharding`."""
+        ...
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        """The memory of another `purpose` than training: `chat` or `merge`. `model` may be a run, which
+        brings its method; without a method the untouched model answers, and LoRA's adapter is merged."""
         ...
 
     def limits(

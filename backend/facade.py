@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, probing, run_views, starting
+from backend import drafts, memory, memory_history, probing, purposes, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -22,6 +22,7 @@ from backend.api import (
     MemoryPoint,
     ModelInfo,
     PreviewRow,
+    PurposeNeed,
     RunDetail,
     RunSummary,
     SampleInfo,
@@ -145,12 +146,20 @@ class StudioFacade:
         objective: str = "sft",
         other: Mapping[str, Any] | None = None,
     ) -> Draft:
-        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
         case = drafts.require_sizes(considered)
         draft = drafts.draft_of(request, considered, self._store)
         return replace(draft, memory=memory.elsewhere(case, other), proposals=()) if other else draft
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        subject = purposes.subject(self._home.runs, model, method, set or {})
+        considered = self._consider(subject.request, self.hardware())
+        considered.raise_if_refused()
+        return (purposes.chat if purpose == "chat" else purposes.merge)(subject, considered)
 
     def limits(
         self,
@@ -160,7 +169,7 @@ class StudioFacade:
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> list[MemoryLimits]:
-        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
         return drafts.limits_of(self._consider(request, self.hardware()))
 
     def warm_worker(self, draft: Draft) -> None:

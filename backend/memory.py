@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -105,6 +105,11 @@ def by_method(case: Case) -> list[Case]:
 
 def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
     """The chosen device, the usable GPUs, the processor: what is free there and whether the plan fits."""
+    return rooms_by(hardware, case.facts.device, lambda room: _needed_on(case, room))
+
+
+def rooms_by(hardware: HardwareReport, chosen: str, needed: Callable[[Room], int]) -> tuple[Room, ...]:
+    """The same for anything that takes `needed` bytes in each."""
     gpus = [device for device in hardware.devices if device.usable]
     processor = Room(
         "cpu", hardware.cpu_name, hardware.ram_total_bytes, hardware.ram_available_bytes, (), None
@@ -113,8 +118,8 @@ def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
         *(Room(d.key, d.name, d.total_bytes, d.free_bytes, d.processes, None) for d in gpus),
         processor,
     ]
-    found.sort(key=lambda room: room.device != case.facts.device)
-    return tuple(replace(room, fits=verdict(_needed_on(case, room), room.free_bytes)) for room in found)
+    found.sort(key=lambda room: room.device != chosen)
+    return tuple(replace(room, fits=verdict(needed(room), room.free_bytes)) for room in found)
 
 
 def _needed_on(case: Case, room: Room) -> int:

@@ -27,6 +27,7 @@ from backend.api import (
     MemoryPoint,
     ModelInfo,
     PreviewRow,
+    PurposeNeed,
     Room,
     RunDetail,
     RunSummary,
@@ -246,6 +247,14 @@ class FakeFacade:
         if draft.problems:
             raise PlanError(list(draft.problems))
         return draft
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        need = self._need(self.model(model))
+        assert need is not None
+        need = dataclasses.replace(need, method=method or "")
+        return PurposeNeed(purpose, model, need, (), dict(set or {}), ())
 
     def limits(
         self,

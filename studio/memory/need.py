@@ -31,7 +31,8 @@ class Need:
     """Bytes by part at the worst moment of a step.
 
     `moment` is the phase of the step that it falls in. `interval` is for `reserved`; working it out may take
-    longer than all the rest. `reasons` explain choices that were made on the way, by name.
+    longer than all the rest. `reasons` explain choices that were made on the way, by name. `disk` are bytes
+    that are written, None where nothing is.
     """
 
     source: Source
@@ -39,6 +40,7 @@ class Need:
     moment: str
     interval: tuple[int, int] | Callable[[], tuple[int, int]]
     reasons: dict[str, Reason] = field(default_factory=dict)
+    disk: int | None = None
 
     @cached_property
     def reserved(self) -> tuple[int, int]:

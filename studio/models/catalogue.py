@@ -2,8 +2,9 @@
 it can tune, from 0.1 to 70 billion parameters.
 
 An entry's `config` holds what decides sizes, memory and attention in the model's own config.json; that file
-is what a run reads. `parameters` is the published count, of all towers where there are several, with a shared
-weight counted once; `stored_parameters` stands beside it where the files on the hub repeat that weight.
+is what a run reads. Weights are stored in 16 bit. `parameters` is the published count, of all towers where
+there are several, with a shared weight counted once; `stored_parameters` stands beside it where the files on
+the hub repeat that weight.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ def find(name: str) -> Entry | None:
 
 def _entry(body: dict[str, Any]) -> Entry:
     shipped = body["config"] is None  # the starter says itself what it is
-    facts = read_config(assets.path("starter")) if shipped else facts_of(body["config"], body["name"])
+    facts = (
+        read_config(assets.path("starter"))
+        if shipped
+        else facts_of({"dtype": "bfloat16", **body["config"]}, body["name"])
+    )
     if shipped:
         size = sum(f.stat().st_size for f in assets.path("starter").glob("*.safetensors"))
     else:

@@ -1,8 +1,13 @@
 """`estimate`: the document that others build on, and what a person reads."""
 
+import json
+
 import pytest
 
+import assets
 from backend.facade import StudioFacade
+from studio.models.config import read_config
+from studio.plan import methods, parse_request
 from tests.cli.conftest import Ran
 from tests.test_imports import loaded_after
 from ui.cli.main import main
@@ -45,6 +50,7 @@ def test_the_document(real):
     assert found["settings"]["rank"] == 16
     assert {reason["key"] for reason in found["reasons"]} >= {"precision", "optimizer"}
     assert "methods" not in found
+    assert (found["purpose"], found["source"]) == ("train", "estimate")
 
 
 def test_what_does_not_fit_says_so_and_what_would_help(real):
@@ -97,3 +103,57 @@ def test_what_other_programs_and_several_gpus_take(real):
     assert peak(real, "--gpus", "2", "--sharding", "ddp") > alone
     assert real("estimate", "starter", "--set", "kbit_casts=perhaps").code == 2
     assert real("estimate", "starter", "--gpus", "0").code == 2
+
+
+def test_answering(real):
+    given = ("estimate", GIVEN[1], "--for", "chat", "--batch", "4", "--seq", "2048", "--device", "cuda:0")
+    found = real(*given, "--json").document
+    assert (found["purpose"], found["method"], found["disk_bytes"]) == ("chat", None, None)
+    parts = found["components"]
+    assert parts["weights"] == 2 * 494_032_768
+    # Keys and values of 24 layers with 2 heads of 64, for four rows that are as long as they get.
+    assert parts["cache"] == 2 * 24 * 4 * 2048 * 2 * 64 * 2
+    assert found["peak_allocated_bytes"] == sum(v for k, v in parts.items() if k != "context")
+    beside = real(*given, "--method", "lst", "--json").document
+    # 24 rungs of width 64 in 32 bit.
+    side = 2 * 24 * 4 * 2048 * 64 * 4
+    assert beside["components"]["cache"] == parts["cache"] + side
+    assert beside["components"]["adapter"] == 4 * beside["trainable_params"]
+    copied = real(*given, "--method", "qlora", "--json").document
+    assert copied["components"]["weights"] > 1.3 * parts["weights"]
+    assert "chat_own_copy" in {reason["key"] for reason in copied["reasons"]}
+    assert "while a prompt is read" in real(*given).out
+
+
+def test_merging(real):
+    found = real("estimate", GIVEN[1], "--for", "merge", "--set", "rank=8", "--json").document
+    assert found["disk_bytes"] == found["components"]["weights"] == 2 * 494_032_768
+    assert found["moment"] == "merging"
+    assert found["fits"] == {"cpu": True}
+    shipped = sum(file.stat().st_size for file in assets.path("starter").glob("*.safetensors"))
+    assert real("estimate", "starter", "--for", "merge", "--json").document["disk_bytes"] == shipped
+    assert "Written to disk: 942 MB" in real("estimate", GIVEN[1], "--for", "merge").out
+    refused = real("estimate", GIVEN[1], "--for", "merge", "--method", "qst", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "method_not_mergeable")
+
+
+def test_what_only_training_has_is_refused_elsewhere(real):
+    for wrong in (("--limits",), ("--gpus", "2"), ("--set", "kbit_casts=true"), ("--data", "pirate")):
+        assert real("estimate", "starter", "--for", "chat", *wrong).code == 2
+
+
+def test_a_run_brings_its_base_and_method(real, home):
+    plan = parse_request("starter", "pirate", "lora", set={"rank": 4, "precision": "fp32"})
+    folder = StudioFacade(home)._home.runs / "pirate-1"
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan.as_dict()))
+    facts = read_config(assets.path("starter"))
+    terms = methods.get("lora").memory(facts, plan.method_params, plan.settings)
+    for purpose in ("chat", "merge"):
+        found = real("estimate", "run:pirate-1", "--for", purpose, "--json").document
+        assert (found["method"], found["trainable_params"]) == ("lora", terms.trainable_params)
+        assert found["components"]["adapter"] == 4 * terms.trainable_params
+    assert real("estimate", "run:pirate-1", "--for", "chat", "--method", "lst").code == 2
+    assert (
+        real("estimate", "run:none-1", "--for", "chat", "--json").document["error"]["code"] == "run_missing"
+    )

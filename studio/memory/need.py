@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from studio.errors import Reason
+from studio.memory.by_module import ModuleBytes
 
 Source = Literal["estimate", "trace", "probe"]
 PARTS = (
@@ -32,7 +33,8 @@ class Need:
 
     `moment` is the phase of the step that it falls in. `interval` is for `reserved`; working it out may take
     longer than all the rest. `reasons` explain choices that were made on the way, by name. `disk` are bytes
-    that are written, None where nothing is.
+    that are written, None where nothing is. A trace also knows `modules`, and the one that computed at the
+    worst moment (`at`).
     """
 
     source: Source
@@ -41,6 +43,8 @@ class Need:
     interval: tuple[int, int] | Callable[[], tuple[int, int]]
     reasons: dict[str, Reason] = field(default_factory=dict)
     disk: int | None = None
+    modules: tuple[ModuleBytes, ...] = ()
+    at: str | None = None
 
     @cached_property
     def reserved(self) -> tuple[int, int]:

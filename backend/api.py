@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from studio.errors import Reason
+from studio.memory.by_module import ModuleBytes
 
 STATES = ("queued", "running", "paused", "stopping", "done", "stopped", "failed", "interrupted")
 LIVE_STATES = ("running", "paused", "stopping")
@@ -142,6 +143,8 @@ class MemoryNeed:
     total_params: int
     fits: str | None
     source: str = "estimate"  # | trace | probe
+    modules: tuple[ModuleBytes, ...] = ()  # of a trace: what lives in each module, the largest first
+    at: str | None = None  # of a trace: the module that computes at the worst moment
 
     @property
     def needed_bytes(self) -> int:
@@ -408,6 +411,17 @@ class Facade(Protocol):
         (`kbit_casts`, `outputs_alive`, `loss_kernel`), how many `devices`, and their `sharding`."""
         ...
 
+    def trace(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> MemoryNeed:
+        """What `estimate` says, from the real step on tensors without memory (seconds), by module too."""
+        ...
+
     def purpose_need(
         self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
     ) -> PurposeNeed:
@@ -445,13 +459,17 @@ class Facade(Protocol):
     def probe(
         self,
         model: str,
-        dataset: str,
+        dataset: str | None = None,
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> str:
         """Queue one step of this plan, to measure its memory; gives the job's id. What it measured joins the
-        memory history."""
+        memory history. Without a dataset all positions count as learned."""
+        ...
+
+    def probed(self, job: str) -> MemoryNeed:
+        """What a probe measured; raises what it ended with where it did not."""
         ...
 
     def runs(self, kind: str = "train") -> list[RunSummary]:

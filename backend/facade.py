@@ -19,6 +19,7 @@ from backend.api import (
     Draft,
     HardwareReport,
     MemoryLimits,
+    MemoryNeed,
     MemoryPoint,
     ModelInfo,
     PreviewRow,
@@ -41,9 +42,13 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
+from studio.errors import StudioError
+from studio.memory.trace_apart import trace_apart
+from studio.models.config import read_config
 from studio.models.locate import locate
+from studio.names import parse
 from studio.params import ParamInfo, describe
-from studio.plan import Settings, methods
+from studio.plan import Plan, Settings, methods
 
 
 class StudioFacade:
@@ -153,6 +158,21 @@ class StudioFacade:
         draft = drafts.draft_of(request, considered, self._store)
         return replace(draft, memory=memory.elsewhere(case, other), proposals=()) if other else draft
 
+    def trace(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> MemoryNeed:
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
+        considered = self._consider(request, self.hardware())
+        considered.raise_if_refused()
+        case = drafts.require_sizes(considered)
+        config = self._models.config(parse(considered.plan.model))
+        return memory.of_case(case, trace_apart(memory.largest(case), config, case.facts.learned))
+
     def purpose_need(
         self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
     ) -> PurposeNeed:
@@ -198,18 +218,29 @@ class StudioFacade:
     def probe(
         self,
         model: str,
-        dataset: str,
+        dataset: str | None = None,
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> str:
+        name = parse(model)
+        if name.kind == "path" and Path(name.value).is_file():  # a config.json
+            raise StudioError("probe_without_weights", name=model)
         request = drafts.Request(model, dataset, method, set or {}, objective)
         considered = self._consider(request, report(self.home, wait=True))
         considered.raise_if_refused()
+        if considered.model_folder is None:
+            raise StudioError("probe_without_weights", name=considered.plan.model)
         with self._store.asked() as connection:
-            job = probing.ask(connection, considered.plan, considered.tokens)
+            job = probing.ask(connection, considered.plan, considered.tokens, learned=1.0)
         self._runs.look(force=True)
         return job
+
+    def probed(self, job: str) -> MemoryNeed:
+        ended = self._runs.job(job)
+        plan, found = Plan.from_dict(ended.plan), probing.found(ended)
+        free = memory.free_bytes(self.hardware(), str(plan.settings.device))
+        return memory.shown(plan, read_config(locate(plan.model)), found, free)
 
     # -- runs
 

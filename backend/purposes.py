@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backend import memory
-from backend.api import MemoryNeed, PurposeNeed
+from backend.api import PurposeNeed
 from backend.chat import runs
 from backend.drafts import Considered, Request, require_sizes
 from studio.errors import Reason
 from studio.generate.precision import choose_precision, stored_precision, weights_bytes
 from studio.memory.answering import answering_need, usual_context
-from studio.memory.generation import LEARNED
 from studio.memory.merging import merging_need, stored_shards, usual_shards
 from studio.memory.need import Need
-from studio.memory.verdict import verdict
 from studio.names import parse
-from studio.plan import Plan, methods
+from studio.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,13 @@ def chat(subject: Subject, considered: Considered) -> PurposeNeed:
     reasons = (why, *found.reasons.values())
     if "seq" in considered.reasons:
         reasons += (Reason("chat_length_usual", {"seq": context}),)
-    trained = 0
-    if plan is not None and "adapter" in found.parts:
-        trained = found.parts["adapter"] // LEARNED
+    shown = memory.shown(plan or considered.plan, facts, found, memory.free_bytes(hardware, device))
+    if plan is None:
+        shown = replace(shown, method="", trainable_params=0, total_params=facts.parameters or 0)
     return PurposeNeed(
         purpose="chat",
         model=considered.plan.model,
-        memory=_shown(plan, found, trained, considered, memory.free_bytes(hardware, device)),
+        memory=shown,
         rooms=memory.rooms_by(hardware, device, lambda room: need(room.device)[0].reserved[1]),
         settings={"device": device, "batch": rows, "seq": context, "precision": precision},
         reasons=reasons,
@@ -92,37 +90,17 @@ def merge(subject: Subject, considered: Considered) -> PurposeNeed:
     """
     facts, hardware = require_sizes(considered).model, considered.hardware
     plan = subject.run or considered.plan
-    method = methods.get(plan.method)
     folder = considered.model_folder
     shards = stored_shards(folder) if folder else usual_shards(facts)
     found = merging_need(plan, facts, shards)
     code = "shards_stored" if folder else "shards_usual"
-    trained = method.memory(facts, plan.method_params, plan.settings).trainable_params
     return PurposeNeed(
         purpose="merge",
         model=considered.plan.model,
-        memory=_shown(plan, found, trained, considered, hardware.ram_available_bytes),
+        memory=memory.shown(plan, facts, found, hardware.ram_available_bytes),
         rooms=memory.rooms_by(hardware, "cpu", lambda _: found.reserved[1])[:1],
         settings={"device": "cpu", "shards": len(shards)},
         reasons=(Reason(code, {"shards": len(shards), "largest_bytes": max(shards)}),),
         disk_bytes=found.disk,
         disk_free_bytes=hardware.disk_free_bytes,
-    )
-
-
-def _shown(
-    plan: Plan | None, found: Need, trained: int, considered: Considered, free: int | None
-) -> MemoryNeed:
-    facts = require_sizes(considered).model
-    assert facts.parameters is not None
-    adds = plan is not None and not methods.get(plan.method).capable("trains_base", plan.method_params)
-    return MemoryNeed(
-        method=plan.method if plan else "",
-        parts=found.parts,
-        moment=found.moment,
-        allocated_bytes=found.allocated,
-        reserved_bytes=found.reserved,
-        trainable_params=trained,
-        total_params=facts.parameters + (trained if adds else 0),
-        fits=verdict(found.reserved[1], free),
     )

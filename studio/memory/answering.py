@@ -1,7 +1,7 @@
 """What the chat engine takes: its base in the format that it answers in, what was learned, the cache.
 
-No torch. The engine holds one base. Adapters and an LST network stand beside it; what can't, has a second copy
-of the base to itself (`Method.serving`).
+The engine holds one base. Adapters and an LST network stand beside it; what can't, has a second copy of the
+base to itself (`Method.serving`). No torch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -52,9 +52,26 @@ class Need:
         return self.interval() if callable(self.interval) else self.interval
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON form: `source`, `parts`, `moment` and `reserved`."""
-        parts = dict(self.parts)
-        return {"source": self.source, "parts": parts, "moment": self.moment, "reserved": list(self.reserved)}
+        """JSON form: `source`, `parts`, `moment`, `reserved`, and of a trace `modules` and `at`."""
+        body: dict[str, Any] = {
+            "source": self.source,
+            "parts": dict(self.parts),
+            "moment": self.moment,
+            "reserved": list(self.reserved),
+        }
+        if self.modules:
+            body["modules"] = [{"module": row.module, "parts": dict(row.parts)} for row in self.modules]
+            body["at"] = self.at
+        return body
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Need:
+        """Inverse of `as_dict`."""
+        low, high = body["reserved"]
+        modules = tuple(ModuleBytes(**row) for row in body.get("modules", ()))
+        return cls(
+            body["source"], body["parts"], body["moment"], (low, high), modules=modules, at=body.get("at")
+        )
 
     @property
     def allocated(self) -> int:

@@ -1,4 +1,4 @@
-"""Where in a model computation is at: the module that runs, or in a backward pass the one whose graph it is."""
+"""Where in a model computation is: the module that runs, or in a backward pass the one whose graph it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-_sequence_number: Any = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
+_sequence_number: Any = torch._C._autograd._get_sequence_nr
 
 
 class Places:
@@ -45,7 +45,7 @@ class Places:
         """In the backward pass a checkpoint's layers run anew: then they are where it is at."""
         if self._inside:
             return self._inside[-1]
-        node = torch._C._current_autograd_node()
+        node: Any = torch._C._current_autograd_node()
         if node is None:
             return ""
         number = node._sequence_nr()

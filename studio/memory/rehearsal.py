@@ -105,7 +105,8 @@ class Rehearsal:
 
     def hold(self, tracker: StorageTracker) -> None:
         """Tell a tracker what lives before the first step, and which gradients belong to what trains."""
-        for path, module in self.computation.named_modules():
+        # Backwards, so that a table that the head shares is the embeddings'.
+        for path, module in reversed(list(self.computation.named_modules())):
             tracker.hold(tensors_of(module, recurse=False), "weights", path)
         for parameter in self.trained:
             path = self._owners[parameter]
@@ -122,9 +123,9 @@ class Rehearsal:
             tracker.hold(held, "optimizer", self._owners.get(parameter, ""))
 
     @cached_property
-    def _owners(self) -> dict[nn.Parameter, str]:
+    def _owners(self) -> dict[Tensor, str]:
         """The module that each parameter belongs to, the first where several share it."""
-        found: dict[nn.Parameter, str] = {}
+        found: dict[Tensor, str] = {}
         for path, module in self.computation.named_modules():
             for parameter in module.parameters(recurse=False):
                 found.setdefault(parameter, path)

@@ -6,6 +6,8 @@ beside them, and workspace inside a kernel, is not seen.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
+from studio.errors import StudioError
 from studio.memory.as_cuda import kernels
 from studio.memory.by_module import Layout, ModuleBytes, by_module
 from studio.memory.estimate import estimate
@@ -152,3 +155,18 @@ class _Answers(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
             return True  # "is nothing padded, nothing packed?"
         return func(*args, **(kwargs or {}))
+
+
+def main() -> None:
+    """The process of `studio.memory.trace_apart`."""
+    request = json.load(sys.stdin)
+    answer: dict[str, Any]
+    try:
+        answer = trace(Plan.from_dict(request["plan"]), request["config"], request["learned"]).as_dict()
+    except StudioError as error:
+        answer = {"error": error.as_dict()}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

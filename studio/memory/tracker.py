@@ -28,9 +28,9 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Active as a context manager. A new storage belongs to the part that is current (see `part`), or to
     `logits` if the last dimension of what made it is `vocabulary`.
 
-    `live` and `peak` are bytes; `peak_parts` and `peak_sizes` are those at the moment of the peak, by part and
-    by (module, part). `moment` is the part that was current then, `at` the module. What a storage belongs to
-    is decided when it is made, or by `hold`. Without `places` every module is "".
+    `live` and `peak` are bytes; `peak_parts` and `peak_sizes` are those at the moment of the peak, by part
+    and by (module, part). `moment` is the part that was current then, `at` the module. What a storage belongs
+    to is decided when it is made, or by `hold`. Without `places` every module is "".
     """
 
     def __init__(

@@ -6,15 +6,16 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from backend.api import Facade
-from ui.cli import needs, train
+from backend.api import Facade, MemoryNeed
+from ui.cli import documents, needs, train
 from ui.cli.output import Output
 from ui.cli.parser import Sub, UsageError
 
 NAME = "estimate"
+Request = tuple[str, str | None, str, dict[str, str], str]  # model, data, method, settings, objective
 _PURPOSES = ("train", "chat", "merge")
 # Options that only training has.
-_TRAINING = ("data", "methods", "limits")
+_TRAINING = ("data", "methods", "limits", "trace", "probe")
 # What describes another program.
 _SWITCHES = ("kbit_casts", "outputs_alive")
 _DESCRIBED = (*_SWITCHES, "loss_kernel")
@@ -32,6 +33,9 @@ def add(commands: Sub) -> None:
     parser.add_argument(
         "--limits", action="store_true", help="the largest batch, length and model that fit, per method"
     )
+    exact = parser.add_mutually_exclusive_group()
+    exact.add_argument("--trace", action="store_true", help="by the real step, without its numbers (seconds)")
+    exact.add_argument("--probe", action="store_true", help="by one real step on the device")
     parser.set_defaults(run=run, method=None)
 
 
@@ -40,16 +44,28 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
     other = _other(options, settings)
     if options.purpose != "train":
         return _purpose(options, settings, other, facade, output)
-    method = options.method or "lora"
-    request = (options.model, options.data, method, settings, options.objective)
+    request = (options.model, options.data, options.method or "lora", settings, options.objective)
+    if other and (options.trace or options.probe):
+        raise UsageError("--trace and --probe take the studio's own step on one device")
     draft = facade.estimate(*request, other)
     limits = facade.limits(*request) if options.limits else []
     compared = draft.method_needs if options.methods or options.limits else {}
-    output.result(
-        needs.document(draft, compared, limits, output.words),
-        needs.text(draft, compared, limits, output.words),
-    )
+    exact = _exact(options, request, facade, output)
+    shown = (draft, compared, limits, output.words, exact)
+    output.result(needs.document(*shown), needs.text(*shown))
     return 0
+
+
+def _exact(options: Namespace, request: Request, facade: Facade, output: Output) -> MemoryNeed | None:
+    """The trace or the probe of the plan, if one is asked for."""
+    if options.trace:
+        output.progress(output.words.text("cli.tracing"))
+        return facade.trace(*request)
+    if options.probe:
+        job = facade.probe(*request)
+        documents.watch(job, facade, output)
+        return facade.probed(job)
+    return None
 
 
 def _purpose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from backend.api import Draft, FitProposal, MemoryLimits, MemoryNeed, PurposeNeed, Room
@@ -23,14 +23,21 @@ SETTINGS = (
     *("device", "precision", "adapter_dtype", "batch", "accumulation", "seq", "gradient_checkpointing"),
     *("optimizer", "optimizer_impl", "attention", "loss_kernel"),
 )
+# Modules with less of all tensors than this are told together.
+_SMALL = 0.005
 
 
 def document(
-    draft: Draft, compared: Mapping[str, MemoryNeed], limits: Sequence[MemoryLimits], words: Words
+    draft: Draft,
+    compared: Mapping[str, MemoryNeed],
+    limits: Sequence[MemoryLimits],
+    words: Words,
+    exact: MemoryNeed | None = None,
 ) -> dict[str, Any]:
-    """The fields of the chosen method's need, whether it fits per device, and what would make it fit."""
+    """The fields of the chosen method's need, whether it fits per device, and what would make it fit. With a
+    trace or a probe (`exact`) they are its own, and the estimate stands beside them."""
     assert draft.memory is not None
-    body = _judged(draft.memory, draft.rooms) | {
+    body = _judged(exact or draft.memory, _rooms(draft, exact)) | {
         "purpose": "train",
         "tokens_per_step": draft.tokens_per_step,
         "settings": {key: draft.plan["settings"][key] for key in SETTINGS} | draft.plan["method_params"],
@@ -41,6 +48,8 @@ def document(
         ],
         "make_fit": [_proposal(found, words) for found in draft.proposals],
     }
+    if exact is not None:
+        body["estimate"] = need_document(draft.memory)
     if compared:
         most = {found.method: asdict(found) for found in limits}
         body["methods"] = [
@@ -48,6 +57,13 @@ def document(
             for id, need in compared.items()
         ]
     return body
+
+
+def _rooms(draft: Draft, exact: MemoryNeed | None) -> tuple[Room, ...]:
+    """What was measured on the chosen device says whether it fits there."""
+    if exact is None or not draft.rooms or draft.rooms[0].device != draft.plan["settings"]["device"]:
+        return draft.rooms
+    return (replace(draft.rooms[0], fits=exact.fits), *draft.rooms[1:])
 
 
 def purpose_document(found: PurposeNeed, words: Words) -> dict[str, Any]:
@@ -72,8 +88,8 @@ def _judged(need: MemoryNeed, rooms: Sequence[Room]) -> dict[str, Any]:
 
 
 def need_document(need: MemoryNeed) -> dict[str, Any]:
-    """Bytes by part and in all."""
-    return {
+    """Bytes by part and in all; of a trace by module too."""
+    body: dict[str, Any] = {
         "source": need.source,
         "peak_allocated_bytes": need.allocated_bytes,
         "reserved_bytes": list(need.reserved_bytes),
@@ -81,6 +97,12 @@ def need_document(need: MemoryNeed) -> dict[str, Any]:
         "trainable_params": need.trainable_params,
         "total_params": need.total_params,
     }
+    if need.modules:
+        body["at"] = need.at
+        body["modules"] = [
+            {"module": row.module, "bytes": row.bytes, "parts": dict(row.parts)} for row in need.modules
+        ]
+    return body
 
 
 def _room(room: Room) -> dict[str, Any]:
@@ -108,16 +130,23 @@ def _proposal(found: FitProposal, words: Words) -> dict[str, Any]:
 
 
 def text(
-    draft: Draft, compared: Mapping[str, MemoryNeed], limits: Sequence[MemoryLimits], words: Words
+    draft: Draft,
+    compared: Mapping[str, MemoryNeed],
+    limits: Sequence[MemoryLimits],
+    words: Words,
+    exact: MemoryNeed | None = None,
 ) -> str:
-    need = draft.memory
-    assert need is not None
+    """As lines for a person."""
+    assert draft.memory is not None
+    need = exact or draft.memory
     tell = words.text
     lines = [f"{draft.plan['model']}, {need.method}: {_fits(need, words)}", *_need_lines(need, words)]
+    if exact is not None:
+        lines.append(tell("memory.estimated", estimated=bytes_text(draft.memory.allocated_bytes)))
     lines.append(_tokens(draft, words))
     lines += _room_lines(draft.rooms, words)
     lines += _method_lines(compared, limits, words)
-    if draft.proposals:
+    if draft.proposals and need.fits != "yes":
         lines += [f"{tell('fit.title')}:", *(_proposal_line(found, words) for found in draft.proposals)]
     elif need.fits == "no":
         lines.append(tell("fit.none"))
@@ -143,9 +172,33 @@ def _need_lines(need: MemoryNeed, words: Words) -> list[str]:
     return [
         *(f"  {tell(f'memory.part.{name}'):22}{bytes_text(size):>9}" for name, size in parts),
         f"  {tell('memory.allocated'):22}{bytes_text(need.allocated_bytes):>9}",
-        tell("memory.moment", moment=moment_text(tell, need.moment)),
+        *_module_lines(need, words),
+        tell("memory.moment", moment=_moment(need, words)),
         tell("memory.reserved", low=bytes_text(low), high=bytes_text(high)),
     ]
+
+
+def _moment(need: MemoryNeed, words: Words) -> str:
+    moment = moment_text(words.text, need.moment)
+    return f"{moment} ({need.at})" if need.at else moment
+
+
+def _module_lines(need: MemoryNeed, words: Words) -> list[str]:
+    """What lives in each module of a traced step, the largest part of each named; small ones together."""
+    if not need.modules:
+        return []
+    tell, small = words.text, _SMALL * need.allocated_bytes
+    lines = [f"{tell('memory.modules')}:"]
+    for row in need.modules:
+        if row.bytes >= small:
+            held = [f"{tell(f'memory.part.{p}').lower()} {bytes_text(n)}" for p, n in _by_size(row.parts)]
+            lines.append(f"  {row.module:44}{bytes_text(row.bytes):>9}  {', '.join(held)}")
+    rest = sum(row.bytes for row in need.modules if row.bytes < small)
+    return [*lines, f"  {tell('memory.modules.rest'):44}{bytes_text(rest):>9}"]
+
+
+def _by_size(parts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(parts.items(), key=lambda part: part[1], reverse=True)
 
 
 def _fits(need: MemoryNeed, words: Words) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from studio.cost import Spent
 from studio.errors import Reason
+from studio.memory.by_module import ModuleBytes
 
 STATES = ("queued", "running", "paused", "stopping", "done", "stopped", "failed", "interrupted")
 LIVE_STATES = ("running", "paused", "stopping")
@@ -127,7 +128,8 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What the largest step of a plan takes by one method. `fits`: yes, tight, no, None.
+    """What the largest step of a plan takes by one method. `fits`: yes, tight, no, None. For answering, a
+    `method` that is empty means the untouched model.
 
     `parts` are the bytes of tensors at the worst moment (`moment`) by part, and `context`, what the device's
     driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all.
@@ -141,6 +143,9 @@ class MemoryNeed:
     trainable_params: int
     total_params: int
     fits: str | None
+    source: str = "estimate"  # | trace | probe
+    modules: tuple[ModuleBytes, ...] = ()  # of a trace: what lives in each module, the largest first
+    at: str | None = None  # of a trace: the module that computes at the worst moment
 
     @property
     def needed_bytes(self) -> int:
@@ -200,6 +205,21 @@ class EpochCost:
     joules: float | None
     source: str
     differs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PurposeNeed:
+    """What answering with a model (`chat`), or merging what was learned into it (`merge`), takes. `settings`
+    and `reasons` say what was taken for granted; `disk_bytes` are written."""
+
+    purpose: str
+    model: str
+    memory: MemoryNeed
+    rooms: tuple[Room, ...]  # the chosen device first
+    settings: Mapping[str, Any]
+    reasons: tuple[Reason, ...]
+    disk_bytes: int | None = None
+    disk_free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -410,6 +430,24 @@ class Facade(Protocol):
         (`kbit_casts`, `outputs_alive`, `loss_kernel`), how many `devices`, and their `sharding`."""
         ...
 
+    def trace(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> MemoryNeed:
+        """What `estimate` says, from the real step on tensors without memory (seconds), by module too."""
+        ...
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        """The memory of another `purpose` than training: `chat` or `merge`. `model` may be a run, which
+        brings its method; without a method the untouched model answers, and LoRA's adapter is merged."""
+        ...
+
     def limits(
         self,
         model: str,
@@ -440,13 +478,17 @@ class Facade(Protocol):
     def probe(
         self,
         model: str,
-        dataset: str,
+        dataset: str | None = None,
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> str:
         """Queue one step of this plan, to measure its memory; gives the job's id. What it measured joins the
-        memory history."""
+        memory history. Without a dataset all positions count as learned."""
+        ...
+
+    def probed(self, job: str) -> MemoryNeed:
+        """What a probe measured; raises what it ended with where it did not."""
         ...
 
     def runs(self, kind: str = "train") -> list[RunSummary]:

@@ -35,10 +35,11 @@ _ROWS_UNKNOWN = 10_000  # without a dataset: enough that their number decides no
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for. `sizes_only`: no more than the model's sizes are needed, and no dataset."""
+    """What a person asked for. Without a `dataset` none is needed; `sizes_only`: no more than the model's
+    sizes are."""
 
     model: str
-    dataset: str
+    dataset: str | None
     method: str = _DEFAULT_METHOD
     set: Mapping[str, Any] = field(default_factory=dict)
     objective: str = _DEFAULT_OBJECTIVE
@@ -94,7 +95,7 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
             plan = plan.with_settings(device=None)
     plan = replace(plan, model=name, dataset=dataset)
     known = RunFacts(
-        rows=len(split.train) if split else _ROWS_UNKNOWN if request.sizes_only else 0,
+        rows=len(split.train) if split else _ROWS_UNKNOWN if request.dataset is None else 0,
         heldout_rows=len(split.heldout) if split else 0,
         longest=tokens.max if tokens else None,
         p95=tokens.p95 if tokens else None,
@@ -186,7 +187,7 @@ def _tokens_per_step(considered: Considered) -> int | None:
 
 def command(request: Request) -> str:
     """The request as a command line, with what the person changed and nothing else."""
-    words = ["python", "launch.py", "train", request.model, request.dataset, "--method", request.method]
+    words = ["python", "launch.py", "train", request.model, request.dataset or "", "--method", request.method]
     words += [] if request.objective == _DEFAULT_OBJECTIVE else ["--objective", request.objective]
     for address, value in request.set.items():
         if value is None:
@@ -218,7 +219,7 @@ def _parse(request: Request) -> tuple[Plan, list[dict[str, Any]]]:
             problems.append(_unknown(optimizers, "optimizer", settings.pop(address)))
     while True:
         try:
-            return parse_request(request.model, request.dataset, method, objective, settings), problems
+            return parse_request(request.model, request.dataset or "", method, objective, settings), problems
         except PlanError as error:
             given = len(settings)
             for problem in error:
@@ -272,8 +273,8 @@ def _data(
 ) -> tuple[str, Split | None, TokenStats | None]:
     """Canonical name, the rows split, and their lengths where the model's tokenizer is on disk."""
     name, streams = request.dataset, objectives.get(plan.objective).streams
-    if request.sizes_only and not name:
-        return name, None, None
+    if name is None:
+        return "", None, None
     try:
         canonical = datasets.canonical(name)
         if model is not None:

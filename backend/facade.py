@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, probing, run_views, starting
+from backend import drafts, memory, memory_history, probing, purposes, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -19,9 +19,11 @@ from backend.api import (
     Draft,
     HardwareReport,
     MemoryLimits,
+    MemoryNeed,
     MemoryPoint,
     ModelInfo,
     PreviewRow,
+    PurposeNeed,
     RunDetail,
     RunSummary,
     SampleInfo,
@@ -40,9 +42,13 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
+from studio.errors import StudioError
+from studio.memory.trace_apart import trace_apart
+from studio.models.config import read_config
 from studio.models.locate import locate
+from studio.names import parse
 from studio.params import ParamInfo, describe
-from studio.plan import Settings, methods
+from studio.plan import Plan, Settings, methods
 
 
 class StudioFacade:
@@ -145,7 +151,7 @@ class StudioFacade:
         objective: str = "sft",
         other: Mapping[str, Any] | None = None,
     ) -> Draft:
-        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
         case = drafts.require_sizes(considered)
@@ -155,6 +161,29 @@ class StudioFacade:
         # What was measured here says nothing of another program, nor of several devices.
         return replace(draft, memory=memory.elsewhere(case, other), proposals=(), epochs={}, seconds=None)
 
+    def trace(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> MemoryNeed:
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
+        considered = self._consider(request, self.hardware())
+        considered.raise_if_refused()
+        case = drafts.require_sizes(considered)
+        config = self._models.config(parse(considered.plan.model))
+        return memory.of_case(case, trace_apart(memory.largest(case), config, case.facts.learned))
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        subject = purposes.subject(self._home.runs, model, method, set or {})
+        considered = self._consider(subject.request, self.hardware())
+        considered.raise_if_refused()
+        return (purposes.chat if purpose == "chat" else purposes.merge)(subject, considered)
+
     def limits(
         self,
         model: str,
@@ -163,7 +192,7 @@ class StudioFacade:
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> list[MemoryLimits]:
-        request = drafts.Request(model, dataset or "", method, set or {}, objective, sizes_only=True)
+        request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
         return drafts.limits_of(self._consider(request, self.hardware()))
 
     def warm_worker(self, draft: Draft) -> None:
@@ -192,18 +221,29 @@ class StudioFacade:
     def probe(
         self,
         model: str,
-        dataset: str,
+        dataset: str | None = None,
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> str:
+        name = parse(model)
+        if name.kind == "path" and Path(name.value).is_file():  # a config.json
+            raise StudioError("probe_without_weights", name=model)
         request = drafts.Request(model, dataset, method, set or {}, objective)
         considered = self._consider(request, report(self.home, wait=True))
         considered.raise_if_refused()
+        if considered.model_folder is None:
+            raise StudioError("probe_without_weights", name=considered.plan.model)
         with self._store.asked() as connection:
-            job = probing.ask(connection, considered.plan, considered.tokens)
+            job = probing.ask(connection, considered.plan, considered.tokens, learned=1.0)
         self._runs.look(force=True)
         return job
+
+    def probed(self, job: str) -> MemoryNeed:
+        ended = self._runs.job(job)
+        plan, found = Plan.from_dict(ended.plan), probing.found(ended)
+        free = memory.free_bytes(self.hardware(), str(plan.settings.device))
+        return memory.shown(plan, read_config(locate(plan.model)), found, free)
 
     # -- runs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from studio.memory.switches import Switches
 from studio.memory.verdict import verdict
 from studio.models import catalogue
 from studio.models.config import ModelFacts
-from studio.plan import methods
+from studio.plan import Plan, methods
 
 
 def fast_bf16(device: str) -> bool:
@@ -54,7 +54,7 @@ def learned_share(tokens: TokenStats | None) -> float:
 def elsewhere(case: Case, other: Mapping[str, Any]) -> MemoryNeed:
     """What the plan takes as another program would run it, or on each of several devices. `other` may hold
     `kbit_casts`, `outputs_alive`, `loss_kernel`, `devices` and `sharding`."""
-    plan = case.plan.with_settings(seq=min(case.plan.settings.seq or 0, case.facts.most_tokens or 1 << 30))
+    plan = largest(case)
     switches = Switches(
         kbit_casts="all" if other.get("kbit_casts") else "no",
         outputs_alive=bool(other.get("outputs_alive")),
@@ -69,18 +69,28 @@ def elsewhere(case: Case, other: Mapping[str, Any]) -> MemoryNeed:
         devices=other.get("devices", 1),
         sharding=other.get("sharding", "ddp"),
     )
-    return _shown(case, found)
+    return of_case(case, found)
+
+
+def largest(case: Case) -> Plan:
+    """The plan with rows as long as the longest that it has."""
+    return case.plan.with_settings(seq=min(case.plan.settings.seq or 0, case.facts.most_tokens or 1 << 30))
 
 
 def need(case: Case) -> MemoryNeed:
     """What the plan takes."""
-    return _shown(case, case.need())
+    return of_case(case, case.need())
 
 
-def _shown(case: Case, found: Need) -> MemoryNeed:
-    plan = case.plan
-    terms = methods.get(plan.method).memory(case.model, plan.method_params, plan.settings)
-    assert case.model.parameters is not None
+def of_case(case: Case, found: Need) -> MemoryNeed:
+    """What was found for a case, as it is shown."""
+    return shown(case.plan, case.model, found, case.facts.free_bytes)
+
+
+def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None) -> MemoryNeed:
+    """What was found for a plan, as it is shown."""
+    terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
+    assert facts.parameters is not None
     trained = terms.trainable_params
     added = 0 if methods.get(plan.method).capable("trains_base", plan.method_params) else trained
     return MemoryNeed(
@@ -90,8 +100,11 @@ def _shown(case: Case, found: Need) -> MemoryNeed:
         allocated_bytes=found.allocated,
         reserved_bytes=found.reserved,
         trainable_params=trained,
-        total_params=case.model.parameters + added,
-        fits=verdict(found.reserved[1], case.facts.free_bytes),
+        total_params=facts.parameters + added,
+        fits=verdict(found.reserved[1], free),
+        source=found.source,
+        modules=found.modules,
+        at=found.at,
     )
 
 
@@ -105,6 +118,11 @@ def by_method(case: Case) -> list[Case]:
 
 def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
     """The chosen device, the usable GPUs, the processor: what is free there and whether the plan fits."""
+    return rooms_by(hardware, case.facts.device, lambda room: _needed_on(case, room))
+
+
+def rooms_by(hardware: HardwareReport, chosen: str, needed: Callable[[Room], int]) -> tuple[Room, ...]:
+    """The same for anything that takes `needed` bytes in each."""
     gpus = [device for device in hardware.devices if device.usable]
     processor = Room(
         "cpu", hardware.cpu_name, hardware.ram_total_bytes, hardware.ram_available_bytes, (), None
@@ -113,8 +131,8 @@ def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
         *(Room(d.key, d.name, d.total_bytes, d.free_bytes, d.processes, None) for d in gpus),
         processor,
     ]
-    found.sort(key=lambda room: room.device != case.facts.device)
-    return tuple(replace(room, fits=verdict(_needed_on(case, room), room.free_bytes)) for room in found)
+    found.sort(key=lambda room: room.device != chosen)
+    return tuple(replace(room, fits=verdict(needed(room), room.free_bytes)) for room in found)
 
 
 def _needed_on(case: Case, room: Room) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from backend import memory
 from backend.api import HardwareReport, ModelInfo
@@ -76,6 +77,19 @@ class ModelList:
             if error.code != "model_not_on_disk":
                 raise
         return self._ask_hub(name)[0]
+
+    def config(self, name: ModelName) -> Mapping[str, Any]:
+        """What a model's config.json says; of one that is not on disk what decides sizes, or the hub's."""
+        if name.kind == "path" and Path(name.value).is_file():
+            return load_config(Path(name.value))
+        try:
+            return load_config(locate(name) / "config.json")
+        except StudioError as error:
+            if error.code != "model_not_on_disk":
+                raise
+        if (entry := catalogue.find(str(name))) is not None:
+            return entry.config
+        return load_config(hub.fetch_config(name.value, name.revision))
 
     def _ask_hub(self, name: ModelName) -> tuple[ModelFacts, hub.HubRepo]:
         with self._lock:

@@ -13,6 +13,7 @@ from backend.jobs import record
 from backend.jobs.record import Job
 from backend.store.database import Store
 from studio.data.check import TokenStats
+from studio.errors import StudioError
 from studio.memory.estimate import estimate
 from studio.memory.key import memory_key
 from studio.memory.need import Need
@@ -22,12 +23,14 @@ from studio.plan import PLAN_VERSION, Plan
 _USUAL_SHARE = 0.5  # of a row's tokens that are learned, where no data says
 
 
-def ask(connection: sqlite3.Connection, plan: Plan, tokens: TokenStats | None) -> str:
+def ask(
+    connection: sqlite3.Connection, plan: Plan, tokens: TokenStats | None, learned: float = _USUAL_SHARE
+) -> str:
     """Queue a probe of a resolved plan at the longest length that its data has; gives the job's id.
 
-    `tokens` are the data's; without them the plan's length and half of its tokens learned.
+    `tokens` are the data's; without them the plan's length and a share of `learned` tokens.
     """
-    met, learned = worst(plan, tokens)
+    met, learned = worst(plan, tokens, learned)
     assert met.settings.device is not None
     id = record.new_id(connection, "probe")
     body = {**met.as_dict(), "learned": learned}
@@ -35,10 +38,10 @@ def ask(connection: sqlite3.Connection, plan: Plan, tokens: TokenStats | None) -
     return id
 
 
-def worst(plan: Plan, tokens: TokenStats | None) -> tuple[Plan, float]:
+def worst(plan: Plan, tokens: TokenStats | None, learned: float = _USUAL_SHARE) -> tuple[Plan, float]:
     """The plan with the longest rows that there are, and the share of tokens that they learn."""
     if tokens is None:
-        return plan, _USUAL_SHARE
+        return plan, learned
     seq = min(tokens.max, plan.settings.seq or tokens.max)
     return plan.with_settings(seq=seq), tokens.learned / max(1, tokens.total)
 
@@ -51,10 +54,22 @@ def result(store: Store, plan: Plan, facts: ModelFacts, tokens: TokenStats | Non
         "AND json_extract(result, '$.key') = ? ORDER BY ended DESC LIMIT 1",
         memory_key(met, facts),
     )
-    if text is None:
-        return None
-    body = json.loads(text)
-    return Need("probe", body["parts"], body["moment"], (body["reserved"][0], body["reserved"][1]))
+    return None if text is None else Need.from_dict(json.loads(text))
+
+
+def found(job: Job) -> Need:
+    """What an ended probe measured.
+
+    Raises StudioError `memory_full` where it found no room, what it failed with, or `probe_ended`.
+    """
+    result = job.result or {}
+    if result.get("need") is not None:
+        return Need.from_dict(result["need"])
+    if result.get("shortage") is not None:
+        raise StudioError("memory_full", **result["shortage"])
+    if job.error is not None:
+        raise StudioError.from_dict(job.error)
+    raise StudioError("probe_ended", probe=job.id, state=job.state)
 
 
 def shortage_before(store: Store, job: Job) -> Mapping[str, Any] | None:

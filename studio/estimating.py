@@ -2,53 +2,96 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from studio.defaults import RunFacts, cpu_has_bf16, resolve, worst_need
 from studio.errors import Reason, StudioError
+from studio.generate.precision import choose_precision, stored_precision, weights_bytes
+from studio.memory.answering import answering_need, usual_context
+from studio.memory.merging import merging_need, stored_shards, usual_shards
 from studio.memory.need import Need
 from studio.models import catalogue
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
 from studio.names import parse
-from studio.plan import parse_request
+from studio.plan import Plan, parse_request
+
+Purpose = Literal["train", "chat", "merge"]
 
 
-def estimate(model: str, method: str = "lora", learned: float = 1.0, **settings: Any) -> Need:
-    """What the largest step of a plan needs, in bytes by part; nothing is loaded.
+def estimate(
+    model: str, method: str | None = None, learned: float = 1.0, purpose: Purpose = "train", **settings: Any
+) -> Need:
+    """What a plan needs, in bytes by part; nothing is loaded.
 
     Args:
         model: `starter`, a folder, the path of a config.json, or a hub model that is proposed or on disk.
-        method: Id of a tuning method.
+        method: Id of a tuning method; left out: LoRA, for `chat` none.
         learned: Share of a row's tokens that carry loss.
+        purpose: `train`: the largest step; `chat`: answering `batch` prompts, each of `seq` tokens with its
+            answer; `merge`: writing the model with what was learned merged into it, of which `disk` are the
+            bytes written.
         settings: As `--set` takes them: `batch`, `seq`, `rank`, `device`, ...; what is left out is chosen.
 
     Raises:
-        StudioError: `model_not_counted` where the number of weights is not known; and those of
-            `studio.names.parse`, `studio.models.locate.locate`, `studio.models.config.read_config` and
-            `studio.plan.parse_request`.
+        StudioError: `model_not_counted` where the number of weights is not known; `method_not_mergeable`; and
+            those of `studio.names.parse`, `studio.models.locate.locate`, `studio.models.config.read_config`
+            and `studio.plan.parse_request`.
     """
-    plan = parse_request(model, "", method, set=settings)
+    plan = parse_request(model, "", method or "lora", set=settings)
+    facts = _sizes(model)
+    if facts.parameters is None:
+        raise StudioError("model_not_counted", name=model, type=facts.model_type)
     device = plan.settings.device or "cpu"
-    known = RunFacts(
+    if purpose == "chat" and method is None:
+        return _answering(facts, device, plan, None)
+    known = _known(facts, device, learned)
+    resolved, _ = resolve(plan, known)
+    if purpose == "chat":
+        return _answering(facts, device, plan, resolved)
+    if purpose == "merge":
+        return merging_need(resolved, facts, _shards(model, facts))
+    need = worst_need(resolved, known)
+    assert need is not None, "the weights are counted"
+    return need
+
+
+def _known(facts: ModelFacts, device: str, learned: float) -> RunFacts:
+    return RunFacts(
         rows=10_000,  # enough that their number decides nothing
         heldout_rows=0,
         longest=None,
         p95=None,
-        model=_sizes(model),
+        model=facts,
         device=device,
         device_reason=Reason("device_asked", {"device": device}),
         cores=1,
         free_bytes=None,
-        fast_bf16=cpu_has_bf16() if device == "cpu" else True,
+        fast_bf16=_fast_bf16(device),
         learned=learned,
     )
-    need = worst_need(resolve(plan, known)[0], known)
-    if need is None:
-        assert known.model is not None
-        raise StudioError("model_not_counted", name=model, type=known.model.model_type)
-    return need
+
+
+def _answering(facts: ModelFacts, device: str, asked: Plan, tuned: Plan | None) -> Need:
+    precision, _ = choose_precision(
+        stored_precision(facts), weights_bytes(facts), device, _fast_bf16(device), free_bytes=sys.maxsize
+    )
+    context = asked.settings.seq or usual_context(facts)
+    return answering_need(facts, precision, asked.settings.batch or 1, context, device, tuned)
+
+
+def _shards(model: str, facts: ModelFacts) -> tuple[int, ...]:
+    """Of the model's own files where they are on disk."""
+    try:
+        return stored_shards(locate(parse(model)))
+    except StudioError:  # its sizes are known without it
+        return usual_shards(facts)
+
+
+def _fast_bf16(device: str) -> bool:
+    return cpu_has_bf16() if device == "cpu" else True
 
 
 def _sizes(model: str) -> ModelFacts:

@@ -27,6 +27,7 @@ from backend.api import (
     MemoryPoint,
     ModelInfo,
     PreviewRow,
+    PurposeNeed,
     Room,
     RunDetail,
     RunSummary,
@@ -249,6 +250,26 @@ class FakeFacade:
             raise PlanError(list(draft.problems))
         return draft
 
+    def trace(
+        self,
+        model: str,
+        dataset: str | None = None,
+        method: str = "lora",
+        set: Mapping[str, Any] | None = None,
+        objective: str = "sft",
+    ) -> MemoryNeed:
+        need = self.estimate(model, dataset, method, set, objective).memory
+        assert need is not None
+        return dataclasses.replace(need, source="trace")
+
+    def purpose_need(
+        self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
+    ) -> PurposeNeed:
+        need = self._need(self.model(model))
+        assert need is not None
+        need = dataclasses.replace(need, method=method or "")
+        return PurposeNeed(purpose, model, need, (), dict(set or {}), ())
+
     def limits(
         self,
         model: str,
@@ -306,13 +327,16 @@ class FakeFacade:
     def probe(
         self,
         model: str,
-        dataset: str,
+        dataset: str | None = None,
         method: str = "lora",
         set: Mapping[str, Any] | None = None,
         objective: str = "sft",
     ) -> str:
-        self.draft(model, dataset, method, set, objective)
+        self.draft(model, dataset or "pirate", method, set, objective)
         return "probe-1"
+
+    def probed(self, job: str) -> MemoryNeed:
+        raise StudioError("probe_ended", probe=job, state="queued")
 
     def runs(self, kind: str = "train") -> list[RunSummary]:
         self._settle()

@@ -28,6 +28,7 @@ FOR_TORCH = (
     "studio/generate/",
     "studio/memory/as_cuda.py",
     "studio/memory/fake.py",
+    "studio/memory/places.py",
     "studio/memory/probe.py",
     "studio/memory/rehearsal.py",
     "studio/memory/trace.py",

@@ -19,6 +19,11 @@ def stored_precision(facts: ModelFacts) -> Precision:
     return facts.dtype if facts.dtype in _SIZES else "float32"  # type: ignore[return-value]
 
 
+def itemsize(precision: Precision) -> int:
+    """Bytes per number."""
+    return _SIZES[precision]
+
+
 def weights_bytes(facts: ModelFacts) -> int:
     """Size of a model's weights in that format; 0 where their number is not known."""
     return (facts.parameters or 0) * _SIZES[stored_precision(facts)]

@@ -8,12 +8,17 @@ grows by making each layer's keys and values anew. A sliding window, which keeps
 from __future__ import annotations
 
 from studio.memory.decoder import decoder_layer
+from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute, normed
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.tape import PARTS as TAPE_PARTS
 from studio.memory.tape import Tape
+from studio.methods import MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.quantisation import Quantisation, quantised_bytes
+
+# Bytes per number of what was learned: peft widens adapters to 32 bit, a side network is saved in that.
+LEARNED = 4
 
 
 def generation_need(
@@ -24,6 +29,7 @@ def generation_need(
     context: int,
     prompt: int,
     device: str = "cuda:0",
+    learned: MethodMemory | None = None,
 ) -> Need:
     """What answering takes on a device.
 
@@ -35,21 +41,38 @@ def generation_need(
         context: Tokens of each of them at the end, the prompt included.
         prompt: Tokens of the longest prompt.
         device: As torch names it.
+        learned: Terms of a method whose adapters or side network stand beside the model.
     """
     assert facts.parameters is not None
-    if quantisation:
-        weights = quantised_bytes(facts, facts.parameters, quantisation, itemsize)
-    else:
-        weights = facts.parameters * itemsize
-    lasting = {"weights": weights, "workspace": blas_workspace(device, handles=1)}
-    quantised, cuda = quantisation is not None, device.startswith("cuda")
-    reading = _pass_bytes(facts, itemsize, prompt, quantised, cuda)
-    reading["cache"] = cache_bytes(facts, itemsize, 1, prompt) + cache_bytes(
-        facts, itemsize, rows - 1, context
-    )
-    answering = _pass_bytes(facts, itemsize, rows, quantised, cuda)
-    answering["cache"] = cache_bytes(facts, itemsize, rows, context)
-    answering["workspace"] += answering["cache"] // (2 * facts.layers)  # a layer's keys, old beside new
+    lasting = {
+        "weights": base_bytes(facts, quantisation, itemsize),
+        "adapter": LEARNED * learned.trainable_params if learned else 0,
+        "workspace": blas_workspace(device, handles=1),
+    }
+
+    def cached(rows: int, positions: int) -> int:
+        kept = cache_bytes(facts, itemsize, rows, positions)
+        return kept + (side_cache_bytes(learned, rows, positions) if learned else 0)
+
+    def passed(tokens: int) -> dict[str, int]:
+        compute = Compute(
+            facts,
+            1,
+            tokens,
+            itemsize,
+            LEARNED,
+            quantised=quantisation is not None,
+            ranks=learned.ranks if learned else {},
+            cuda=device.startswith("cuda"),
+        )
+        return _pass_bytes(compute, learned)
+
+    reading, answering = passed(prompt), passed(rows)
+    reading["cache"] = cached(1, prompt) + cached(rows - 1, context)
+    answering["cache"] = cached(rows, context)
+    answering["workspace"] += cache_bytes(facts, itemsize, rows, context) // (
+        2 * facts.layers
+    )  # old beside new
     moments = {"reading the prompt": reading, "answering": answering}
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     sizes = {name: lasting.get(name, 0) + moments[moment].get(name, 0) for name in PARTS}
@@ -58,24 +81,43 @@ def generation_need(
     return Need("estimate", found, moment, lambda: (total, total))
 
 
+def base_bytes(facts: ModelFacts, quantisation: Quantisation | None, itemsize: int) -> int:
+    """The weights of a base as it is held for answering, other towers included."""
+    assert facts.parameters is not None
+    beside = sum(facts.beside) * itemsize
+    if quantisation:
+        return quantised_bytes(facts, facts.parameters, quantisation, itemsize) + beside
+    return facts.parameters * itemsize + beside
+
+
 def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> int:
     """Keys and values of all layers."""
     return 2 * facts.layers * rows * positions * facts.kv_heads * facts.head_dim * itemsize
 
 
-def _pass_bytes(facts: ModelFacts, itemsize: int, tokens: int, quantised: bool, cuda: bool) -> dict[str, int]:
-    """What one pass of this many tokens through the model makes at its worst moment: a layer's activations
-    with the 4-bit weight of the moment, or the last position's logits with their probabilities in 32 bit."""
-    tape = Tape()
-    compute = Compute(facts, 1, tokens, itemsize, itemsize, quantised=quantised, cuda=cuda)
+def side_cache_bytes(learned: MethodMemory, rows: int, positions: int) -> int:
+    """Keys and values of a side network's rungs; nothing without one."""
+    if learned.side is None:
+        return 0
+    return 2 * len(learned.side.taps) * rows * positions * learned.side.width * LEARNED
+
+
+def _pass_bytes(c: Compute, learned: MethodMemory | None) -> dict[str, int]:
+    """What one pass of these tokens through the model makes at its worst moment: a layer's activations with
+    the 4-bit weight of the moment, or the last position's logits with their probabilities in 32 bit."""
+    tape, facts, item = Tape(), c.facts, c.base
+    side = learned.side if learned else None
     with tape.without_graph(), tape.at("layer"):
         # Embeddings, positions and rotations stay for all layers.
-        around = tape.new(tokens * (facts.hidden + 2 * facts.head_dim), itemsize), tape.new(2 * tokens, 8)
-        state = tape.new(tokens * facts.hidden, itemsize)
-        state = decoder_layer(tape, compute, state, "0")
-        state = normed(tape, compute, state, "final", facts.hidden)
+        around = tape.new(c.tokens * (facts.hidden + 2 * facts.head_dim), item), tape.new(2 * c.tokens, 8)
+        state = tape.new(c.tokens * facts.hidden, item)
+        climbed = tape.new(c.tokens * side.width, LEARNED) if side else None
+        state = decoder_layer(tape, c, state, "0")
+        if side and climbed:
+            LadderTape(tape, c, side).rung(climbed, state, 0)
+        state = normed(tape, c, state, "final", facts.hidden)
     layer = {name: size for name, size in zip(TAPE_PARTS, tape.peaks["layer"], strict=True) if size}
-    del state, around
-    head = {"activations": tokens * facts.hidden * itemsize, "logits": facts.vocab * (itemsize + 8)}
+    del state, around, climbed
+    head = {"activations": c.tokens * facts.hidden * item, "logits": facts.vocab * (item + 8)}
     worst = layer if sum(layer.values()) >= sum(head.values()) else head
     return {"workspace": 0, **worst}

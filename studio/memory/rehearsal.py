@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -104,19 +105,31 @@ class Rehearsal:
 
     def hold(self, tracker: StorageTracker) -> None:
         """Tell a tracker what lives before the first step, and which gradients belong to what trains."""
-        tracker.hold(tensors_of(self.computation.model), "weights")
-        tracker.hold((p.data for p in self.trained), "adapter" if self._beside else "weights")
-        tracker.hold(_tensors(self.batch), "activations")
+        # Backwards, so that a table that the head shares is the embeddings'.
+        for path, module in reversed(list(self.computation.named_modules())):
+            tracker.hold(tensors_of(module, recurse=False), "weights", path)
         for parameter in self.trained:
+            path = self._owners[parameter]
+            tracker.hold([parameter.data], "adapter" if self._beside else "weights", path)
             parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                lambda p: tracker.hold([p.grad] if p.grad is not None else [], "gradients")
+                lambda p, path=path: tracker.hold([p.grad] if p.grad is not None else [], "gradients", path)
             )
+        tracker.hold(_tensors(self.batch), "activations", "inputs")
 
     def hold_optimizer(self, tracker: StorageTracker) -> None:
         """Tell a tracker which tensors are the optimizer's state, once a step has made it."""
-        states = self.optimizer.state.values()
-        values = (value for kept in states for value in kept.values())
-        tracker.hold((value for value in values if isinstance(value, Tensor)), "optimizer")
+        for parameter, kept in self.optimizer.state.items():
+            held = (value for value in kept.values() if isinstance(value, Tensor))
+            tracker.hold(held, "optimizer", self._owners.get(parameter, ""))
+
+    @cached_property
+    def _owners(self) -> dict[Tensor, str]:
+        """The module that each parameter belongs to, the first where several share it."""
+        found: dict[Tensor, str] = {}
+        for path, module in self.computation.named_modules():
+            for parameter in module.parameters(recurse=False):
+                found.setdefault(parameter, path)
+        return found
 
     @property
     def _beside(self) -> bool:

@@ -6,21 +6,27 @@ beside them, and workspace inside a kernel, is not seen.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
+from studio.errors import StudioError
 from studio.memory.as_cuda import kernels
+from studio.memory.by_module import Layout, ModuleBytes, by_module
 from studio.memory.estimate import estimate
 from studio.memory.fake import become_fake, meta_model, unpacked
 from studio.memory.need import PARTS, Need, blas_workspace
+from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import StorageTracker
 from studio.models.anatomy import Anatomy
@@ -59,20 +65,43 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
         rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned)
         if in_8_bit:
             rehearsal.optimizer = _InEightBits(rehearsal.optimizer.param_groups)
-        tracker = StorageTracker(vocabulary=Anatomy(base).config.vocab_size)
-        with tracker:
+        anatomy = Anatomy(base)
+        places = Places(rehearsal.computation)
+        tracker = StorageTracker(vocabulary=anatomy.config.vocab_size, places=places)
+        with places, tracker:
             rehearsal.hold(tracker)
             rehearsal.make_optimizer_state()
             rehearsal.hold_optimizer(tracker)
             tracker.restart_peak()
             rehearsal.step(tracker)
+    return _need(plan, config, learned, tracker, layout_of(rehearsal.computation, anatomy))
+
+
+def layout_of(root: nn.Module, anatomy: Anatomy) -> Layout:
+    """Where in `root` the model of an anatomy is."""
+    paths = {id(module): path for path, module in root.named_modules()}
+    return Layout(paths[id(anatomy.decoder)], paths[id(anatomy.model)])
+
+
+def _need(
+    plan: Plan, config: Mapping[str, Any], learned: float, tracker: StorageTracker, layout: Layout
+) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[_PARTS.get(name, name)] += size
-    parts["workspace"] += blas_workspace(settings.device, handles=2)
-    found = {name: parts[name] for name in PARTS if parts[name]}
-    # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
-    return Need("trace", found, tracker.moment, lambda: estimate(plan, facts_of(config), learned).reserved)
+    modules = by_module(tracker.peak_sizes, layout, _PARTS)
+    if size := blas_workspace(plan.settings.device, handles=2):
+        parts["workspace"] += size
+        modules += (ModuleBytes("cublas", {"workspace": size}),)
+    return Need(
+        "trace",
+        {name: parts[name] for name in PARTS if parts[name]},
+        tracker.moment,
+        # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
+        lambda: estimate(plan, facts_of(config), learned).reserved,
+        modules=modules,
+        at=layout.name(tracker.at, tracker.moment),
+    )
 
 
 @contextmanager
@@ -127,3 +156,18 @@ class _Answers(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
             return True  # "is nothing padded, nothing packed?"
         return func(*args, **(kwargs or {}))
+
+
+def main() -> None:
+    """The process of `studio.memory.trace_apart`."""
+    request = json.load(sys.stdin)
+    answer: dict[str, Any]
+    try:
+        answer = trace(Plan.from_dict(request["plan"]), request["config"], request["learned"]).as_dict()
+    except StudioError as error:
+        answer = {"error": error.as_dict()}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

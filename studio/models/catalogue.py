@@ -2,25 +2,27 @@
 it can tune, from 0.1 to 70 billion parameters.
 
 An entry's `config` holds what decides sizes, memory and attention in the model's own config.json; that file
-is what a run reads. `parameters` is the published count, of all towers where there are several, with a shared
-weight counted once; `stored_parameters` stands beside it where the files on the hub repeat that weight.
+is what a run reads. Weights are stored in 16 bit. `parameters` is the published count, of all towers where
+there are several, with a shared weight counted once; `stored_parameters` stands beside it where the files on
+the hub repeat that weight.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import assets
-from studio.models.config import ModelFacts, facts_of, read_config
+from studio.models.config import ModelFacts, facts_of, load_config
 
 
 @dataclass(frozen=True)
 class Entry:
     """A proposed model. `name` follows `studio.names`; `size_bytes` are its weights on disk; `gated`: the hub
-    hands it out only after its terms were accepted."""
+    hands it out only after its terms were accepted; `config` is what is known of its config.json."""
 
     name: str
     title: str
@@ -29,6 +31,7 @@ class Entry:
     gated: bool
     size_bytes: int
     facts: ModelFacts
+    config: Mapping[str, Any]
 
 
 @cache
@@ -45,10 +48,11 @@ def find(name: str) -> Entry | None:
 
 def _entry(body: dict[str, Any]) -> Entry:
     shipped = body["config"] is None  # the starter says itself what it is
-    facts = read_config(assets.path("starter")) if shipped else facts_of(body["config"], body["name"])
     if shipped:
+        config = load_config(assets.path("starter") / "config.json")
         size = sum(f.stat().st_size for f in assets.path("starter").glob("*.safetensors"))
     else:
+        config = {"dtype": "bfloat16", **body["config"]}
         size = 2 * body.get("stored_parameters", body["parameters"])
     return Entry(
         name=body["name"],
@@ -57,5 +61,6 @@ def _entry(body: dict[str, Any]) -> Entry:
         licence=body["licence"],
         gated=body["gated"],
         size_bytes=size,
-        facts=facts,
+        facts=facts_of(config, body["name"]),
+        config=config,
     )

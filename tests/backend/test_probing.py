@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from backend import probing
 from backend.api import Calibration
 from backend.drafts import Considered, Request
 from backend.facade import StudioFacade
+from studio.errors import StudioError
 from studio.memory.estimate import estimate
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
@@ -95,3 +97,25 @@ def test_a_run_whose_probe_fitted_is_a_run_like_any_other(
     assert [point.source for point in working.memory_history()] == ["probe", "estimate"]
     kinds = [event["kind"] for event in working.run(run).events]
     assert "memory_reduced" not in kinds
+
+
+def test_a_probe_without_rows_takes_the_length_that_was_asked_for(working: StudioFacade, model: Path) -> None:
+    probe = working.probe(str(model), set={"batch": 2, "seq": 40, "device": "cpu"})
+    job = working._runs.job(probe)
+    assert (job.plan["settings"]["seq"], job.plan["learned"], job.plan["dataset"]) == (40, 1.0, "")
+    need = working.probed(probe)
+    assert (need.source, need.reserved_bytes[0]) == ("probe", working.memory_history()[0].measured_bytes)
+
+
+def test_what_a_probe_ended_with_is_said(working: StudioFacade, model: Path) -> None:
+    probe = working.probe(str(model), set={"batch": 2, "seq": 40, "device": "cpu"})
+    job = working._runs.job(probe)
+    shortage = {"device": "cpu", "detail": "no room", "batch": 2, "seq": 40}
+    for change, code in (
+        ({"result": {"need": None, "shortage": shortage}}, "memory_full"),
+        ({"result": None, "error": {"code": "model_missing", "facts": {"path": "x"}}}, "model_missing"),
+        ({"result": None, "state": "stopped"}, "probe_ended"),
+    ):
+        with pytest.raises(StudioError) as caught:
+            probing.found(replace(job, **change))
+        assert caught.value.code == code

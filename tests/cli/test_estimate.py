@@ -1,8 +1,14 @@
 """`estimate`: the document that others build on, and what a person reads."""
 
+import json
+
 import pytest
 
+import assets
 from backend.facade import StudioFacade
+from studio.models.config import read_config
+from studio.plan import methods, parse_request
+from tests.backend.launchers import HereAndNow
 from tests.cli.conftest import Ran
 from tests.test_imports import loaded_after
 from ui.cli.main import main
@@ -12,10 +18,10 @@ GIVEN = ("estimate", "hub:Qwen/Qwen2.5-0.5B-Instruct", "--batch", "4", "--seq", 
 
 @pytest.fixture
 def real(home, capsys, monkeypatch):
-    """Commands on a real facade, with `free` bytes of main memory."""
+    """Commands on a real facade whose jobs are done in this thread, with `free` bytes of main memory."""
 
     def run(*arguments, free=64 * 2**30):
-        facade = StudioFacade(home)
+        facade = StudioFacade(home, launcher=HereAndNow())
         report = facade.hardware()
         object.__setattr__(report, "ram_available_bytes", free)
         monkeypatch.setattr(facade, "hardware", lambda: report)
@@ -48,6 +54,7 @@ def test_the_document(real):
     assert {found[key] for key in ("epoch_seconds", "epoch_range_seconds", "epoch_joules", "epoch_from")} == {
         None
     }
+    assert (found["purpose"], found["source"]) == ("train", "estimate")
 
 
 def test_what_does_not_fit_says_so_and_what_would_help(real):
@@ -111,3 +118,119 @@ def test_what_other_programs_and_several_gpus_take(real):
     assert peak(real, "--gpus", "2", "--sharding", "ddp") > alone
     assert real("estimate", "starter", "--set", "kbit_casts=perhaps").code == 2
     assert real("estimate", "starter", "--gpus", "0").code == 2
+
+
+def test_answering(real):
+    given = ("estimate", GIVEN[1], "--for", "chat", "--batch", "4", "--seq", "2048", "--device", "cuda:0")
+    found = real(*given, "--json").document
+    assert (found["purpose"], found["method"], found["disk_bytes"]) == ("chat", None, None)
+    parts = found["components"]
+    assert parts["weights"] == 2 * 494_032_768
+    # Keys and values of 24 layers with 2 heads of 64, for four rows that are as long as they get.
+    assert parts["cache"] == 2 * 24 * 4 * 2048 * 2 * 64 * 2
+    assert found["peak_allocated_bytes"] == sum(v for k, v in parts.items() if k != "context")
+    beside = real(*given, "--method", "lst", "--json").document
+    # 24 rungs of width 64 in 32 bit.
+    side = 2 * 24 * 4 * 2048 * 64 * 4
+    assert beside["components"]["cache"] == parts["cache"] + side
+    assert beside["components"]["adapter"] == 4 * beside["trainable_params"]
+    copied = real(*given, "--method", "qlora", "--json").document
+    assert copied["components"]["weights"] > 1.3 * parts["weights"]
+    assert "chat_own_copy" in {reason["key"] for reason in copied["reasons"]}
+    assert "while a prompt is read" in real(*given).out
+
+
+def test_merging(real):
+    found = real("estimate", GIVEN[1], "--for", "merge", "--set", "rank=8", "--json").document
+    assert found["disk_bytes"] == found["components"]["weights"] == 2 * 494_032_768
+    assert found["moment"] == "merging"
+    assert found["fits"] == {"cpu": True}
+    shipped = sum(file.stat().st_size for file in assets.path("starter").glob("*.safetensors"))
+    assert real("estimate", "starter", "--for", "merge", "--json").document["disk_bytes"] == shipped
+    assert "Written to disk: 942 MB" in real("estimate", GIVEN[1], "--for", "merge").out
+    refused = real("estimate", GIVEN[1], "--for", "merge", "--method", "qst", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "method_not_mergeable")
+
+
+def test_what_only_training_has_is_refused_elsewhere(real):
+    for wrong in (("--limits",), ("--gpus", "2"), ("--set", "kbit_casts=true"), ("--data", "pirate")):
+        assert real("estimate", "starter", "--for", "chat", *wrong).code == 2
+
+
+def test_a_run_brings_its_base_and_method(real, home):
+    plan = parse_request("starter", "pirate", "lora", set={"rank": 4, "precision": "fp32"})
+    folder = StudioFacade(home)._home.runs / "pirate-1"
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan.as_dict()))
+    facts = read_config(assets.path("starter"))
+    terms = methods.get("lora").memory(facts, plan.method_params, plan.settings)
+    for purpose in ("chat", "merge"):
+        found = real("estimate", "run:pirate-1", "--for", purpose, "--json").document
+        assert (found["method"], found["trainable_params"]) == ("lora", terms.trainable_params)
+        assert found["components"]["adapter"] == 4 * terms.trainable_params
+    assert real("estimate", "run:pirate-1", "--for", "chat", "--method", "lst").code == 2
+    assert (
+        real("estimate", "run:none-1", "--for", "chat", "--json").document["error"]["code"] == "run_missing"
+    )
+
+
+SMALL = ("estimate", "starter", "--batch", "2", "--seq", "64", "--device", "cpu")
+
+
+@pytest.mark.worker
+def test_a_trace_says_the_same_and_where(real):
+    found = real(*SMALL, "--trace", "--json").document
+    assert (found["source"], found["estimate"]["source"]) == ("trace", "estimate")
+    allocated = found["peak_allocated_bytes"]
+    assert allocated == pytest.approx(found["estimate"]["peak_allocated_bytes"], rel=0.03)
+    assert allocated == sum(found["components"].values())
+    assert sum(row["bytes"] for row in found["modules"]) == allocated
+    facts = read_config(assets.path("starter"))
+    table = next(row for row in found["modules"] if row["module"] == "embed_tokens")
+    assert table["parts"]["weights"] == 4 * facts.vocab * facts.hidden
+    lines = real(*SMALL, "--trace").out.splitlines()
+    assert any(line.split()[0].startswith("layers.") and ".mlp" in line for line in lines if line.strip())
+    assert any(line.endswith(f"({found['at']}).") for line in lines)
+
+
+@pytest.mark.worker
+def test_a_trace_needs_no_torch_here_and_no_gpu(home):
+    given = ["estimate", "starter", "--device", "cuda:0", "--seq", "64", "--trace", "--home", str(home)]
+    loaded = loaded_after(f"from ui.cli.main import main; assert main({given}) == 0")
+    assert not loaded & {"torch", "transformers", "peft", "gradio"}
+
+
+@pytest.mark.worker
+def test_what_a_trace_refuses_crosses_the_process(real, tmp_path):
+    config = json.loads((assets.path("starter") / "config.json").read_text())
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config | {"num_attention_heads": 7}))  # transformers can't build that
+    ran = real("estimate", str(file), "--trace", "--json")
+    assert (ran.code, ran.document["error"]["code"]) == (1, "trace_failed")
+    assert "7" in ran.document["error"]["facts"]["detail"]
+
+
+def test_a_probe_measures_and_is_kept(real, home):
+    found = real(*SMALL, "--probe", "--json").document
+    assert (found["source"], found["fits"]["cpu"]) == ("probe", True)
+    estimated = found["estimate"]["peak_allocated_bytes"]
+    assert found["peak_allocated_bytes"] == pytest.approx(estimated, rel=0.05)
+    assert "modules" not in found
+    (point,) = StudioFacade(home).memory_history()
+    assert (point.run, point.source, point.measured_bytes) == ("probe-1", "probe", found["reserved_bytes"][1])
+
+
+def test_a_probe_needs_weights_and_a_device(real):
+    for given, code in (
+        ((*GIVEN, "--probe"), "probe_without_weights"),
+        (("estimate", "starter", "--device", "cuda:7", "--probe"), "device_unknown"),
+        (("estimate", str(assets.path("starter") / "config.json"), "--probe"), "probe_without_weights"),
+    ):
+        ran = real(*given, "--json")
+        assert (ran.code, ran.document["error"]["code"]) == (1, code)
+        assert ran.document["error"]["remedy"]
+
+
+def test_a_trace_and_a_probe_are_of_the_studios_own_step(real):
+    for wrong in (("--trace", "--probe"), ("--trace", "--gpus", "2"), ("--probe", "--for", "chat")):
+        assert real(*SMALL, *wrong).code == 2

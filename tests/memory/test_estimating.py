@@ -17,6 +17,14 @@ def test_a_need_by_part():
     assert estimate(QWEN, "qst", batch=4, seq=512, device="cuda:0").allocated < need.allocated
 
 
+def test_other_purposes_than_training():
+    assert estimate(QWEN, purpose="chat", seq=1000, device="cuda:0").parts["cache"] == 2 * 24 * 1000 * 128 * 2
+    assert estimate(QWEN, "lora", purpose="chat", device="cuda:0", rank=8).parts["adapter"] > 0
+    merged = estimate(QWEN, purpose="merge", rank=8)
+    assert merged.disk == merged.parts["weights"] == 2 * 494_032_768
+    assert merged.parts["adapter"] > 0
+
+
 def test_what_cannot_be_read_is_refused():
     with pytest.raises(StudioError) as caught:
         estimate("starter", rank="many")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig
 
+from studio.generate.adapters import AdapterPool
+from studio.generate.decode import Decoder
+from studio.generate.request import BASE, Request
 from studio.memory.generation import cache_bytes, generation_need
+from studio.memory.rehearsal import prepared
 from studio.memory.tracker import StorageTracker, tensors_of
 from studio.models.config import ModelFacts, facts_of
 from studio.models.quantisation import Quantisation
+from studio.plan import methods
+from tests.memory.plans import plan_of
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -45,6 +52,38 @@ def test_answering_needs_what_a_real_model_takes(prompt: int, tokens: int) -> No
     need = generation_need(facts(), None, 4, 1, prompt + tokens, prompt, "cpu")
     assert need.allocated == pytest.approx(peak(prompt, tokens), rel=0.01)
     assert need.moment == ("answering" if tokens > prompt else "reading the prompt")
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [(1000, 2), (8, 100)])
+@pytest.mark.parametrize("method", ["lora", "lst"])
+def test_what_was_learned_answers_beside_the_model(
+    tmp_path: Path, method: str, prompt: int, tokens: int
+) -> None:
+    """Against the chat engine's own decoder: the adapter or side network, and the side network's cache."""
+    plan = plan_of(method, facts(), precision="fp32", adapter_dtype="fp32")
+    tuned, tuner = prepared(plan, AutoModelForCausalLM.from_config(LlamaConfig(**CONFIG)))
+    tuner.save(tuned, tmp_path)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**CONFIG)).eval().requires_grad_(False)
+    if method == "lora":
+        pool = AdapterPool(model)
+        decoder, name = Decoder(model, pool), pool.require(tmp_path)
+        held = list(tensors_of(model))
+    else:
+        ladder = tuner.beside(model, tmp_path)
+        decoder, name = Decoder(model, around=ladder.on), BASE
+        held = [*tensors_of(model), *tensors_of(ladder.network)]
+    tracker = StorageTracker()
+    with tracker:
+        tracker.hold(held, "weights")
+        decoder.add(Request((1,) * prompt, max_tokens=tokens, adapter=name))
+        while decoder.busy:
+            decoder.step()
+    terms = methods.get(method).memory(facts(), plan.method_params, plan.settings)
+    need = generation_need(facts(), None, 4, 1, prompt + tokens - 1, prompt, "cpu", terms)
+    assert need.allocated == pytest.approx(tracker.peak, rel=0.04)
+    side = 2 * 4 * (prompt + tokens) * terms.side.width * 4 if terms.side else 0
+    plain = generation_need(facts(), None, 4, 1, prompt + tokens - 1, prompt, "cpu").parts["cache"]
+    assert need.parts["cache"] - plain == pytest.approx(side, rel=0.02)
 
 
 def test_a_cache_grows_with_rows_and_positions() -> None:

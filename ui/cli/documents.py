@@ -43,22 +43,24 @@ def follow(run: str, facade: Facade, output: Output) -> int:
 
     Ctrl-C leaves the run going and says so.
     """
-    last: RunSummary | None = None
-    shown = ("", float("-inf"))
     try:
-        for last in facade.wait(run):
-            # While it trains, evaluating and saving come and go too often for lines of their own.
-            now = (last.state if last.steps else f"{last.state}/{last.phase}", time.monotonic())
-            if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
-                output.progress(_progress(last, output.words))
-                shown = now
+        watch(run, facade, output)
     except KeyboardInterrupt:
         output.note(output.words.text("cli.run_goes_on", run=run))
-        last = facade.run(run).summary
-    if last is None:
-        last = facade.run(run).summary
+    last = facade.run(run).summary
     output.result(document(last, output.words), line(last, output.words))
     return 0 if last.state == "done" else 1
+
+
+def watch(run: str, facade: Facade, output: Output) -> None:
+    """Show a run's progress until it ends or waits."""
+    shown = ("", float("-inf"))
+    for summary in facade.wait(run):
+        # While it trains, evaluating and saving come and go too often for lines of their own.
+        now = (summary.state if summary.steps else f"{summary.state}/{summary.phase}", time.monotonic())
+        if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
+            output.progress(_progress(summary, output.words))
+            shown = now
 
 
 def _progress(run: RunSummary, words: Words) -> str:

@@ -18,10 +18,13 @@ from ui.words import Words
 
 # In the order in which a bar stacks them: what stays, then what comes and goes.
 PARTS = (
-    *("weights", "adapter", "optimizer", "gradients", "activations", "logits", "workspace", "context"),
-    "reserve",
+    *("weights", "adapter", "optimizer", "gradients", "activations", "logits", "cache", "workspace"),
+    *("context", "reserve"),
 )
-MOMENTS = ("start", "forward", "backward", "optimizer step")
+MOMENTS = (
+    *("start", "forward", "backward", "optimizer step"),
+    *("reading the prompt", "answering", "merging"),
+)
 
 
 def parts_of(need: MemoryNeed) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What a run holds before its first step, where a method begins by looking at more than a step does.
 
-LoftQ (arXiv 2310.08659) compares the base in 4 bit with one that is not: that one is loaded onto the processor,
-and matrix by matrix the difference is decomposed in 32 bit. No torch.
+LoftQ (arXiv 2310.08659) compares the base in 4 bit with one that is not: that one is loaded onto the
+processor, and matrix by matrix the difference is decomposed in 32 bit. No torch.
 """
 
 from __future__ import annotations

@@ -189,13 +189,15 @@ def _fused_adapter(
 def frozen(
     tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int, whole: Tensor | None = None
 ) -> Tensor:
-    """A product with a weight that gets no gradient: nothing of x is kept for it. A 4-bit layer computes in 16
+    """A product with a weight that gets no gradient: x is not kept for it. A 4-bit layer computes in 16
     bit and returns what it was given, unless its weight is there already as a `whole` one."""
     given, packed = x.item, c.quantised and whole is None
     if c.autocast or (packed and c.base == 2):
         x = cast(tape, x, 2)
     n, item, size = x.n, x.item, inputs * outputs * x.item
     kept = cast(tape, whole, item).storage if whole else None
+    if packed and "inputs" in c.kernels:
+        kept = x.storage
     spread = tape.held(size, "workspace") if packed and c.cuda else None
     out = tape.new(n // inputs * outputs, item)
     del spread

@@ -54,7 +54,12 @@ def test_trace_counts_mixed_precision(tmp_path, method):
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize(
     ("optimizer", "params"),
-    [("galore", {"every": 1, "rank": 8}), ("galore", {"every": 1}), ("apollo", {"rank": 8}), ("adafactor", {})],
+    [
+        ("galore", {"every": 1, "rank": 8}),
+        ("galore", {"every": 1}),
+        ("apollo", {"rank": 8}),
+        ("adafactor", {}),
+    ],
 )
 def test_what_an_optimizer_makes_of_one_tensor_after_the_other(tmp_path, optimizer, params, precision):
     """On square matrices, where choosing directions anew takes more than the step along them."""

@@ -1,33 +1,29 @@
 """What a run holds before its first step, where a method begins by looking at more than a step does.
 
-LoftQ (arXiv 2310.08659) compares the base in 4 bit with one that is not: that one is loaded onto the processor,
-and matrix by matrix the difference is decomposed in 32 bit. No torch.
+LoftQ (arXiv 2310.08659) compares the base in 4 bit with one that is not: that one is loaded onto the
+processor, and matrix by matrix the difference is decomposed in 32 bit. No torch.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from studio.methods import MethodMemory
+from studio.memory.workload import Workload
 from studio.methods.lora import WHOLE_SVD
-from studio.models.config import ModelFacts
-from studio.plan import Plan
 
 _SPARE = 16  # directions that an iteration follows beyond those that are wanted
 
 
-def begun(plan: Plan, facts: ModelFacts, terms: MethodMemory, weights: int) -> dict[str, int]:
-    """Bytes by part when most is held beside `weights`, the base in 4 bit; none where the first step holds
-    more anyway, since nothing else is looked at."""
+def begun(work: Workload, weights: int) -> dict[str, int]:
+    """Bytes by part when most is held beside `weights`, the base in 4 bit; none where nothing is compared."""
+    terms, item = work.terms, work.base_itemsize
     if not terms.decomposed:
         return {}
-    assert facts.parameters is not None
-    item = 4 if plan.settings.precision == "fp32" else 2
-    on_processor = (plan.settings.device or "cpu") == "cpu"
-    second = item * facts.parameters if on_processor else 0
-    copied = 0 if item == 4 and on_processor else 1  # what is in 32 bit there already is looked at in place
+    assert work.facts.parameters is not None
+    second = item * work.facts.parameters if work.device == "cpu" else 0
+    in_place = item == 4 and work.device == "cpu"  # what is in 32 bit there already is looked at as it is
     rank = max(terms.ranks.values())
-    largest = max((2 + copied) * prod(shape) + _vectors(shape, rank) for shape in terms.decomposed)
+    largest = max((2 if in_place else 3) * prod(shape) + _vectors(shape, rank) for shape in terms.decomposed)
     return {
         "weights": weights + second,
         "adapter": 4 * sum(prod(shape) for shape in terms.trainable),  # of the matrices already done

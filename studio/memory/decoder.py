@@ -5,8 +5,10 @@ What distinguishes families stands in `studio.models.forms`. No torch.
 
 from __future__ import annotations
 
+from studio.memory.adapters import linear
 from studio.memory.experts import experts
-from studio.memory.layers import Compute, copied, dropped, linear, normed
+from studio.memory.layers import Compute, copied, dropped
+from studio.memory.norms import normed
 from studio.memory.tape import Tape, Tensor, add, cast, joined, matmul, mul, part_of, scale, split, unary
 from studio.models.forms import Form
 

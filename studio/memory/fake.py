@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from peft.tuners.lora import dora
+from peft.utils import integrations
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -93,11 +94,11 @@ def unpacked() -> Iterator[None]:
     """Inside, whoever asks peft for the whole weight of a layer held in 4 bit gets it. peft knows such a
     layer by its weight's class, which a tensor without numbers cannot have: here the layer says so itself."""
     places: tuple[Any, ...] = (dora, lora_start)
-    asked = places[0].dequantize_module_weight
+    asked = integrations.dequantize_module_weight
 
     def whole(layer: nn.Module) -> Tensor:
         if (state := getattr(layer, "quant_state", None)) is None:
-            return cast(Tensor, asked(layer))
+            return asked(layer)
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(cast(Any, layer).weight.data, state)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from studio.memory.decoder import decoder_layer
 from studio.memory.ladder import LadderTape
-from studio.memory.layers import Compute, normed
+from studio.memory.layers import Compute
 from studio.memory.need import PARTS, Need, blas_workspace
+from studio.memory.norms import normed
 from studio.memory.tape import PARTS as TAPE_PARTS
 from studio.memory.tape import Tape
 from studio.methods import MethodMemory

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from studio.memory.layers import Compute, product, rms
+from studio.memory.layers import Compute, product
+from studio.memory.norms import rms
 from studio.memory.tape import Tape, Tensor, add, cast, mul, scale, unary
 from studio.train.side.shape import SideShape
 

@@ -1,11 +1,10 @@
-"""What decoder layers are made of, on a tape of sizes: linear layers, adapters, dropout, norms.
-
-Operation by operation after torch, peft and transformers' own classes. No torch.
+"""How a model computes, and its products and dropout on a tape of sizes, operation by operation after torch.
+No torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,10 +13,8 @@ from studio.memory.tape import (
     Storage,
     Tape,
     Tensor,
-    add,
     cast,
     mul,
-    scale,
     unary,
 )
 from studio.models.config import ModelFacts
@@ -92,110 +89,18 @@ class Compute:
         return self.leaves[name]
 
 
-# Parts of a layer
-
-
-def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int, outputs: int) -> Tensor:
-    """A linear layer, in 4 bit or not, trained or frozen, with an adapter or without."""
-    name = f"{path}.{role}"
-    if c.trains(path):
-        return product(tape, c, x, name, inputs, outputs)
-    out = frozen(tape, c, x, inputs, outputs)
-    rank = c.rank(role)
-    if rank is None:
-        return out
-    if "lora" in c.kernels:
-        return _fused_adapter(tape, c, x, out, name, inputs, outputs, rank)
-    if c.quantised:  # peft makes a copy
-        out = copied(tape, out)
-    narrow = x if c.autocast else cast(tape, x, c.trained)
-    if c.dropout:
-        narrow = drop(tape, c, narrow)
-    if c.dora:
-        return with_magnitudes(tape, c, narrow, out, name, (inputs, rank, outputs))
-    narrow = product(tape, c, narrow, f"{name}.a", inputs, rank)
-    if "padded" in c.kernels:
-        learned = scale(tape, _padded(tape, c, narrow, name, rank, outputs))
-    else:
-        learned = scale(tape, product(tape, c, narrow, f"{name}.b", rank, outputs))
-    del narrow
-    if c.quantised:
-        return add(tape, out, cast(tape, learned, out.item))
-    return cast(tape, add(tape, out, learned), out.item)
-
-
-def with_magnitudes(
-    tape: Tape, c: Compute, x: Tensor, out: Tensor, name: str, sizes: tuple[int, int, int]
-) -> Tensor:
-    """peft's DoRA: what the layer and its adapter make of x, each row scaled by a trained length in 32 bit
-    over that of the sum of both weights, beside the layer's own result `out`. x was dropped out for both."""
-    inputs, rank, outputs = sizes
-    n, given = inputs * outputs, out.item
-
-    def adapter(x: Tensor) -> Tensor:
-        return product(tape, c, product(tape, c, x, f"{name}.a", inputs, rank), f"{name}.b", rank, outputs)
-
-    added = cast(tape, adapter(tape.new(inputs**2, c.trained)), x.item)  # its weight, out of an identity
-    whole = cast(tape, tape.new(n, c.base) if c.quantised else Tensor(n, c.base, None), x.item)
-    _row_lengths(tape, whole, added)
-    length = Tensor(outputs, 4, None, c.leaf(tape, f"{name}.magnitude", 4))
-    learned = adapter(x)
-    base = frozen(tape, c, x, inputs, outputs, whole) if c.dropout else out
-    from_base = mul(tape, base, length)
-    both = add(tape, from_base, scale(tape, mul(tape, learned, length)))
-    del from_base, learned, base, added, whole
-    both = add(tape, out, both)
-    if c.quantised and c.autocast and c.cuda:
-        return both  # peft leaves it to autocast, and asks only for that of a GPU
-    return cast(tape, both, given)
-
-
-def _row_lengths(tape: Tape, whole: Tensor, added: Tensor) -> None:
-    """The lengths of a weight's rows with its adapter: it and what is added, scaled and summed in 32 bit."""
-    rows = cast(tape, whole.like(None), 4)
-    wide = cast(tape, added.like(None), 4)
-    scaled = tape.new(wide.n, 4)
-    del wide
-    summed = tape.new(scaled.n, 4)
-    del scaled, rows, summed
-
-
-def _padded(tape: Tape, c: Compute, narrow: Tensor, name: str, rank: int, outputs: int) -> Tensor:
-    """An adapter of two thirds of a matrix, put into zeros of its whole width; keeps what it puts there."""
-    source = product(tape, c, narrow, f"{name}.b", rank, 2 * outputs // 3)
-    size = source.n
-    out = tape.new(size // 2 * 3, source.item)
-    return tape.result(out, (source,), source.storage, lambda g: (tape.new(size, g.item),))
-
-
-def _fused_adapter(
-    tape: Tape, c: Compute, x: Tensor, out: Tensor, name: str, inputs: int, outputs: int, rank: int
-) -> Tensor:
-    """A layer and its adapter in one function: keeps the input, and the input after dropout."""
-    dropped = tape.new(x.n, 2).storage if c.dropout else None
-    leaves = tuple(
-        Tensor(rank * size, c.trained, None, c.leaf(tape, f"{name}.{end}"))
-        for end, size in (("a", inputs), ("b", outputs))
-    )
-    n, item = x.n, x.item
-    return tape.result(
-        Tensor(out.n, out.item, out.storage),
-        (x, *leaves),
-        (x.storage, dropped),
-        lambda _: (tape.new(n, item), tape.new(rank * inputs, 4), tape.new(rank * outputs, 4)),
-    )
-
-
 def frozen(
     tape: Tape, c: Compute, x: Tensor, inputs: int, outputs: int, whole: Tensor | None = None
 ) -> Tensor:
-    """A product with a weight that gets no gradient: nothing of x is kept for it. A 4-bit layer computes in
-    16 bit and returns what it was given, unless its weight is there already as a `whole` one."""
+    """A product with a weight that gets no gradient: x is not kept for it. A 4-bit layer computes in 16
+    bit and returns what it was given, unless its weight is there already as a `whole` one."""
     given, packed = x.item, c.quantised and whole is None
     if c.autocast or (packed and c.base == 2):
         x = cast(tape, x, 2)
     n, item, size = x.n, x.item, inputs * outputs * x.item
     kept = cast(tape, whole, item).storage if whole else None
+    if packed and "inputs" in c.kernels:
+        kept = x.storage
     spread = tape.held(size, "workspace") if packed and c.cuda else None
     out = tape.new(n // inputs * outputs, item)
     del spread
@@ -260,77 +165,3 @@ def dropped(tape: Tape, c: Compute, x: Tensor) -> Tensor:
 def copied(tape: Tape, x: Tensor) -> Tensor:
     """The same numbers in new bytes."""
     return tape.result(tape.new(x.n, x.item), (x,), None, lambda g: (g,))
-
-
-def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
-    """The family's normalisation over the last `width` elements."""
-    weight = Tensor(width, c.trained if c.trains_base else c.norms or c.base, None, None)
-    if c.autocast and c.cuda and c.form.norm == "layer":  # on CUDA's list of operations in 32 bit
-        x = cast(tape, x, 4)
-    if "rms" in c.kernels:
-        return _one_kernel(tape, x, x.n // width)
-    if c.trains(path):
-        weight.node = c.leaf(tape, path)
-    return _NORMS[c.form.norm](tape, x, weight, x.n // width)
-
-
-def _rms(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """In 32 bit, the weight in the input's own dtype."""
-    return mul(tape, cast(tape, _scaled(tape, cast(tape, x, 4), groups), x.item), weight)
-
-
-def _gemma(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """All of it in 32 bit; the weight counts from one."""
-    weight = scale(tape, cast(tape, weight, 4))
-    return cast(tape, rms(tape, cast(tape, x, 4), weight, groups), x.item)
-
-
-def rms(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """x over its root mean square in each group, times a weight."""
-    return mul(tape, _scaled(tape, x, groups), weight)
-
-
-def _scaled(tape: Tape, x: Tensor, groups: int) -> Tensor:
-    square = unary(tape, x, "input")
-    spread = unary(tape, square, "nothing", n=groups)
-    del square
-    return mul(tape, x, unary(tape, spread, "output"))
-
-
-def _cohere(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    item = x.item
-    x = cast(tape, x, 4)
-    mean = unary(tape, x, "nothing", n=groups)
-    square = unary(tape, _less(tape, x, mean), "input")
-    spread = unary(tape, square, "nothing", n=groups)
-    del square
-    scaled = mul(tape, _less(tape, x, mean), unary(tape, spread, "output"))
-    del x, mean, spread
-    return cast(tape, mul(tape, cast(tape, weight, 4), scaled), item)
-
-
-def _less(tape: Tape, x: Tensor, mean: Tensor) -> Tensor:
-    groups = mean.n
-    return tape.result(tape.new(x.n, x.item), (x, mean), None, lambda g: (g, tape.new(groups, g.item)))
-
-
-def _layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    out, stats = tape.new(x.n, x.item), tape.new(2 * groups, 4)
-    n, item, width = x.n, x.item, weight.n
-    return tape.result(
-        out, (x, weight), (x.storage, stats.storage), lambda _: (tape.new(n, item), tape.new(2 * width, item))
-    )
-
-
-def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
-    """A norm in one kernel: keeps its input and a number per group."""
-    n, item, stats = x.n, x.item, tape.new(groups, 4)
-    return tape.result(tape.new(n, item), (x,), (x.storage, stats.storage), lambda _: (tape.new(n, item),))
-
-
-_NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {
-    "rms": _rms,
-    "gemma": _gemma,
-    "cohere": _cohere,
-    "layer": _layer,
-}

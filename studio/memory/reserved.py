@@ -7,19 +7,15 @@ taken a second time: that is the upper end. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
-from typing import TYPE_CHECKING
 
 from studio.memory.allocator import Allocator
+from studio.memory.step import Step
 from studio.memory.takings import WRITTEN, Takings
-from studio.methods import MethodMemory
+from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
-from studio.plan import Plan
-
-if TYPE_CHECKING:
-    from studio.memory.estimate import Step
 
 MIB = 2**20
 # Driver, kernels and libraries of a process that has torch on a GPU: 141 MiB on a T4 (FitCheck), 400 to 560
@@ -29,30 +25,23 @@ _SLACK = 0.03  # of what was played back: alignments and small tensors that the 
 _LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
 
 
-def context(plan: Plan) -> int:
+def context(work: Workload) -> int:
     """Bytes that the process has beside its tensors, midway between what is known."""
-    low, high = CONTEXT[_kind(plan)]
+    low, high = CONTEXT[work.device]
     return (low + high) // 2
 
 
 def interval(
-    plan: Plan,
-    facts: ModelFacts,
-    terms: MethodMemory,
-    lasting: Mapping[str, int],
-    step: Callable[..., Step],
-    tensors: int,
-    beside: int,
-    capacity: int | None,
+    work: Workload, lasting: Mapping[str, int], tensors: int, beside: int, capacity: int | None
 ) -> tuple[int, int]:
     """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `beside` those of
     them that a run on one device would not have (or, negative, lacks), `capacity` all that the device has,
     where it is known."""
-    low, high = CONTEXT[_kind(plan)]
-    if _kind(plan) != "cuda":
+    low, high = CONTEXT[work.device]
+    if work.device != "cuda":
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator(_LEAST)
-    largest = _play(allocator, facts, terms, lasting, step)
+    largest = _play(allocator, work, lasting)
     played = allocator.reserved + beside
     least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
     if capacity is None or most <= capacity:
@@ -61,20 +50,14 @@ def interval(
     return tensors + low, max(capacity, tensors + low)
 
 
-def _play(
-    allocator: Allocator,
-    facts: ModelFacts,
-    terms: MethodMemory,
-    lasting: Mapping[str, int],
-    step: Callable[..., Step],
-) -> int:
+def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
-    held = [allocator.take(size) for size in _weights(lasting["weights"], facts)]
-    sizes = [prod(shape) * terms.itemsize for shape in terms.trainable]
+    held = [allocator.take(size) for size in _weights(lasting["weights"], work.facts)]
+    sizes = [prod(shape) * work.terms.itemsize for shape in work.terms.trainable]
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0
-    log = _takings(step, facts.layers, terms.alike(facts.layers))
+    log = _takings(work)
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
@@ -86,17 +69,18 @@ def _play(
     return allocator.largest
 
 
-def _takings(step: Callable[..., Step], layers: int, alike: bool) -> list[int]:
+def _takings(work: Workload) -> list[int]:
     """What one step takes and gives back, as `Allocator.play` takes it."""
 
     def written(depth: int) -> Takings:
         log = Takings(_LEAST)
-        step(layers=depth, log=log).run()
+        Step(work, depth, log).run()
         return log
 
-    short = alike and layers > WRITTEN
+    layers = work.facts.layers
+    short = layers > WRITTEN and work.terms.alike(layers)
     entries = written(WRITTEN).repeated(layers) if short else written(layers).flat()
-    return [*(entries or written(layers).flat()), *step(layers=layers).scratch()]
+    return [*(entries or written(layers).flat()), *Step(work, layers).scratch()]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:
@@ -111,7 +95,3 @@ def _weights(total: int, facts: ModelFacts) -> Iterator[int]:
             yield taken
     yield rest // 2
     yield rest - rest // 2
-
-
-def _kind(plan: Plan) -> str:
-    return (plan.settings.device or "cpu").partition(":")[0]

@@ -20,11 +20,11 @@ class Switches:
     `forward`, in the `loss`, or not at all. `shift_copy`: the loss copies them without the last position.
     `alive_chunks`: positions of each row per chunk of logits where all chunks stay. `kernels` stand in place
     of the model's own code: `rms`, `rope`, `lora` (a 4-bit layer's adapter in one function), `padded` (an
-    adapter put into zeros of the whole matrix), `repeated` (keys and values once for each head), `cached`
-    (the cache of keys and values is filled although checkpointing is on; they look at all of the matrix that
-    made them). `state_at_peak`: the optimizer's state is there when the longest batch comes. `reentrant`:
-    torch's older kind of checkpointing. `experts_quantised`: experts are linear layers, and in 4 bit with the
-    rest (transformers before 5).
+    adapter put into zeros of the whole matrix), `repeated` (keys and values once for each head), `inputs` (a
+    4-bit layer keeps its input: bitsandbytes before 0.43), `cached` (the cache of keys and values is filled
+    although checkpointing is on; they look at all of the matrix that made them). `state_at_peak`: the
+    optimizer's state is there when the longest batch comes. `reentrant`: torch's older kind of checkpointing.
+    `experts_quantised`: experts are linear layers, and in 4 bit with the rest (transformers before 5).
     """
 
     autocast: bool | None = None

@@ -57,8 +57,8 @@ class MethodMemory:
     out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
     then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains.
 
-    `decomposed`: the shapes (outputs, inputs) of the matrices that a beginning compares with those of a second
-    base, not quantised, which the processor holds meanwhile.
+    `decomposed`: the shapes (outputs, inputs) of the matrices that a beginning compares with those of a
+    second base, not quantised, which the processor holds meanwhile.
     """
 
     trainable: tuple[tuple[int, ...], ...]
@@ -131,6 +131,6 @@ class Method:
 
 
 def added_itemsize(settings: Any) -> int:
-    """Bytes per number of what a method adds to a model and trains: 16 bit only where the plan says so."""
+    """Bytes per number of what a method adds to a model and trains: 2 only where the plan asks for it."""
     dtype = settings.adapter_dtype or ("bf16" if settings.precision == "bf16" else "fp32")
     return 2 if dtype == "bf16" else 4

@@ -26,8 +26,8 @@ class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
     whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
     `implementations` that it has, the best first. A `loop` steps one tensor after the other:
-    `loop_scratch(shape, itemsize, params)` are the bytes that live at most beside one of this shape meanwhile,
-    and what is left of them until the next one is done."""
+    `loop_scratch(shape, itemsize, params)` are the bytes that live at most beside one of this shape
+    meanwhile, and what is left of them until the next one is done."""
 
     id: str
     title: str

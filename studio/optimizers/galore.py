@@ -33,8 +33,8 @@ def state_bytes(shapes: Shapes, itemsize: int, params: GaloreParams) -> int:
 
 
 def loop_scratch(shape: Shape, itemsize: int, params: GaloreParams) -> tuple[int, int]:
-    """Of a matrix (m, n) with m <= n: its small square (m, m) and all directions of that, in 32 bit, when they
-    are chosen anew; else a step of its own size, before and after it is scaled."""
+    """Of a matrix (m, n) with m <= n: its small square (m, m) and all directions of that, in 32 bit, when
+    they are chosen anew; else a step of its own size, before and after it is scaled."""
     if not projected(shape, params.rank):
         return averaged_scratch(shape, itemsize)
     m, n = sorted(shape)

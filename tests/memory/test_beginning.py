@@ -10,6 +10,7 @@ import torch
 from studio import estimate
 from studio.memory.beginning import begun
 from studio.memory.tracker import StorageTracker, tensors_of
+from studio.memory.workload import Workload
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
 from studio.models.load import load_model
@@ -47,8 +48,7 @@ def test_loftq_holds_a_second_base_and_what_it_decomposes(tmp_path, sizes, preci
     with tracker:
         tracker.hold(tensors_of(base), "weights")
         make_tuner(plan).prepare(base, context)
-    terms = method.memory(facts, plan.method_params, plan.settings)
-    counted = begun(plan, facts, terms, weights)
+    counted = begun(Workload(plan, facts), weights)
     assert 0 <= tracker.peak_parts["weights"] - counted["weights"] < 1024  # the angles of positions
     assert abs(sum(counted.values()) / tracker.peak - 1) <= 0.02
 

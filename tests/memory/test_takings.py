@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from studio.memory.estimate import Step
+from studio.memory.step import Step
 from studio.memory.takings import WRITTEN, Takings
+from studio.memory.workload import Workload
 from studio.methods import Method
 from studio.models import catalogue
 from studio.models.config import ModelFacts
@@ -41,7 +42,7 @@ def written(plan: Plan, facts: ModelFacts, layers: int, least: int = 0) -> Takin
     log = Takings(least)
     params = method.choose(plan.method_params, facts)[0] if method.choose else plan.method_params
     plan = replace(plan, method_params=params)
-    Step(plan, facts, method, method.memory(facts, params, plan.settings), 0.5, layers, log=log).run()
+    Step(Workload(plan, facts), layers, log).run()
     return log
 
 

@@ -20,11 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from studio.errors import StudioError
+from studio.manifests import manifest_of
 from studio.merge import compeft
 from studio.merge.factors import Factors
-from studio.methods import Method
-from studio.params import parse
-from studio.plan import methods
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -114,25 +112,6 @@ def read_adapter(folder: Path) -> Adapter:
         config,
         {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()},
     )
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of what a run learned: in its folder, or above it in a checkpoint.
-
-    Raises StudioError `merge_base_unknown` (path) if there is none, or none that names the base.
-    """
-    for file in (folder / "manifest.json", folder.parent / "manifest.json"):
-        if file.is_file():
-            body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            if "base" in body:
-                return body
-    raise StudioError("merge_base_unknown", path=str(folder))
-
-
-def method_of(manifest: Mapping[str, Any]) -> tuple[Method, Any]:
-    """The method that made what the manifest is about, and its params."""
-    method: Method = methods.get(manifest["method"])
-    return method, parse(method.params, manifest["method_params"])[0]
 
 
 def write_adapter(

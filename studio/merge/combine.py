@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from studio.errors import StudioError
+from studio.manifests import manifest_of, method_of, require_same_base
 from studio.merge import compeft
-from studio.merge.adapter import CONFIG, Adapter, manifest_of, method_of, read_adapter, write_adapter
+from studio.merge.adapter import CONFIG, Adapter, read_adapter, write_adapter
 from studio.merge.factors import Factors, Truncated, truncated
 from studio.merges import Merge
 from studio.params import to_dict
@@ -56,7 +57,7 @@ def combine(
     parts), `merge_bases_differ` (paths, bases), `adapter_unfit`.
     """
     adapters = [require_plain(folder) for folder, _ in inputs]
-    _require_same_base(adapters)
+    require_same_base([folder for folder, _ in inputs])
     weights = [weight for _, weight in inputs]
     cut = combined(adapters, weights, how, params, progress)
     changes = {path: each.factors for path, each in cut.items()}
@@ -134,14 +135,6 @@ def content_hash(adapter: Adapter) -> str:
         digest.update(f"{name} {list(tensor.shape)}".encode())
         digest.update(tensor.float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _require_same_base(adapters: Sequence[Adapter]) -> None:
-    first = adapters[0]
-    for other in adapters[1:]:
-        if other.base != first.base:
-            paths, bases = [str(first.folder), str(other.folder)], [first.base, other.base]
-            raise StudioError("merge_bases_differ", paths=paths, bases=bases)
 
 
 def _require_same_shape(adapters: Sequence[Adapter], path: str, changes: Sequence[Factors]) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor
 from studio.data.render import Renderer
 from studio.errors import StudioError
 from studio.identity import weight_files
+from studio.manifests import manifest_of, method_of
 from studio.merge import shards
-from studio.merge.adapter import manifest_of, method_of, read_adapter
+from studio.merge.adapter import read_adapter
 from studio.merge.change import FullChange, LoraChange, in_4_bit
 from studio.merge.layout import Layout
 from studio.models.load import weights_dtype

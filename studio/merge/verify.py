@@ -15,7 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from studio.merge.adapter import manifest_of, method_of
+from studio.identity import weight_files
+from studio.manifests import manifest_of, method_of
+from studio.merge import shards
 from studio.merge.into_base import Source
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
@@ -79,9 +81,6 @@ def verify(
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The coarsest number format among a folder's weights."""
-    from studio.identity import weight_files
-    from studio.merge import shards
-
     kinds = {place.dtype for file in weight_files(folder) for place in shards.places(file)}
     return max((_KINDS[kind] for kind in kinds if kind in _KINDS), key=lambda kind: BOUNDS[kind])
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, probing, run_views, starting
+from backend import drafts, memory, memory_history, merging, probing, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -20,8 +20,10 @@ from backend.api import (
     HardwareReport,
     MemoryLimits,
     MemoryPoint,
+    MergeRequest,
     ModelInfo,
     PreviewRow,
+    Product,
     RunDetail,
     RunSummary,
     SampleInfo,
@@ -40,6 +42,7 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
+from studio.merges import merges
 from studio.models.locate import locate
 from studio.params import ParamInfo, describe
 from studio.plan import Settings, methods
@@ -233,6 +236,24 @@ class StudioFacade:
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
+
+    # -- merging
+
+    def merges(self) -> list[dict[str, Any]]:
+        return [
+            {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
+            for m in merges.all().values()
+        ]
+
+    def merge(self, request: MergeRequest) -> str:
+        with self._store.asked() as connection:
+            job = merging.ask(self._home, connection, request)
+        self._runs.look(force=True)
+        return job
+
+    def product(self, run: str) -> Product:
+        self._runs.look()
+        return merging.product(self._store, self._runs.job(run))
 
     # -- chat
 

@@ -67,10 +67,7 @@ def combine(
     facts = {
         "how": how.id,
         "params": to_dict(params),
-        "inputs": [
-            {"adapter": str(a.folder), "hash": content_hash(a), "weight": w}
-            for a, w in zip(adapters, weights, strict=True)
-        ],
+        "inputs": [{"hash": content_hash(a), "weight": w} for a, w in zip(adapters, weights, strict=True)],
         "error": error,
         "density": density,
         "compression_error": lost,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from studio.data.render import Renderer
 from studio.errors import StudioError
-from studio.identity import weight_files
+from studio.identity import file_sha256, weight_files
 from studio.manifests import manifest_of, method_of
 from studio.merge import shards
 from studio.merge.adapter import read_adapter
@@ -83,7 +83,7 @@ def merge_into_base(
     facts = {
         "kind": "merge",
         "base": source.base_hash,
-        "adapter": str(source.adapter),
+        "adapter": file_sha256(next(source.adapter.glob("*.safetensors"))),
         "exact": exact,
         "weight": weight,
     }

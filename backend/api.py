@@ -8,7 +8,7 @@ as `StudioError`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -359,6 +359,42 @@ class ChatRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class MergeRequest:
+    """What is to be merged. `models`: runs, adapters or mixes of one base. With `how` (an id of `merges()`)
+    and its settings `set` they become one adapter, stored as ComPEFT does where `compress` gives a density.
+    Without it, one run is merged into its base; with a weight below 1, only so far; `exact`: into the rounded
+    weights of a base in 4 bit. `weights` are one per model, None: the usual. `out`: a folder that is not
+    there yet; None: within the home."""
+
+    models: Sequence[str]
+    how: str | None = None
+    weights: Sequence[float] | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    compress: float | None = None
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a merge (or another job that makes files) left behind; None and empty before it has.
+
+    `facts` of an adapter: `rank`, `error`, `compression_error`, `size_bytes`, `input_bytes`; of merged
+    weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
+    `bound`, and `passed`), see `studio.merge.verify`.
+    """
+
+    run: str
+    kind: str
+    state: str
+    artifact: int | None
+    path: str | None
+    files: tuple[str, ...]
+    facts: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+
+
 class Facade(Protocol):
     """All that the screen and the command line may ask of the studio."""
 
@@ -509,6 +545,16 @@ class Facade(Protocol):
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         """Yields the summary whenever it changed, until the run has ended (or waits, paused)."""
         ...
+
+    def merges(self) -> list[dict[str, Any]]:
+        """The ways to combine adapters, as `methods()` gives methods."""
+        ...
+
+    def merge(self, request: MergeRequest) -> str:
+        """Check all and queue a merge; gives the job's id, which `wait`, `stop` and `product` take."""
+        ...
+
+    def product(self, run: str) -> Product: ...
 
     def chat_models(self) -> list[str]:
         """What the playground can answer with: `run:ID` of every run with an adapter, then models on disk."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, probing, purposes, run_views, starting
+from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, starting
 from backend.api import (
     Calibration,
     ChatDelta,
@@ -21,8 +21,10 @@ from backend.api import (
     MemoryLimits,
     MemoryNeed,
     MemoryPoint,
+    MergeRequest,
     ModelInfo,
     PreviewRow,
+    Product,
     PurposeNeed,
     RunDetail,
     RunSummary,
@@ -44,6 +46,7 @@ from backend.runs import Runs
 from backend.store.database import open_store
 from studio.errors import StudioError
 from studio.memory.trace_apart import trace_apart
+from studio.merges import merges
 from studio.models.config import read_config
 from studio.models.locate import locate
 from studio.names import parse
@@ -276,6 +279,24 @@ class StudioFacade:
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
+
+    # -- merging
+
+    def merges(self) -> list[dict[str, Any]]:
+        return [
+            {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
+            for m in merges.all().values()
+        ]
+
+    def merge(self, request: MergeRequest) -> str:
+        with self._store.asked() as connection:
+            job = merging.ask(self._home, connection, request)
+        self._runs.look(force=True)
+        return job
+
+    def product(self, run: str) -> Product:
+        self._runs.look()
+        return merging.product(self._store, self._runs.job(run))
 
     # -- chat
 

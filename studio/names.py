@@ -4,6 +4,8 @@
     path:DIR                   a folder with config.json, weights and tokenizer
     hub:ORG/NAME[@REVISION]    a model of the Hugging Face hub
     run:ID[@STEP|@best]        what a run made; without @ its newest complete state
+    merge:ID                   what a merge made: an adapter, or a whole model
+    mix:{"base": MODEL, "adapters": [[MODEL, weight], ...]}      several adapters over one base, added up
 
 The prefix may be left out where only one reading is possible. Parsing looks at the disk only to tell a folder
 from a hub id or a run; whether the thing exists is the business of `studio.models.locate`.
@@ -11,6 +13,8 @@ from a hub id or a run; whether the thing exists is the business of `studio.mode
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -18,14 +22,15 @@ from typing import Literal
 
 from studio.errors import StudioError
 
-Kind = Literal["starter", "path", "hub", "run"]
+Kind = Literal["starter", "path", "hub", "run", "merge", "mix"]
 
-_PREFIXES = ("starter", "path:", "hub:", "run:")
+_PREFIXES = ("starter", "path:", "hub:", "run:", "merge:", "mix:")
 # The hub's own rules for the two halves of an id: letters, digits, '-', '_' and '.'; no '--' and no '..'.
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _RUN_ID = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SHORT_RUN_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*-\d+")
+_MERGE_ID = re.compile(r"merge-\d+")
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _HUB_PAGE = re.compile(
     r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)(?:/tree/([^?#]+))?.*"
@@ -34,7 +39,8 @@ _HUB_PAGE = re.compile(
 
 @dataclass(frozen=True)
 class ModelName:
-    """A parsed name. `value` is the folder (absolute), the hub id or the run's id; empty for the starter."""
+    """A parsed name. `value` is the folder (absolute), the hub id, the id of the run or merge, or a mix as
+    JSON in its one canonical form; empty for the starter."""
 
     kind: Kind
     value: str = ""
@@ -49,6 +55,14 @@ class ModelName:
         return f"{self.kind}:{self.value}" + ("" if mark is None else f"@{mark}")
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Adapters over one base, each with its weight."""
+
+    base: ModelName
+    adapters: tuple[tuple[ModelName, float], ...]
+
+
 def parse(text: str) -> ModelName:
     """Read a name.
 
@@ -58,7 +72,7 @@ def parse(text: str) -> ModelName:
     text = text.strip()
     if text == "starter":
         return ModelName("starter")
-    for prefix, read in (("path:", _path), ("hub:", _hub), ("run:", _run)):
+    for prefix, read in _READERS.items():
         if text.startswith(prefix):
             return read(text[len(prefix) :], text)
     if page := _HUB_PAGE.fullmatch(text):
@@ -76,7 +90,8 @@ def _readings(text: str) -> list[ModelName]:
     looks_like_path = text.startswith(("/", ".", "~")) or _WINDOWS_PATH.match(text) is not None
     exists = bool(text) and os.path.exists(os.path.expanduser(text))
     is_hub = _HUB_ID.fullmatch(text.partition("@")[0]) is not None
-    is_run = _SHORT_RUN_ID.fullmatch(text.partition("@")[0]) is not None
+    is_merge = _MERGE_ID.fullmatch(text) is not None
+    is_run = not is_merge and _SHORT_RUN_ID.fullmatch(text.partition("@")[0]) is not None
     is_deep = "/" in text or "\\" in text
     if looks_like_path:
         return [_path(text, text)]
@@ -85,6 +100,8 @@ def _readings(text: str) -> list[ModelName]:
         found.append(_hub(text, text))
     if is_run:
         found.append(_run(text, text))
+    if is_merge:
+        found.append(_merge(text, text))
     return found
 
 
@@ -110,3 +127,30 @@ def _run(value: str, text: str) -> ModelName:
     if not at:
         return ModelName("run", run)
     return ModelName("run", run, step="best" if mark == "best" else int(mark))
+
+
+def _merge(value: str, text: str) -> ModelName:
+    if not _RUN_ID.fullmatch(value):
+        raise StudioError("model_name_bad", name=text, known=list(_PREFIXES))
+    return ModelName("merge", value)
+
+
+def _mix(value: str, text: str) -> ModelName:
+    try:
+        body = json.loads(value)
+        adapters = [(str(parse(name)), float(weight)) for name, weight in body["adapters"]]
+        base = str(parse(body["base"]))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StudioError("model_name_bad", name=text, known=list(_PREFIXES)) from error
+    if not adapters or set(body) != {"base", "adapters"} or not all(math.isfinite(w) for _, w in adapters):
+        raise StudioError("model_name_bad", name=text, known=list(_PREFIXES))
+    return ModelName("mix", json.dumps({"base": base, "adapters": adapters}))
+
+
+def mix_of(name: ModelName) -> Mix:
+    """What the name of a mix says."""
+    body = json.loads(name.value)
+    return Mix(parse(body["base"]), tuple((parse(adapter), weight) for adapter, weight in body["adapters"]))
+
+
+_READERS = {"path:": _path, "hub:": _hub, "run:": _run, "merge:": _merge, "mix:": _mix}

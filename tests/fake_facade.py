@@ -25,8 +25,10 @@ from backend.api import (
     MemoryLimits,
     MemoryNeed,
     MemoryPoint,
+    MergeRequest,
     ModelInfo,
     PreviewRow,
+    Product,
     PurposeNeed,
     Room,
     RunDetail,
@@ -68,6 +70,7 @@ class FakeFacade:
         self._typed: dict[str, list[dict[str, str]]] = {}
         self._changes = 0
         self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
+        self.merged: list[MergeRequest] = []
         self.closed = False
 
     # -- machine, models, data -------------------------------------------------------------------------------
@@ -428,6 +431,17 @@ class FakeFacade:
             time.sleep(poll_seconds / self._speed)
 
     # -- chat ------------------------------------------------------------------------------------------------
+
+    def merges(self) -> list[dict[str, Any]]:
+        return [{"id": "linear", "title": "Weighted sum", "summary": "Adds up.", "params": []}]
+
+    def merge(self, request: MergeRequest) -> str:
+        self.merged.append(request)
+        return next(iter(self._runs))
+
+    def product(self, run: str) -> Product:
+        facts = {"rank": 16, "error": 0.25, "compression_error": None, "size_bytes": 4096}
+        return Product(run, "merge", "done", 7, "/made/merge-1", ("adapter_config.json",), facts, None)
 
     def chat_models(self) -> list[str]:
         tuned = [f"run:{r.run}" for r in self.runs() if r.adapter is not None]

@@ -26,6 +26,7 @@ HEAVY = {
 FOR_TORCH = (
     "studio/train/",
     "studio/generate/",
+    "studio/merge/",
     "studio/memory/as_cuda.py",
     "studio/memory/fake.py",
     "studio/memory/places.py",

@@ -3,7 +3,7 @@
 import pytest
 
 from studio.errors import StudioError
-from studio.names import ModelName, parse
+from studio.names import Mix, ModelName, mix_of, parse
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,8 @@ def empty_folder(tmp_path, monkeypatch):
         ("C:\\models\\x", ModelName("path", "C:\\models\\x")),
         ("D:/models/x", ModelName("path", "D:/models/x")),
         ("  starter ", ModelName("starter")),
+        ("merge:merge-3", ModelName("merge", "merge-3")),
+        ("merge-3", ModelName("merge", "merge-3")),
     ],
 )
 def test_every_form_is_read(text, name):
@@ -67,7 +69,7 @@ def test_two_readings_are_refused_and_named(empty_folder, folder, other):
     "text",
     [
         *("", "gpt2", "path:", "path:  ", "hub:gpt2", "hub:a--b/c", "hub:a/b@", "hub:a/b@x y", "run:"),
-        *("run:x@last", "run:a/b", "starter:1", "merge:x-1", "foo:bar/baz/qux", "two words", "a/b@c d"),
+        *("run:x@last", "run:a/b", "starter:1", "merge:x/1", "foo:bar/baz/qux", "two words", "a/b@c d"),
     ],
 )
 def test_what_has_no_reading_is_refused(text):
@@ -75,3 +77,31 @@ def test_what_has_no_reading_is_refused(text):
         parse(text)
     assert caught.value.code == "model_name_bad"
     assert caught.value.facts["name"] == text.strip()
+
+
+def test_a_mix_has_one_canonical_form():
+    name = parse('mix: {"adapters": [["pirate-1", 1], ["run:json-1@4", -0.5]], "base": "Qwen/Qwen3-0.6B"}')
+    adapters = ((ModelName("run", "pirate-1"), 1.0), (ModelName("run", "json-1", step=4), -0.5))
+    assert mix_of(name) == Mix(ModelName("hub", "Qwen/Qwen3-0.6B"), adapters)
+    assert parse(str(name)) == name
+    assert str(name).startswith('mix:{"base": "hub:Qwen/Qwen3-0.6B", "adapters": [["run:pirate-1", 1.0]')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mix:",
+        "mix:{}",
+        "mix:[]",
+        'mix:{"base": "starter", "adapters": []}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", "much"]]}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", NaN]]}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", 1]], "how": "ties"}',
+        "merge:",
+        "merge:../x",
+    ],
+)
+def test_a_broken_mix_or_merge_is_refused(text):
+    with pytest.raises(StudioError) as caught:
+        parse(text)
+    assert caught.value.code == "model_name_bad"

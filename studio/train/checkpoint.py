@@ -27,11 +27,15 @@ _MARGIN_BYTES = 8 * 2**20
 
 def write_folder(target: Path, fill: Callable[[Path], None], manifest: dict[str, Any]) -> Path:
     """Make `target` out of what `fill` writes, replacing an older one; its manifest lists every file's
-    size."""
+    size. Nothing is left where `fill` raises."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    fill(partial)
+    try:
+        fill(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     files = {str(f.relative_to(partial)): f.stat().st_size for f in sorted(partial.rglob("*")) if f.is_file()}
     write_json(partial / MANIFEST, {"format": _FORMAT, **manifest, "files": files})
     shutil.rmtree(target, ignore_errors=True)

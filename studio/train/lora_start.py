@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from studio.errors import StudioError
-from studio.methods.lora import WHOLE_SVD, Start
+from studio.methods.lora import Start
 from studio.registry import load_part
+from studio.train.svd import leading
 from studio.train.tuner import TunerContext
 
 CALIBRATION_BATCHES = 16
 # Statistics of a group of layers are held at once; for the next group the batches are read again.
 GROUP_BYTES = 2**30
-_ITERATIONS = 16
-_SPARE = 16
 _DAMPING = 0.01
 _LORA_GA_GAMMA = 16.0
 
@@ -139,11 +138,7 @@ def _require(rank: int, matrix: Tensor) -> None:
 def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The `count` largest singular values (count,) with their left and right vectors as columns."""
     _require(count, matrix)
-    if min(matrix.shape) <= WHOLE_SVD:
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        return u[:, :count], s[:count], vh[:count].T
-    u, s, v = torch.svd_lowrank(matrix, q=min(count + _SPARE, *matrix.shape), niter=_ITERATIONS)
-    return u[:, :count], s[:count], v[:, :count]
+    return leading(matrix, count)
 
 
 def _split(u: Tensor, s: Tensor, v: Tensor, scaling: float) -> Factors:

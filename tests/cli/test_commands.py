@@ -241,3 +241,36 @@ def test_facade_is_closed(command, facade):
 
 def test_report_is_the_protocols_own(facade):
     assert isinstance(facade.hardware(), HardwareReport)
+
+
+def test_merge_says_what_came_of_it(command, facade):
+    ran = command(
+        "merge", "run:a-1", "run:b-1", "--how", "ties", "--weights", "0.7,0.3", "--set", "density=0.4"
+    )
+    assert ran.code == 0
+    assert "/made/merge-1" in ran.out
+    assert "rank 16; 25 % of the change was cut off" in ran.out
+    (asked,) = facade.merged
+    assert (asked.models, asked.how, asked.weights) == (["run:a-1", "run:b-1"], "ties", [0.7, 0.3])
+    assert (asked.set, asked.exact, asked.compress, asked.out) == ({"density": "0.4"}, False, None, None)
+
+
+def test_merge_document(command):
+    document = command("merge", "run:a-1", "--out", "x", "--json").document
+    assert {"run", "kind", "state", "artifact", "path", "files"} <= set(document)
+    assert (document["kind"], document["state"], document["artifact"]) == ("merge", "done", 7)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--weights", "a,b"],
+        ["--set", "density=1"],
+        ["--how", "ties", "--exact"],
+        ["--how", "ties", "--compress", "2"],
+        ["--how", "ties", "--set", "density"],
+    ],
+)
+def test_merge_used_badly(command, facade, more):
+    assert command("merge", "run:a-1", *more).code == 2
+    assert facade.merged == []

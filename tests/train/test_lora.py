@@ -17,7 +17,7 @@ from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
 from studio.models.load import load_model
 from studio.plan import Plan, methods
-from studio.train import lora_start
+from studio.train import lora_start, svd
 from studio.train.lora_start import starts, whole_weight
 from studio.train.tuner import TunerContext, make_tuner
 from tests.toys.folders import tiny_model, tiny_plan, write_model
@@ -127,7 +127,7 @@ def test_groups_of_layers_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_wide_matrices_are_decomposed_by_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _products("pissa", "llama")
-    monkeypatch.setattr(lora_start, "WHOLE_SVD", 1)
+    monkeypatch.setattr(svd, "WHOLE_SVD", 1)
     for path, product in _products("pissa", "llama").items():
         torch.testing.assert_close(product, whole[path], rtol=1e-3, atol=1e-3)
 

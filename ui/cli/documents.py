@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +22,7 @@ def document(run: RunSummary, words: Words) -> dict[str, Any]:
     comes with its words."""
     body = asdict(run)
     if run.error is not None:
-        message, remedy = _error_words(run, words)
+        message, remedy = error_words(run.error, words)
         body["error"] = dict(run.error) | {"message": message, "remedy": remedy}
     return body
 
@@ -34,33 +35,30 @@ def line(run: RunSummary, words: Words) -> str:
     parts += [f"eval {loss_text(run.eval_loss)}"] if run.eval_loss is not None else []
     text = "  ".join(parts)
     if run.error is not None:
-        text += "\n" + "\n".join(_error_words(run, words))
+        text += "\n" + "\n".join(error_words(run.error, words))
     return text
 
 
 def follow(run: str, facade: Facade, output: Output) -> int:
-    """Show a run's progress until it ends or waits, then its document: exit code 0 only if it is done.
-
-    Ctrl-C leaves the run going and says so.
-    """
-    try:
-        watch(run, facade, output)
-    except KeyboardInterrupt:
-        output.note(output.words.text("cli.run_goes_on", run=run))
-    last = facade.run(run).summary
+    """Show a run's progress until it ends or waits, then its document: exit code 0 only if it is done."""
+    last = watch(run, facade, output)
     output.result(document(last, output.words), line(last, output.words))
     return 0 if last.state == "done" else 1
 
 
-def watch(run: str, facade: Facade, output: Output) -> None:
-    """Show a run's progress until it ends or waits."""
+def watch(run: str, facade: Facade, output: Output) -> RunSummary:
+    """Show a job's progress until it ends or waits. Ctrl-C leaves it going and says so."""
     shown = ("", float("-inf"))
-    for summary in facade.wait(run):
-        # While it trains, evaluating and saving come and go too often for lines of their own.
-        now = (summary.state if summary.steps else f"{summary.state}/{summary.phase}", time.monotonic())
-        if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
-            output.progress(_progress(summary, output.words))
-            shown = now
+    try:
+        for now in facade.wait(run):
+            # While it trains, evaluating and saving come and go too often for lines of their own.
+            told = (now.state if now.steps else f"{now.state}/{now.phase}", time.monotonic())
+            if output.replaces_lines or told[0] != shown[0] or told[1] - shown[1] >= _PLAIN_EVERY:
+                output.progress(_progress(now, output.words))
+                shown = told
+    except KeyboardInterrupt:
+        output.note(output.words.text("cli.run_goes_on", run=run))
+    return facade.run(run).summary
 
 
 def _progress(run: RunSummary, words: Words) -> str:
@@ -78,6 +76,6 @@ def _progress(run: RunSummary, words: Words) -> str:
     return "  ".join(parts)
 
 
-def _error_words(run: RunSummary, words: Words) -> tuple[str, str]:
-    assert run.error is not None
-    return words.error(StudioError(run.error["code"], **run.error["facts"]))
+def error_words(error: Mapping[str, Any], words: Words) -> tuple[str, str]:
+    """Cause and remedy of what ended a job."""
+    return words.error(StudioError(error["code"], **error["facts"]))

@@ -1,0 +1,169 @@
+"""A merge: several adapters into one, or a run into its base; and a look whether that computes the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.inputs import HELDOUT, ROWS, TOKENIZER, base_hash
+from backend.jobs.kinds import Made, Outcome, Stopped, Work
+from backend.jobs.kinds.train import model_folder
+from backend.merging import Part, parts_of
+from backend.store.lineage import read
+from studio.data.render import Renderer
+from studio.data.rows import Message, read_rows
+from studio.files import write_json
+from studio.identity import file_sha256
+from studio.manifests import manifest_of
+from studio.merges import merges
+from studio.params import parse as parse_params
+
+if TYPE_CHECKING:
+    from studio.merge.into_base import Source
+
+ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
+_PROMPT_TOKENS = 128
+
+
+class MergeKind:
+    id = "merge"
+
+    def run(self, work: Work) -> Outcome:
+        """See `Kind.run`. The result: `path` and `files` of what was made, and what is known of it."""
+        plan, folder = work.job.plan, work.home.run(work.job.id)
+        parts = parts_of(work.home, plan["parts"])
+        _remember_inputs(work, parts)
+        tokenizer = next((part.tokenizer for part in parts if part.tokenizer is not None), None)
+        inputs = [(part.folder, part.weight) for part in parts]
+        if plan["how"] is not None:
+            facts = _combine(
+                work, inputs, plan["how"], folder / (COMPRESSED if plan["compress"] else ADAPTER)
+            )
+            return _adapter_made(work, tokenizer, facts)
+        if len(parts) > 1:  # a mix: its adapters become one first, with nothing lost
+            _combine(work, inputs, "cat", folder / ADAPTER)
+            inputs = [(folder / ADAPTER, 1.0)]
+        return _into_base(work, parts[0], *inputs[0], tokenizer)
+
+
+KIND = MergeKind()
+
+
+def _remember_inputs(work: Work, parts: list[Part]) -> None:
+    for number, part in enumerate(parts):
+        hash = file_sha256(sorted(part.folder.glob("*.safetensors"))[0])
+        body = {"name": part.name, "weight": part.weight}
+        role = f"adapter {number}"
+        work.writer.statements(read(work.job.id, role, "adapter", hash, str(part.folder), body))
+
+
+def _combine(work: Work, inputs: list[tuple[Path, float]], how: str, out: Path) -> dict[str, Any]:
+    """One adapter out of several, and what is known of it."""
+    from studio.merge.combine import combine
+
+    merge = merges.get(how)
+    params: Any = parse_params(merge.params, work.job.plan["params"])[0]
+    made = combine(
+        inputs,
+        merge,
+        params,
+        out,
+        density=work.job.plan["compress"],
+        progress=lambda share: _go_on(work, "merging", share),
+    )
+    return {key: value for key, value in asdict(made).items() if key != "folder"}
+
+
+def _adapter_made(work: Work, tokenizer: Path | None, facts: dict[str, Any]) -> Outcome:
+    """The job's folder becomes one that answers like a run's; a copy goes where the person wants it."""
+    folder, plan = work.home.run(work.job.id), work.job.plan
+    if plan["compress"]:
+        _expand(folder)
+    made = folder / (COMPRESSED if plan["compress"] else ADAPTER)
+    if tokenizer is not None:
+        shutil.copytree(tokenizer, folder / TOKENIZER, dirs_exist_ok=True)
+    manifest = manifest_of(made)
+    _write_plan(folder, plan["model"], manifest, None)
+    path = made if plan["out"] is None else _copied(made, Path(plan["out"]))
+    result = {**facts, "path": str(path), "files": _files(path), "adapter": str(folder / ADAPTER)}
+    hash = file_sha256(next(path.glob("*.safetensors")))
+    return Outcome("finish", result, (Made("adapter", str(path), hash, {"base": manifest["base"], **facts}),))
+
+
+def _expand(folder: Path) -> None:
+    """The compressed adapter in the form that answers: ternary numbers, written out."""
+    from studio.merge.combine import combine
+
+    cat = merges.get("cat")
+    combine([(folder / COMPRESSED, 1.0)], cat, cat.params(), folder / ADAPTER)
+
+
+def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: Path | None) -> Outcome:
+    from studio.merge.into_base import Source, merge_into_base
+    from studio.merge.verify import verify
+
+    plan, folder = work.job.plan, work.home.run(work.job.id)
+    base = model_folder(work, plan["model"])
+    work.sink.phase("loading", None)
+    source = Source(adapter, base, base_hash(base, work.home), tokenizer, plan["precision"])
+    out = Path(plan["out"]) if plan["out"] is not None else folder / MERGED
+    exact = bool(plan["exact"])
+    merge_into_base(
+        source, out, exact=exact, weight=weight, progress=lambda share: _go_on(work, "merging", share)
+    )
+    _go_on(work, "verifying", None)
+    prompts = _prompts(part, source)
+    found = verify(source, out, prompts, exact=exact, weight=weight)
+    _write_plan(folder, plan["model"], manifest_of(adapter), out)
+    facts = {
+        "exact": exact,
+        "weight": weight,
+        "prompts": len(prompts),
+        "verified": {**asdict(found.written), "passed": found.written.passed},
+        "ways": asdict(found.ways) if found.ways else None,
+    }
+    work.sink.event("verified", facts)
+    made = Made("merge", str(out), base_hash(out, work.home), {"base": source.base_hash, **facts})
+    return Outcome("finish", {**facts, "path": str(out), "files": _files(out)}, (made,))
+
+
+def _prompts(part: Part, source: Source) -> list[list[int]]:
+    """Held-out rows of the run, else rows that it learned from, else a greeting, as token ids."""
+    renderer = Renderer.from_folder(source.tokenizer or source.base)
+    for name in (HELDOUT, ROWS):
+        rows = read_rows(part.run / name) if part.run and (part.run / name).is_file() else []
+        if rows:
+            streams = [next(iter(row.streams.values())) for row in rows[:8]]
+            return [renderer.encode(stream, _PROMPT_TOKENS).ids for stream in streams]
+    return [renderer.encode_prompt([Message.of("user", "Hello!")])]
+
+
+def _go_on(work: Work, phase: str, share: float | None) -> None:
+    """Say how far it is; `Stopped` once the person wishes to stop."""
+    work.sink.phase(phase, share)
+    if work.control.stopping():
+        raise Stopped
+
+
+def _write_plan(folder: Path, model: str, manifest: Mapping[str, Any], merged: Path | None) -> None:
+    """What names the result later: base and method, as a run's plan does, and where merged weights are."""
+    body = {"model": model, "method": manifest["method"], "method_params": manifest["method_params"]}
+    write_json(folder / "plan.json", {**body, "merged": None if merged is None else str(merged)})
+
+
+def _copied(adapter: Path, out: Path) -> Path:
+    """A copy of a complete folder, which appears whole."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(adapter, partial)
+    if out.exists():
+        out.rmdir()  # it was empty when it was asked for
+    partial.rename(out)
+    return out
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())

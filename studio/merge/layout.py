@@ -1,0 +1,68 @@
+"""How the tensors of a model's files are called inside the model, and which of them a base in 4 bit rounds.
+
+Both are transformers' own rules, asked of the model built without weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+
+class Layout:
+    """The model of a folder, without its weights."""
+
+    def __init__(self, folder: Path) -> None:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            self._model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=False
+            )
+
+    def parameters(self, stored: Iterable[str]) -> dict[str, str]:
+        """By the name in a file: the parameter that it is, the first of those that share it. Names that
+        become a part of a parameter only are left out."""
+        transforms = get_model_conversion_mapping(self._model)
+        renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
+        converters = [t for t in transforms if isinstance(t, WeightConverter)]
+        there = self._model.state_dict()
+        found = {}
+        for name in stored:
+            inside, converter = rename_source_key(
+                name, renamings, converters, self._model.base_model_prefix, there
+            )
+            if converter is None:
+                found[name] = self.first_name(inside)
+        return found
+
+    def first_name(self, parameter: str) -> str:
+        """The name of the parameter that `parameter` is tied to, or its own."""
+        return str(self._model.all_tied_weights_keys.get(parameter, parameter))
+
+    @cached_property
+    def rounded(self) -> frozenset[str]:
+        """Weights that `studio.models.load` holds in 4 bit where it is asked to."""
+        kept = get_keys_to_not_convert(self._model)
+        return frozenset(
+            f"{path}.weight"
+            for path, module in self._model.named_modules()
+            if isinstance(module, Conv1D | nn.Linear)
+            and (should_convert_module(path, kept) or type(module) not in (Conv1D, nn.Linear))
+        )
+
+    @cached_property
+    def turned(self) -> frozenset[str]:
+        """Weights that are held as (inputs, outputs)."""
+        modules = self._model.named_modules()
+        return frozenset(f"{path}.weight" for path, module in modules if isinstance(module, Conv1D))

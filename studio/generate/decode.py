@@ -28,7 +28,7 @@ from studio.errors import Reason, StudioError
 from studio.generate import cache as caches
 from studio.generate.adapters import AdapterPool
 from studio.generate.request import Finish, Request, Token
-from studio.generate.sampling import RowSampler
+from studio.generate.sampling import RowSampler, logprobs
 
 # Frequencies of these depend on the longest row of the batch, so a row there is answered alone.
 _ROPE_BY_LENGTH = frozenset({"dynamic", "longrope"})
@@ -100,7 +100,9 @@ class _Row:
             finish = "stop"
         elif self.left == 0:
             finish = "length"
-        return Token(self.number, self.last, finish)
+        top = self.request.logprobs
+        said = None if top is None else logprobs(logits, self.last, top)
+        return Token(self.number, self.last, finish, logprobs=said)
 
 
 class Decoder:

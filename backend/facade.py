@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, probing, run_views, starting
+from backend import drafts, memory, memory_history, probing, run_views, serving, starting
 from backend.api import (
     Calibration,
     ChatDelta,
     ChatRequest,
     CheckReport,
     Draft,
+    Endpoint,
     HardwareReport,
     MemoryLimits,
     MemoryPoint,
@@ -26,6 +27,7 @@ from backend.api import (
     RunSummary,
     SampleInfo,
     Series,
+    ServeRequest,
 )
 from backend.chat.service import ChatService
 from backend.datasets import Datasets
@@ -246,6 +248,14 @@ class StudioFacade:
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         return self._chat.stream(request)
+
+    def serve(self, request: ServeRequest, key: str | None = None) -> str:
+        job = serving.start(self._home, self._store, request, key)
+        self._runs.look(force=True)
+        return job
+
+    def endpoint(self, run: str) -> Endpoint | None:
+        return serving.endpoint(self._home, run.removeprefix("run:"))
 
     def close(self) -> None:
         if self._watch is not None:

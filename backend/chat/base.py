@@ -70,8 +70,8 @@ def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str
     return key, reason
 
 
-def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
-    """Load the model of `folder` for answering.
+def load_base(folder: Path, home: Home, wanted: str | None = None, rows: int = 8) -> Loaded:
+    """Load the model of `folder` for answering up to `rows` requests at a time.
 
     Sets CUDA_VISIBLE_DEVICES for this process, so torch must not have been used on a GPU before.
 
@@ -116,8 +116,8 @@ def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
 
     model = load()
     adapters = AdapterPool(model)
-    decoder = Decoder(model, adapters)
-    tuned = TunedDecoders(model, adapters, copy)
+    decoder = Decoder(model, adapters, rows)
+    tuned = TunedDecoders(model, adapters, copy, rows)
     reasons = (place_reason, precision_reason, decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
     return Loaded(decoder, adapters, renderer, tuned, base_hash(folder, home), reasons)

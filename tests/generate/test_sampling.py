@@ -87,7 +87,9 @@ def test_presence_is_taken_once_and_frequency_as_often_as_a_token_was_said() -> 
     expected[4] -= 3 * 0.5 + 0.25
     expected[9] -= 0.5 + 0.25
     sampling = Sampling(frequency_penalty=0.5, presence_penalty=0.25)
-    torch.testing.assert_close(penalised(logits, sampling, torch.tensor([7, 9]), torch.tensor(said)), expected)
+    torch.testing.assert_close(
+        penalised(logits, sampling, torch.tensor([7, 9]), torch.tensor(said)), expected
+    )
 
 
 def test_a_frequency_penalty_makes_a_greedy_row_move_on() -> None:

@@ -50,7 +50,7 @@ def follow(run: str, facade: Facade, output: Output) -> int:
             # While it trains, evaluating and saving come and go too often for lines of their own.
             now = (last.state if last.steps else f"{last.state}/{last.phase}", time.monotonic())
             if output.replaces_lines or now[0] != shown[0] or now[1] - shown[1] >= _PLAIN_EVERY:
-                output.progress(_progress(last, output.words))
+                output.progress(progress(last, output.words))
                 shown = now
     except KeyboardInterrupt:
         output.note(output.words.text("cli.run_goes_on", run=run))
@@ -61,7 +61,8 @@ def follow(run: str, facade: Facade, output: Output) -> int:
     return 0 if last.state == "done" else 1
 
 
-def _progress(run: RunSummary, words: Words) -> str:
+def progress(run: RunSummary, words: Words) -> str:
+    """What a run is doing, in one line."""
     phase = run.state if run.phase is None else run.phase
     key = f"phase.{phase}" if words.has(f"phase.{phase}") else f"state.{run.state}"
     parts = [run.run, words.text(key)]

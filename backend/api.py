@@ -395,6 +395,34 @@ class Product:
     error: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True)
+class ServeRequest:
+    """Models of one base to keep on an OpenAI-compatible endpoint, and what it takes on at most.
+
+    `port` None: the first free one. `rows` are answers at a time, `waiting` further ones in line,
+    `max_tokens` those of one answer (None: until the context is full).
+    """
+
+    models: Sequence[str]
+    host: str = "127.0.0.1"
+    port: int | None = None
+    device: str | None = None
+    rows: int = 8
+    waiting: int = 64
+    max_tokens: int | None = None
+    body_bytes: int = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a job of kind `serve` answers, and the key that opens it."""
+
+    run: str
+    url: str
+    token: str
+    models: tuple[str, ...]
+
+
 class Facade(Protocol):
     """All that the screen and the command line may ask of the studio."""
 
@@ -567,6 +595,15 @@ class Facade(Protocol):
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         """Stream the answers. Starts the chat engine for this base if none runs (seconds)."""
+        ...
+
+    def serve(self, request: ServeRequest, key: str | None = None) -> str:
+        """Start a job that keeps these models on an endpoint until it is stopped; gives its id. `key` opens
+        it; None draws one, which is refused where other machines could reach it."""
+        ...
+
+    def endpoint(self, run: str) -> Endpoint | None:
+        """Where a job of kind `serve` answers; None while it does not."""
         ...
 
     def close(self) -> None:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, starting
+from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, serving, starting
 from backend.api import (
     Calibration,
     ChatDelta,
     ChatRequest,
     CheckReport,
     Draft,
+    Endpoint,
     HardwareReport,
     MemoryLimits,
     MemoryNeed,
@@ -30,6 +31,7 @@ from backend.api import (
     RunSummary,
     SampleInfo,
     Series,
+    ServeRequest,
 )
 from backend.chat.service import ChatService
 from backend.datasets import Datasets
@@ -310,6 +312,14 @@ class StudioFacade:
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
         return self._chat.stream(request)
+
+    def serve(self, request: ServeRequest, key: str | None = None) -> str:
+        job = serving.start(self._home, self._store, request, key)
+        self._runs.look(force=True)
+        return job
+
+    def endpoint(self, run: str) -> Endpoint | None:
+        return serving.endpoint(self._home, run.removeprefix("run:"))
 
     def close(self) -> None:
         if self._watch is not None:

@@ -45,8 +45,8 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
 
     Raises StudioError: those of `studio.names.parse`, `run_missing`, `run_has_no_adapter`,
     `checkpoint_missing`, `merge_weights_count` (weights, models), `merge_how_missing` (models),
-    `merge_base_unknown`, `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`, `merge_not_4_bit`,
-    `merge_out_taken`, `unknown_extension`; PlanError for params that are wrong.
+    `merge_base_unknown`, `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`,
+    `merge_not_4_bit`, `merge_out_taken`, `unknown_extension`; PlanError for params that are wrong.
     """
     named = _named(request)
     parts = parts_of(home, named)

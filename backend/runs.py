@@ -72,8 +72,8 @@ class Runs:
         return record.find(self._store.connection, run.removeprefix("run:"))
 
     def any_live(self) -> bool:
-        """Whether a worker is at work, or should be."""
-        return bool(record.live(self._store.connection))
+        """Whether a worker is at work on a device, or should be; a model that is being served holds none."""
+        return any(job.devices for job in record.live(self._store.connection))
 
     def pause(self, run: str) -> RunSummary:
         """Ask a running job to wait at its next step boundary."""
@@ -104,7 +104,7 @@ class Runs:
         job = self.job(run)
         if job.state == states.DONE:
             raise StudioError("run_done", run=job.id)
-        if job.state in states.RESUMABLE:
+        if job.state in states.RESUMABLE and job.hashes:
             self._refuse_other_inputs(job)
         with self._changing(run) as (connection, job):
             pausing = job.state == states.RUNNING and _pause_asked(connection, job)

@@ -7,7 +7,11 @@ in bf16, a prompt of 64 tokens, greedy, exactly 128 new tokens, the end token ig
 with its cache take turns in blocks after a warm-up, timed by the clock and, for machines that are shared (use
 --threads 1 there), by processor time; a ratio above 1 means that ours is faster. `panes`: base and one
 adapter of rank 8 on all linear layers, asked together, against the two asked one after the other. Medians of
-the blocks' ratios, with the interval that holds the median with at least 95% confidence.
+the blocks' ratios, with the interval that holds the median with at least 95% confidence. `panes_memory` is
+the peak of both panes' tensors (weights, adapter, caches, activations) by the tracker, as a share of one copy
+of the weights.
+
+Ours runs on a model as the chat engine holds it, plain transformers on one that was left as it is.
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ from benchmarks.loop import interval
 from benchmarks.shapes import config_of
 from studio.generate.adapters import AdapterPool
 from studio.generate.decode import generate
+from studio.generate.few_rows import multiply_few_rows
 from studio.generate.request import BASE, Request
+from studio.memory.tracker import StorageTracker, tensors_of
 
 PROMPT, NEW, WARM_UP = 64, 128, 2
 
@@ -41,6 +47,13 @@ def bench_model(dtype: torch.dtype) -> Any:
     torch.manual_seed(0)
     config = config_of("32m", bos_token_id=None, eos_token_id=None, pad_token_id=0)
     return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
+
+
+def held_model(dtype: torch.dtype) -> Any:
+    """The same as the chat engine holds it."""
+    model = bench_model(dtype)
+    multiply_few_rows(model)
+    return model
 
 
 def write_adapter(folder: Path) -> Path:
@@ -92,15 +105,15 @@ def _ratio(name: str, rows: list[tuple[float, float]]) -> dict[str, Any]:
 
 def single_stream(dtype: torch.dtype, blocks: int) -> dict[str, Any]:
     """Decode of 128 tokens, and time to the first token."""
-    model = bench_model(dtype)
+    held, plain = held_model(dtype), bench_model(dtype)
     prompt = torch.randint(0, 8000, (1, PROMPT), generator=torch.Generator().manual_seed(1))
     ids = tuple(prompt[0].tolist())
 
     def ours(count: int) -> list[int | None]:
-        return [token.id for token in generate(model, [Request(ids, max_tokens=count)])]
+        return [token.id for token in generate(held, [Request(ids, max_tokens=count)])]
 
     def theirs(count: int) -> list[int]:
-        return list(model.generate(prompt, max_new_tokens=count, do_sample=False)[0, PROMPT:].tolist())
+        return list(plain.generate(prompt, max_new_tokens=count, do_sample=False)[0, PROMPT:].tolist())
 
     assert ours(NEW) == theirs(NEW)
     return {
@@ -109,9 +122,13 @@ def single_stream(dtype: torch.dtype, blocks: int) -> dict[str, Any]:
     }
 
 
-def panes(blocks: int) -> dict[str, Any]:
-    """Base and one adapter together against one after the other, fp32."""
-    model = bench_model(torch.float32)
+def panes(blocks: int) -> tuple[dict[str, Any], float]:
+    """Base and one adapter together against one after the other, fp32; and the peak of both together over the
+    size of the weights.
+    """
+    model = held_model(torch.float32)
+    tensors = list(tensors_of(model))
+    weights = sum(storage_bytes(tensors).values())
     pool = AdapterPool(model)
     with tempfile.TemporaryDirectory() as folder:
         tuned = pool.require(write_adapter(Path(folder)))
@@ -127,7 +144,17 @@ def panes(blocks: int) -> dict[str, Any]:
         answer(BASE)
         answer(tuned)
 
-    return compare(lambda: answer(BASE, tuned), one_after_the_other, blocks, 1)
+    tracker = StorageTracker()
+    tracker.hold(tensors_of(model), "weights")
+    with tracker:
+        answer(BASE, tuned)
+    return compare(lambda: answer(BASE, tuned), one_after_the_other, blocks, 1), tracker.peak / weights
+
+
+def storage_bytes(tensors: list[torch.Tensor]) -> dict[int, int]:
+    """Bytes of every storage, each once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
 def main() -> None:
@@ -137,11 +164,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/decode.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    side_by_side, memory = panes(options.blocks)
     result = {
         "what": "seconds per answer, the studio's and the other way's, and how many times as fast ours is",
         "float32": single_stream(torch.float32, options.blocks),
         "bfloat16": single_stream(torch.bfloat16, options.blocks),
-        "panes_float32": panes(options.blocks),
+        "panes_float32": side_by_side,
+        "panes_memory": round(memory, 4),
         "threads": torch.get_num_threads(),
         "cpu": platform.processor() or platform.machine(),
         "torch": torch.__version__,

@@ -21,6 +21,7 @@ from backend.api import (
     ChatRequest,
     CheckReport,
     Draft,
+    Endpoint,
     HardwareReport,
     MemoryLimits,
     MemoryNeed,
@@ -35,6 +36,7 @@ from backend.api import (
     RunSummary,
     SampleInfo,
     Series,
+    ServeRequest,
 )
 from studio import params
 from studio.cost import Spent
@@ -429,6 +431,18 @@ class FakeFacade:
             if now.state in (*ENDED, "paused"):
                 return
             time.sleep(poll_seconds / self._speed)
+
+    # -- serving --------------------------------------------------------------------------------------------
+
+    def serve(self, request: ServeRequest, key: str | None = None) -> str:
+        """A run that goes on until it is stopped; it answers from the second look on."""
+        run = FakeRun("serve-1", str(request.models[0]), "", "running", planned=10**9, since=self._now())
+        self._runs[run.id] = run
+        self._served = Endpoint(run.id, "http://127.0.0.1:8000", key or "drawn", tuple(request.models))
+        return run.id
+
+    def endpoint(self, run: str) -> Endpoint | None:
+        return self._served if self._get(run).state == "running" else None
 
     # -- chat ------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
+from backend.hosts import host_allowed, origin_allowed
 from ui.fragments.text import Text
 from ui.running import write_private
 
@@ -61,39 +60,6 @@ def token_of(home: Path) -> str:
         token = secrets.token_urlsafe(TOKEN_LENGTH * 3 // 4)
         write_private(path, token)
     return token
-
-
-def host_allowed(header: str, bound: str) -> bool:
-    """Whether a Host header may name this server: loopback always (any port: a tunnel changes it).
-
-    Bound elsewhere, also an address given as numbers and this machine's own names. A name that an attacker's
-    DNS points here is none of these.
-    """
-    host = (urlsplit(f"//{header}").hostname or "").rstrip(".").lower()
-    if host in ("localhost", "127.0.0.1", "::1"):
-        return True
-    if is_loopback(bound):
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host in {bound.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
-    return True
-
-
-def origin_allowed(origin: str | None, header: str) -> bool:
-    """A request from a page must come from a page of this server; no Origin header means no page sent it."""
-    if origin is None:
-        return True
-    return urlsplit(origin).netloc.lower() == header.lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether binding this host is reachable from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ page is open, and ends within ten seconds of Ctrl-C or SIGTERM. Holds no model a
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -19,13 +18,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from backend.hosts import address, is_loopback, listen
 from studio.errors import StudioError
 from ui import running
 from ui.words import Words
 
 FIRST_PORT = 7860
-LAST_PORT = 65535
-PORTS_TRIED = 100
 GRACE_SECONDS = 2  # how long open connections (every page holds an event stream) may take to close
 MAX_UPLOAD = "2gb"
 
@@ -57,7 +55,6 @@ def serve(home: Path, port: int | None, host: str, words: Words, *, browser: boo
     starts.
     """
     from backend.home import open_home
-    from ui.auth import is_loopback
 
     password = os.environ.get("STUDIO_PASSWORD") or None
     if not is_loopback(host):
@@ -69,7 +66,7 @@ def serve(home: Path, port: int | None, host: str, words: Words, *, browser: boo
     if claimed is None:
         _show_other(home, words, browser)
         return
-    with claimed, listen(host, port) as listening:
+    with claimed, listen(host, port, FIRST_PORT) as listening:
         _log_to(home / "screen.log")
         try:
             _run(home, listening, host, password, words, browser)
@@ -88,32 +85,6 @@ def _show_other(home: Path, words: Words, browser: bool) -> None:
         running.open_browser(home, screen.url)
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket on this port; without one on the next free from 7860.
-
-    StudioError `port_range`, `port_taken`, `port_refused`, `host_unknown`.
-    """
-    if port is not None and not 0 <= port <= LAST_PORT:
-        raise StudioError("port_range", port=port, last=LAST_PORT)
-    for number in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        if os.name != "nt":  # there it would let two programs listen on one port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, number))
-            listening.listen(128)
-            return listening
-        except OSError as error:
-            listening.close()
-            if error.errno == errno.EADDRINUSE:
-                continue
-            if error.errno == errno.EACCES:
-                raise StudioError("port_refused", port=number) from None
-            raise StudioError("host_unknown", host=host) from None
-    raise StudioError("port_taken", port=port or FIRST_PORT)
-
-
 def _run(
     home: Path, listening: socket.socket, host: str, password: str | None, words: Words, browser: bool
 ) -> None:
@@ -124,9 +95,7 @@ def _run(
 
     facade = StudioFacade(home, watch=True)
     token = token_of(home)
-    port = listening.getsockname()[1]
-    shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/?token={token}"
+    url = f"{address(host, listening.getsockname()[1])}/?token={token}"
     app = guarded(facade, token, host, password, words)
     server = uvicorn.Server(
         uvicorn.Config(

@@ -8,18 +8,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.chat import runs
 from backend.chat.announcement import log_file
-from backend.chat.protocol import Timings
-from backend.chat.ticket import Accepted, Ended, Failed, Piece, Ticket
+from backend.chat.answer import Answer
+from backend.chat.protocol import Prompt
+from backend.chat.ticket import Accepted, Failed, Ticket
 from studio.data.render import Renderer
+from studio.data.rows import Message
 from studio.errors import StudioError
 from studio.generate.request import BASE, Request, Token
-from studio.generate.text import AnswerText
 from studio.names import ModelName, parse
 
 if TYPE_CHECKING:
@@ -27,25 +27,6 @@ if TYPE_CHECKING:
     from studio.generate.decode import Decoder
 
 log = logging.getLogger("studio.chat")
-QUEUE_LIMIT = 64
-
-
-@dataclass(eq=False)
-class _Answer:
-    """A ticket that has a row in the decoder."""
-
-    ticket: Ticket
-    text: AnswerText
-    tokens: int = 0
-    first: float | None = None
-    last: float = field(default_factory=time.monotonic)
-
-    def timings(self) -> Timings:
-        if self.first is None:
-            return Timings(None, None)
-        span = self.last - self.first
-        speed = (self.tokens - 1) / span if self.tokens > 1 and span > 0 else None
-        return Timings(self.first - self.ticket.arrived, speed)
 
 
 class Answering(threading.Thread):
@@ -63,7 +44,7 @@ class Answering(threading.Thread):
         self._runs = folder
         self._load = load
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._answers: dict[tuple[Decoder, int], _Answer] = {}
+        self._answers: dict[tuple[Decoder, int], Answer] = {}
         self._renderers: dict[tuple[Path, int], Renderer] = {}
         self.ready = threading.Event()
         self.ended = threading.Event()
@@ -74,12 +55,10 @@ class Answering(threading.Thread):
         """Put a ticket in line.
 
         Raises:
-            StudioError: `chat_queue_full`, or why the engine is ending.
+            StudioError: Why the engine is ending.
         """
         if self.ended.is_set():
             raise self.failure or StudioError("chat_engine_ending")
-        if self._inbox.qsize() >= QUEUE_LIMIT:
-            raise StudioError("chat_queue_full", limit=QUEUE_LIMIT)
         self._inbox.put(ticket)
         if self.ended.is_set():  # it ended between the first look and the put
             self._fail_all(self.failure or StudioError("chat_engine_ending"))
@@ -153,7 +132,7 @@ class Answering(threading.Thread):
         adapter, renderer, decoder = BASE, loaded.renderer, loaded.decoder
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
-        if order.model != "base":
+        if order.model not in ("base", self._base):
             name = self._own_run(order.model)
             folder = runs.adapter_folder(self._runs, name)
             if runs.trained_on(folder) != loaded.hash:
@@ -165,11 +144,22 @@ class Answering(threading.Thread):
                 adapter = loaded.adapters.require(folder, decoder.adapters_in_use())
             else:
                 decoder = loaded.tuned.require(folder, method, params)
-        ids = tuple(renderer.encode_prompt(order.messages))
-        request = Request(ids, order.sampling, renderer.stop_ids, order.max_tokens, adapter)
-        row = decoder.add(request)
-        self._answers[decoder, row] = _Answer(ticket, AnswerText(renderer.detokenizer(), order.stop))
-        ticket.events.put(Accepted(len(ids)))
+        prompts = [_ids(prompt, renderer) for prompt in order.prompts]
+        requests = [
+            Request(
+                prompts[index // order.n],
+                order.sampling.of_row(index % order.n),
+                renderer.stop_ids,
+                order.max_tokens,
+                adapter,
+                order.logprobs,
+            )
+            for index in range(order.choices)
+        ]
+        rows = decoder.add_all(requests)
+        for index, row in enumerate(rows):
+            self._answers[decoder, row] = Answer(ticket, index, renderer)
+        ticket.events.put(Accepted(sum(map(len, prompts))))
 
     def _own_run(self, model: str) -> ModelName:
         if model.startswith("run:"):
@@ -186,29 +176,9 @@ class Answering(threading.Thread):
         return self._renderers[key]
 
     def _hand_out(self, decoder: Decoder, token: Token) -> None:
-        answer = self._answers[decoder, token.row]
-        events = answer.ticket.events
-        if token.error is not None:
+        if self._answers[decoder, token.row].take(token):
             del self._answers[decoder, token.row]
-            events.put(Failed(token.error))
-            return
-        assert token.id is not None
-        answer.last = time.monotonic()
-        answer.first = answer.first or answer.last
-        answer.tokens += 1
-        piece = "" if token.finish == "stop" else answer.text.push(token.id)
-        finish = token.finish
-        if answer.text.stopped and finish is None:
-            decoder.cancel(token.row)
-        if answer.text.stopped:
-            finish = "stop"
-        if finish is not None:
-            piece += answer.text.finish()
-        if piece:
-            events.put(Piece(piece))
-        if finish is not None:
-            del self._answers[decoder, token.row]
-            events.put(Ended(finish, answer.tokens, answer.timings()))
+            decoder.cancel(token.row)  # a stop string ends it before the decoder knows
 
     def _fail_all(self, error: StudioError) -> None:
         for answer in self._answers.values():
@@ -218,3 +188,15 @@ class Answering(threading.Thread):
             while True:
                 if (ticket := self._inbox.get_nowait()) is not None:
                     ticket.events.put(Failed(error))
+
+
+def _ids(prompt: Prompt, renderer: Renderer) -> tuple[int, ...]:
+    """What the model reads: a conversation in its template, a text as it is, ids if there are such."""
+    if isinstance(prompt, str):
+        return tuple(renderer.encode_start(prompt))
+    if isinstance(prompt[0], Message):
+        return tuple(renderer.encode_prompt(prompt))
+    if not 0 <= min(prompt) <= max(prompt) < renderer.vocab_size:
+        last = renderer.vocab_size - 1
+        raise StudioError("chat_field_wrong", field="prompt", expected=f"token ids from 0 to {last}")
+    return prompt

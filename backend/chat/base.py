@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.api import HardwareReport
 from backend.hardware import choose_device, report, worker_device
@@ -27,8 +27,6 @@ from studio.models.config import read_config
 from studio.models.quantisation import Quantisation
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from studio.generate.adapters import AdapterPool
     from studio.generate.decode import Decoder
     from studio.generate.tuned import TunedDecoders
@@ -70,8 +68,8 @@ def place(machine: HardwareReport, wanted: str | None, needed: int) -> tuple[str
     return key, reason
 
 
-def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
-    """Load the model of `folder` for answering.
+def load_base(folder: Path, home: Home, wanted: str | None = None, rows: int = 8) -> Loaded:
+    """Load the model of `folder` for answering up to `rows` requests at a time.
 
     Sets CUDA_VISIBLE_DEVICES for this process, so torch must not have been used on a GPU before.
 
@@ -90,6 +88,7 @@ def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
 
     from studio.generate.adapters import AdapterPool
     from studio.generate.decode import Decoder
+    from studio.generate.few_rows import multiply_few_rows
     from studio.generate.tuned import TunedDecoders
     from studio.models.load import load_model
 
@@ -105,19 +104,24 @@ def load_base(folder: Path, home: Home, wanted: str | None = None) -> Loaded:
         native = device == "mps" or torch.cuda.is_bf16_supported(including_emulation=False)
         free = chosen.free_bytes or chosen.total_bytes or 0
     precision, precision_reason = choose_precision(stored, size, device, native, free)
-    load = partial(
+    open_model = partial(
         load_model, folder, dtype=getattr(torch, precision), device=device, attention=_attention(folder)
     )
 
-    def copy(quantisation: Quantisation | None) -> nn.Module:
+    def load(quantisation: Quantisation | None = None) -> Any:
+        model = open_model(quantisation=quantisation)
+        multiply_few_rows(model)
+        return model
+
+    def copy(quantisation: Quantisation | None) -> Any:
         needed = copy_bytes(facts, precision, quantisation)
         _require_memory(home, key, needed)
-        return load(quantisation=quantisation)
+        return load(quantisation)
 
     model = load()
     adapters = AdapterPool(model)
-    decoder = Decoder(model, adapters)
-    tuned = TunedDecoders(model, adapters, copy)
+    decoder = Decoder(model, adapters, rows)
+    tuned = TunedDecoders(model, adapters, copy, rows)
     reasons = (place_reason, precision_reason, decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
     return Loaded(decoder, adapters, renderer, tuned, base_hash(folder, home), reasons)

@@ -28,6 +28,7 @@ from backend.chat.answering import Answering
 from backend.chat.base import load_base
 from backend.chat.server import Backend, ChatServer
 from backend.home import Home, open_home
+from backend.hosts import listen
 from backend.jobs.processes import Identity, alive, identity
 from studio.errors import StudioError
 from studio.models.locate import locate
@@ -49,7 +50,7 @@ class Engine:
         self.token = secrets.token_urlsafe(32)
         self._answering = Answering(base, home.runs, lambda: load_base(folder, home, device))
         backend = Backend(self.token, self._answering.submit, self._models, self.end)
-        self.server = ChatServer(backend, port)
+        self.server = ChatServer(backend, listen("127.0.0.1", port, port))
 
     @property
     def working(self) -> bool:

@@ -1,14 +1,12 @@
-"""OpenAI's chat-completions protocol: what a request body means, what an answer looks like. Pure functions.
+"""OpenAI's chat-completions and completions protocol: what the body of a request means. Pure functions.
 
-Beyond the protocol a body may carry `top_k`, `repetition_penalty` and `template_of` (`run:ID`: render the
-prompt with that run's template); an answer carries `timings`, and an error `facts` beside its code.
+Beyond the protocol a body may carry `top_k`, `repetition_penalty` and, in a chat, `template_of` (`run:ID`:
+render the prompt with that run's template).
 """
 
 from __future__ import annotations
 
 import json
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,102 +16,134 @@ from studio.errors import StudioError
 from studio.generate.request import Sampling
 
 _ROLES = ("system", "user", "assistant", "tool")
-_STATUS = {
-    "chat_token_wrong": 401,
-    "chat_host_refused": 403,
-    "chat_origin_refused": 403,
-    "chat_path_unknown": 404,
-    "chat_model_unknown": 404,
-    "run_missing": 404,
-    "checkpoint_missing": 404,
-    "run_files_gone": 404,
-    "run_has_no_adapter": 409,
-    "run_base_changed": 409,
-    "chat_body_too_large": 413,
-    "chat_queue_full": 429,
-    "chat_engine_failed": 500,
-    "model_gives_no_numbers": 500,
-    "chat_engine_ending": 503,
-}
+_MOST = 2**31
+_COMPLETION_TOKENS = 16  # OpenAI's longest completion where a request names none
+_UNSUPPORTED = ("tools", "functions", "logit_bias", "audio", "suffix", "echo")
+
+Prompt = tuple[Message, ...] | str | tuple[int, ...]
+"""A conversation, a text to continue, or the ids of one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an endpoint takes on."""
+
+    body_bytes: int = 8 * 2**20
+    rows: int = 8  # answers that are decoded at the same time
+    waiting: int = 64  # further answers in line; also the most that one request may ask for
+    tokens: int | None = None  # of one answer; None: until the context is full
 
 
 @dataclass(frozen=True)
 class Order:
-    """A chat completion that was asked for."""
+    """What a request asks for: `n` answers to each of its prompts."""
 
+    chat: bool  # else a completion, without the chat template
     model: str
-    messages: tuple[Message, ...]
+    prompts: tuple[Prompt, ...]
     sampling: Sampling
     max_tokens: int | None
     stop: tuple[str, ...]
     stream: bool
     include_usage: bool
-    template_of: str | None
+    template_of: str | None = None
+    n: int = 1
+    logprobs: int | None = None  # see `studio.generate.request.Request`
+
+    @property
+    def choices(self) -> int:
+        """How many answers; number `i` is answer `i % n` to prompt `i // n`."""
+        return len(self.prompts) * self.n
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Seconds from the request's arrival to the first token, and decode speed after it (None: one token)."""
-
-    seconds_to_first: float | None
-    tokens_per_second: float | None
-
-    def as_dict(self) -> dict[str, float | None]:
-        return {"seconds_to_first": self.seconds_to_first, "tokens_per_second": self.tokens_per_second}
-
-
-def parse_order(text: bytes) -> Order:
-    """Read a request body.
+def parse_chat(text: bytes, limits: Limits) -> Order:
+    """Read the body of a chat completion.
 
     Raises:
         StudioError: `chat_body_broken` (detail), `chat_field_wrong` (field, expected),
-            `chat_field_unsupported`
-            (field): a feature that would change the answer and that this engine does not have.
+            `chat_field_unsupported` (field): a feature that would change the answer and that is not there.
     """
+    body = _body(text)
+    longest = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
+    top = _number(body, "top_logprobs", 0, 0, 20, whole=True)
+    return Order(
+        chat=True,
+        prompts=(_messages(body.get("messages")),),
+        max_tokens=_limit(body, longest, limits.tokens, limits),
+        logprobs=top if body.get("logprobs") is True else None,
+        template_of=None if body.get("template_of") is None else _text(body, "template_of"),
+        n=_answers(body, 1, limits),
+        **_common(body),
+    )
+
+
+def parse_completion(text: bytes, limits: Limits) -> Order:
+    """Read the body of a completion, whose prompts are texts or token ids. Raises as `parse_chat`."""
+    body = _body(text)
+    if body.get("best_of") not in (None, body.get("n") or 1):
+        raise StudioError("chat_field_unsupported", field="best_of")
+    prompts = _prompts(body.get("prompt"))
+    usual = min(_COMPLETION_TOKENS, limits.tokens or _COMPLETION_TOKENS)
+    return Order(
+        chat=False,
+        prompts=prompts,
+        max_tokens=_limit(body, "max_tokens", usual, limits),
+        logprobs=_number(body, "logprobs", None, 0, 5, whole=True),
+        n=_answers(body, len(prompts), limits),
+        **_common(body),
+    )
+
+
+def _body(text: bytes) -> dict[str, Any]:
     try:
         body = json.loads(text)
     except ValueError as error:
         raise StudioError("chat_body_broken", detail=str(error)) from None
     if not isinstance(body, dict):
         raise StudioError("chat_body_broken", detail="not a JSON object")
-    _refuse_unsupported(body)
-    limit = _number(body, "max_completion_tokens", None, 1, 2**31, whole=True)
-    if limit is None:
-        limit = _number(body, "max_tokens", None, 1, 2**31, whole=True)
-    seed = _number(body, "seed", None, -(2**63), 2**64 - 1, whole=True)
-    options = body.get("stream_options") or {}
-    if not isinstance(options, dict):
-        raise StudioError("chat_field_wrong", field="stream_options", expected="an object")
-    return Order(
-        model=_text(body, "model"),
-        messages=_messages(body.get("messages")),
-        sampling=Sampling(
-            temperature=float(_number(body, "temperature", 1.0, 0, 2) or 0.0),
-            top_p=float(_number(body, "top_p", 1.0, 0, 1) or 0.0),
-            top_k=int(_number(body, "top_k", 0, 0, 2**31, whole=True) or 0),
-            repetition_penalty=float(_number(body, "repetition_penalty", 1.0, 0.01, 100) or 1.0),
-            seed=None if seed is None else int(seed),
-        ),
-        max_tokens=None if limit is None else int(limit),
-        stop=_stops(body.get("stop")),
-        stream=body.get("stream") is True,
-        include_usage=options.get("include_usage") is True,
-        template_of=None if body.get("template_of") is None else _text(body, "template_of"),
-    )
-
-
-def _refuse_unsupported(body: Mapping[str, Any]) -> None:
-    if body.get("n") not in (None, 1):
-        raise StudioError("chat_field_unsupported", field="n")
     kind = body.get("response_format") or {}
     if not isinstance(kind, dict) or kind.get("type", "text") != "text":
         raise StudioError("chat_field_unsupported", field="response_format")
-    for field in ("tools", "functions", "logprobs", "logit_bias", "audio"):
+    for field in _UNSUPPORTED:
         if body.get(field):
             raise StudioError("chat_field_unsupported", field=field)
-    for field in ("frequency_penalty", "presence_penalty"):
-        if body.get(field):
-            raise StudioError("chat_field_unsupported", field=field)
+    return body
+
+
+def _common(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an order that chat and completions name alike."""
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise StudioError("chat_field_wrong", field="stream_options", expected="an object")
+    return {
+        "model": _text(body, "model"),
+        "sampling": Sampling(
+            temperature=_number(body, "temperature", 1.0, 0, 2),
+            top_p=_number(body, "top_p", 1.0, 0, 1),
+            top_k=_number(body, "top_k", 0, 0, _MOST, whole=True),
+            repetition_penalty=_number(body, "repetition_penalty", 1.0, 0.01, 100),
+            frequency_penalty=_number(body, "frequency_penalty", 0.0, -2, 2),
+            presence_penalty=_number(body, "presence_penalty", 0.0, -2, 2),
+            seed=_number(body, "seed", None, -(2**63), 2**64 - 1, whole=True),
+        ),
+        "stop": _stops(body.get("stop")),
+        "stream": body.get("stream") is True,
+        "include_usage": options.get("include_usage") is True,
+    }
+
+
+def _limit(body: Mapping[str, Any], field: str, usual: int | None, limits: Limits) -> int | None:
+    value: int | None = _number(body, field, usual, 1, limits.tokens or _MOST, whole=True)
+    return value
+
+
+def _answers(body: Mapping[str, Any], prompts: int, limits: Limits) -> int:
+    most = limits.waiting // prompts
+    if most == 0:
+        expected = f"at most {limits.waiting} prompts"
+        raise StudioError("chat_field_wrong", field="prompt", expected=expected)
+    value: int = _number(body, "n", 1, 1, most, whole=True)
+    return value
 
 
 def _text(body: Mapping[str, Any], field: str) -> str:
@@ -125,7 +155,8 @@ def _text(body: Mapping[str, Any], field: str) -> str:
 
 def _number(
     body: Mapping[str, Any], field: str, default: float | None, low: float, high: float, whole: bool = False
-) -> float | None:
+) -> Any:
+    """The number in this field, int if `whole`, else float; the default where there is none."""
     value = body.get(field)
     if value is None:
         return default
@@ -133,8 +164,7 @@ def _number(
     if not fits or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
         raise StudioError("chat_field_wrong", field=field, expected=f"{kind} from {low} to {high}")
-    number: float = value
-    return number
+    return value if whole else float(value)
 
 
 def _stops(value: Any) -> tuple[str, ...]:
@@ -142,6 +172,23 @@ def _stops(value: Any) -> tuple[str, ...]:
     if not isinstance(stops, list) or not all(isinstance(s, str) and s for s in stops) or len(stops) > 4:
         raise StudioError("chat_field_wrong", field="stop", expected="a text, or up to four of them")
     return tuple(stops)
+
+
+def _prompts(value: Any) -> tuple[Prompt, ...]:
+    """A text, a list of texts, token ids, or a list of such."""
+    several = value if isinstance(value, list) and value and not _are_ids(value) else [value]
+    prompts = [prompt if isinstance(prompt, str) else _ids(prompt) for prompt in several]
+    return tuple(prompts)
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if not _are_ids(value):
+        raise StudioError("chat_field_wrong", field="prompt", expected="a text, token ids, or a list of them")
+    return tuple(value)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(entry) is int for entry in value)
 
 
 def _messages(value: Any) -> tuple[Message, ...]:
@@ -161,65 +208,3 @@ def _message(entry: Any, field: str) -> Message:
     if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
         raise StudioError("chat_field_unsupported", field=f"{field}.content")
     return Message.of(entry["role"], "".join(part["text"] for part in content))
-
-
-def error_body(error: StudioError) -> tuple[int, dict[str, Any]]:
-    """HTTP status and body of an error, in OpenAI's shape with our facts beside the code."""
-    status = _STATUS.get(error.code, 400)
-    kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-    body = {
-        "message": str(error),
-        "type": kind,
-        "param": error.facts.get("field"),
-        "code": error.code,
-        "facts": error.facts,
-    }
-    return status, {"error": body}
-
-
-class Reply:
-    """The bodies of one answer; all its chunks share id and time."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
-
-    def chunk(self, text: str | None, finish: str | None = None, first: bool = False) -> dict[str, Any]:
-        """One streamed piece."""
-        delta: dict[str, str] = {"role": "assistant"} if first else {}
-        if text is not None:
-            delta["content"] = text
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
-
-    def usage_chunk(self, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
-        """The last piece of a stream whose request asked for usage."""
-        head = self._head("chat.completion.chunk")
-        return {**head, "choices": [], "usage": dict(usage), "timings": timings.as_dict()}
-
-    def whole(self, text: str, finish: str, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
-        """An answer that was not streamed."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-        head = self._head("chat.completion")
-        return {**head, "choices": [choice], "usage": dict(usage), "timings": timings.as_dict()}
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._order.model}
-
-
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """OpenAI's `usage`; the completion counts the end token."""
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
-
-
-def model_list(names: list[str], created: int) -> dict[str, Any]:
-    """Body of GET /v1/models."""
-    data = [{"id": n, "object": "model", "created": created, "owned_by": "finetune-studio"} for n in names]
-    return {"object": "list", "data": data}

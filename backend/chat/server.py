@@ -1,5 +1,4 @@
-"""The HTTP side of the chat engine: loopback only, a bearer token, Host and Origin checked, one thread a
-request.
+"""The HTTP side of an endpoint: a bearer token, Host and Origin checked, one thread a request.
 
 Every request becomes a ticket; a client that goes away cancels its ticket.
 """
@@ -16,52 +15,72 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-from backend.chat import protocol
+from backend.chat import protocol, replies
+from backend.chat.protocol import Limits, Order
+from backend.chat.replies import Choice, Reply, Timings
 from backend.chat.ticket import Accepted, Ended, Event, Failed, Piece, Ticket
+from backend.hosts import address, host_allowed, origin_allowed
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.chat")
-BODY_LIMIT = 8 * 2**20
 _LOOK_SECONDS = 0.2  # how often a waiting request looks whether its client is still there
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What the server needs of the engine."""
+    """What the server needs of the engine. `shutdown` None: nobody may end it by a request."""
 
     token: str
     submit: Callable[[Ticket], None]
     models: Callable[[], list[str]]
-    shutdown: Callable[[], None]
+    shutdown: Callable[[], None] | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Listens on 127.0.0.1. `port` 0: any free one."""
+    """Answers on a socket that listens already, bound to `host`."""
 
     daemon_threads = True
-    # A second process on the same port would get the first one's requests.
-    allow_reuse_port = False
 
-    def __init__(self, backend: Backend, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, backend: Backend, listening: socket.socket, host: str = "127.0.0.1") -> None:
+        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_port = listening.getsockname()[1]
         self.backend = backend
+        self.host = host
         self.started = int(time.time())
         self._open = 0
+        self._choices = 0
         self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return address(self.host, self.server_port)
 
     @property
     def open_requests(self) -> int:
         """Requests whose answer is not written out yet."""
         return self._open
+
+    @contextlib.contextmanager
+    def room(self, choices: int) -> Iterator[None]:
+        """Room for so many more answers; StudioError `chat_queue_full` (limit) where there is none."""
+        limits = self.backend.limits
+        with self._lock:
+            if self._choices + choices > limits.rows + limits.waiting:
+                raise StudioError("chat_queue_full", limit=limits.waiting)
+            self._choices += choices
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._choices -= choices
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left between two requests is no error; anything else goes into the log."""
@@ -84,7 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"/v1/models": self._models})
 
     def do_POST(self) -> None:
-        self._answer({"/v1/chat/completions": self._chat, "/shutdown": self._shutdown})
+        paths: dict[str, Callable[[bytes], None]] = {
+            "/v1/chat/completions": self._chat,
+            "/v1/completions": self._complete,
+        }
+        if self._backend.shutdown is not None:
+            paths["/shutdown"] = self._shutdown
+        self._answer(paths)
 
     def log_message(self, format: str, *args: Any) -> None:
         log.info("%s", format % args)
@@ -104,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise StudioError("chat_path_unknown", path=self.path)
             action(body)
         except StudioError as error:
-            status, answer = protocol.error_body(error)
+            status, answer = replies.error_body(error)
             self._send_json(status, answer)
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client is gone: nobody to tell
@@ -116,20 +141,18 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") or not length.isdecimal():
             self.close_connection = True
             raise StudioError("chat_body_broken", detail="Content-Length is missing")
-        if int(length) > BODY_LIMIT:
+        if int(length) > (limit := self._backend.limits.body_bytes):
             self.close_connection = True
-            raise StudioError("chat_body_too_large", limit_bytes=BODY_LIMIT)
+            raise StudioError("chat_body_too_large", limit_bytes=limit)
         return self.rfile.read(int(length))
 
     def _check_sender(self) -> None:
         """Refuse pages of other sites (Host rebinding, cross-origin requests) and whoever lacks the token."""
-        port = cast(ChatServer, self.server).server_port
-        hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         host = self.headers.get("Host", "")
-        if host not in hosts:
+        if not host_allowed(host, cast(ChatServer, self.server).host):
             raise StudioError("chat_host_refused", host=host)
         origin = self.headers.get("Origin")
-        if origin is not None and origin not in {f"http://{own}" for own in hosts}:
+        if not origin_allowed(origin, host):
             raise StudioError("chat_origin_refused", origin=origin)
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")
         same = hmac.compare_digest(given.strip().encode(), self._backend.token.encode())
@@ -138,32 +161,39 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _models(self, _body: bytes) -> None:
         started = cast(ChatServer, self.server).started
-        self._send_json(200, protocol.model_list(self._backend.models(), started))
+        self._send_json(200, replies.model_list(self._backend.models(), started))
 
     def _shutdown(self, _body: bytes) -> None:
+        assert self._backend.shutdown is not None
         self._backend.shutdown()
         self._send_json(200, {"state": "ending"})
 
     def _chat(self, body: bytes) -> None:
-        order = protocol.parse_order(body)
+        self._take(protocol.parse_chat(body, self._backend.limits))
+
+    def _complete(self, body: bytes) -> None:
+        self._take(protocol.parse_completion(body, self._backend.limits))
+
+    def _take(self, order: Order) -> None:
         ticket = Ticket(order)
-        self._backend.submit(ticket)
-        try:
-            events = self._events(ticket)
-            # Nothing is sent before the prompt is accepted, so that a refusal can still be an HTTP status.
-            accepted = next(events)
-            assert isinstance(accepted, Accepted)
-            if order.stream:
-                self._stream(ticket, accepted, events)
-            else:
-                self._whole(ticket, accepted, events)
-        finally:
-            ticket.cancelled.set()
+        with cast(ChatServer, self.server).room(order.choices):
+            self._backend.submit(ticket)
+            try:
+                events = self._events(ticket)
+                # Nothing is sent before the prompt is accepted, so that a refusal can still be a status.
+                accepted = next(events)
+                assert isinstance(accepted, Accepted)
+                if order.stream:
+                    self._stream(order, accepted, events)
+                else:
+                    self._whole(order, accepted, events)
+            finally:
+                ticket.cancelled.set()
 
     def _events(self, ticket: Ticket) -> Iterator[Event]:
         """The ticket's events to the end. Raises what failed, ConnectionError if the client left."""
-        looked = time.monotonic()
-        while True:
+        looked, waiting = time.monotonic(), ticket.order.choices
+        while waiting:
             event = None
             with contextlib.suppress(queue.Empty):
                 event = ticket.events.get(timeout=_LOOK_SECONDS)
@@ -175,38 +205,44 @@ class _Handler(BaseHTTPRequestHandler):
                 raise event.error
             if event is not None:
                 yield event
-            if isinstance(event, Ended):
-                return
+            waiting -= isinstance(event, Ended)
 
-    def _whole(self, ticket: Ticket, accepted: Accepted, events: Iterator[Event]) -> None:
-        text: list[str] = []
+    def _whole(self, order: Order, accepted: Accepted, events: Iterator[Event]) -> None:
+        pieces: list[Piece] = []
+        ended: list[Ended] = []
         for event in events:
             if isinstance(event, Piece):
-                text.append(event.text)
+                pieces.append(event)
             elif isinstance(event, Ended):
-                usage = protocol.usage(accepted.prompt_tokens, event.tokens)
-                reply = protocol.Reply(ticket.order)
-                self._send_json(200, reply.whole("".join(text), event.finish, usage, event.timings))
+                ended.append(event)
+        choices = []
+        for end in sorted(ended, key=lambda end: end.index):
+            own = [piece for piece in pieces if piece.index == end.index]
+            said = tuple(entry for piece in own for entry in piece.said)
+            choices.append(Choice(end.index, "".join(piece.text for piece in own), end.finish, said))
+        self._send_json(200, Reply(order).whole(choices, *_summed(accepted, ended)))
 
-    def _stream(self, ticket: Ticket, accepted: Accepted, events: Iterator[Event]) -> None:
+    def _stream(self, order: Order, accepted: Accepted, events: Iterator[Event]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Cache-Control", "no-store")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        reply = protocol.Reply(ticket.order)
-        self._send_event(reply.chunk("", first=True))
+        reply = Reply(order)
+        for opening in reply.opening():
+            self._send_event(opening)
+        ended: list[Ended] = []
         try:
             for event in events:
                 if isinstance(event, Piece):
-                    self._send_event(reply.chunk(event.text))
+                    self._send_event(reply.chunk(event.index, event.text, event.said))
                 elif isinstance(event, Ended):
-                    self._send_event(reply.chunk(None, event.finish))
-                    if ticket.order.include_usage:
-                        usage = protocol.usage(accepted.prompt_tokens, event.tokens)
-                        self._send_event(reply.usage_chunk(usage, event.timings))
+                    ended.append(event)
+                    self._send_event(reply.closing(event.index, event.finish))
+            if order.include_usage:
+                self._send_event(reply.usage_chunk(*_summed(accepted, ended)))
         except StudioError as error:
-            self._send_event(protocol.error_body(error)[1])
+            self._send_event(replies.error_body(error)[1])
         self._send_chunk(b"data: [DONE]\n\n")
         self._send_chunk(b"")
 
@@ -237,3 +273,9 @@ def _has_left(connection: socket.socket) -> bool:
         return connection.recv(1, socket.MSG_PEEK) == b""
     except OSError:
         return True
+
+
+def _summed(accepted: Accepted, ended: Sequence[Ended]) -> tuple[dict[str, int], Timings]:
+    """Usage and timings of all choices of a request."""
+    tokens = sum(end.tokens for end in ended)
+    return replies.usage(accepted.prompt_tokens, tokens), replies.together([end.timings for end in ended])

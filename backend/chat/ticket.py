@@ -7,28 +7,32 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from backend.chat.protocol import Order, Timings
+from backend.chat.protocol import Order
+from backend.chat.replies import Timings, TokenSaid
 from studio.errors import StudioError
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The prompt was read into tokens and the request stands in line or decodes."""
+    """The prompts were read into tokens and the request stands in line or decodes."""
 
     prompt_tokens: int
 
 
 @dataclass(frozen=True)
 class Piece:
-    """More text of the answer."""
+    """More text of one choice, with the log-probabilities of the tokens that start in it, if asked for."""
 
+    index: int
     text: str
+    said: tuple[TokenSaid, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The answer is complete."""
+    """A choice is complete."""
 
+    index: int
     finish: str  # stop | length
     tokens: int
     timings: Timings
@@ -36,7 +40,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Failed:
-    """No (further) answer, for this reason."""
+    """No (further) answer to the whole request, for this reason."""
 
     error: StudioError
 

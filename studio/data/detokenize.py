@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokenizers import Tokenizer
 
 _LONGEST_CHARACTER = 8
@@ -46,3 +48,22 @@ class Detokenizer:
             self._ids = self._ids[self._context :]
         self._context = len(self._ids)
         return text
+
+
+def piece_bytes(piece: str) -> bytes | None:
+    """The bytes that a vocabulary's entry stands for: `<0xE2>`, or GPT-2's letters for bytes; else None."""
+    if found := re.fullmatch("<0x([0-9A-F]{2})>", piece):
+        return bytes.fromhex(found[1])
+    values = [_LETTERS.get(letter) for letter in piece]
+    known = [value for value in values if value is not None]
+    return bytes(known) if len(known) == len(values) else None
+
+
+def _letters() -> dict[str, int]:
+    """GPT-2's letter of each byte: itself where it can be printed, else the next one from U+0100 on."""
+    printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_LETTERS = _letters()

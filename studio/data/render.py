@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Encoding
 
-from studio.data.detokenize import Detokenizer
+from studio.data.detokenize import Detokenizer, piece_bytes
 from studio.data.rows import Message, Stream
 from studio.data.template import FALLBACK, ChatTemplate
 from studio.data.tokenizer_files import TokenizerFiles, read_json, read_tokenizer
@@ -169,6 +169,21 @@ class Renderer:
         """Ids of text as it is, nothing added."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_start(self, text: str) -> list[int]:
+        """Ids of plain text that is to be continued: a begin token first, if the tokenizer wants one."""
+        begin = [self.bos_id] if self._files.adds_bos and self.bos_id is not None else []
+        return begin + self.encode_text(text)
+
+    def spell(self, id: int) -> tuple[str, bytes | None]:
+        """Text of one token as it stands inside a text, special tokens by their name, and its bytes; None for
+        a part of a character whose bytes this kind of vocabulary does not show."""
+        # By itself a word loses the space before it in some decoders.
+        before = self.encode_text("a")
+        text = self.decode([*before, id], skip_special=False)[len(self.decode(before)) :]
+        if "\ufffd" not in text:
+            return text, text.encode()
+        return text, piece_bytes(self._tokenizer.id_to_token(id) or "")
 
     def token_id(self, text: str) -> int | None:
         """The number of the token that `text` is, as the vocabulary or as running text writes it; None if it

@@ -28,7 +28,7 @@ from studio.errors import Reason, StudioError
 from studio.generate import cache as caches
 from studio.generate.adapters import AdapterPool
 from studio.generate.request import Finish, Request, Token
-from studio.generate.sampling import RowSampler
+from studio.generate.sampling import RowSampler, logprobs
 
 # Frequencies of these depend on the longest row of the batch, so a row there is answered alone.
 _ROPE_BY_LENGTH = frozenset({"dynamic", "longrope"})
@@ -100,7 +100,9 @@ class _Row:
             finish = "stop"
         elif self.left == 0:
             finish = "length"
-        return Token(self.number, self.last, finish)
+        top = self.request.logprobs
+        said = None if top is None else logprobs(logits, self.last, top)
+        return Token(self.number, self.last, finish, logprobs=said)
 
 
 class Decoder:
@@ -144,6 +146,16 @@ class Decoder:
             StudioError: `prompt_empty`, or `prompt_too_long` (tokens, context) if no room is left for an
                 answer.
         """
+        return self.add_all([request])[0]
+
+    def add_all(self, requests: Sequence[Request]) -> list[int]:
+        """Queue all of these rows or, where one is refused, none. Raises as `add`."""
+        rows = [self._row(number, request) for number, request in enumerate(requests, self._added)]
+        self._waiting += rows
+        self._added += len(rows)
+        return [row.number for row in rows]
+
+    def _row(self, number: int, request: Request) -> _Row:
         if not request.ids:
             raise StudioError("prompt_empty")
         room = sys.maxsize if request.max_tokens is None else request.max_tokens
@@ -152,10 +164,7 @@ class Decoder:
             if free <= 0:
                 raise StudioError("prompt_too_long", tokens=len(request.ids), context=self.context)
             room = min(room, free)
-        row = _Row(self._added, request, RowSampler(request.sampling, request.ids), room)
-        self._waiting.append(row)
-        self._added += 1
-        return row.number
+        return _Row(number, request, RowSampler(request.sampling, request.ids), room)
 
     def cancel(self, number: int) -> None:
         """Take a row out, wherever it stands; a row that has ended is no error."""

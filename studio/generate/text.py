@@ -24,7 +24,13 @@ class AnswerText:
         self._detokenizer = detokenizer
         self._stop = tuple(text for text in stop if text)
         self._held = ""
+        self.shown = 0  # characters that were given out
         self.stopped = False
+
+    @property
+    def length(self) -> int:
+        """Characters so far, with those held back: where the next token's text starts."""
+        return self.shown + len(self._held)
 
     def push(self, id: int) -> str:
         """The text that is certain after this token; often empty."""
@@ -34,7 +40,10 @@ class AnswerText:
         """What was still held back when the answer ended by itself."""
         if self.stopped:
             return ""
-        text = self._release(self._detokenizer.finish()) + ("" if self.stopped else self._held)
+        text = self._release(self._detokenizer.finish())
+        if not self.stopped:
+            self.shown += len(self._held)
+            text += self._held
         self._held = ""
         return text
 
@@ -44,9 +53,11 @@ class AnswerText:
         if found:
             self.stopped = True
             self._held = ""
+            self.shown += min(found)
             return text[: min(found)]
         certain = len(text) - max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[certain:]
+        self.shown += certain
         return text[:certain]
 
 

@@ -36,6 +36,7 @@ class TunedDecoders:
         model: The shared base.
         adapters: What else is put onto it.
         copy: Loads the base once more, in 4 bit if it is told how.
+        rows: How many answers each of them decodes at a time.
         limit: How many are held at once.
     """
 
@@ -44,9 +45,11 @@ class TunedDecoders:
         model: Any,
         adapters: AdapterPool,
         copy: Callable[[Quantisation | None], nn.Module],
+        rows: int = 8,
         limit: int = 2,
     ) -> None:
-        self._model, self._adapters, self._copy, self._limit = model, adapters, copy, limit
+        self._model, self._adapters, self._copy = model, adapters, copy
+        self._rows, self._limit = rows, limit
         self._held: dict[tuple[str, int], _Held] = {}  # least recently used first
 
     @property
@@ -75,10 +78,10 @@ class TunedDecoders:
         tuner: Tuner = load_part(method.torch)(params)
         if method.served(params) == "switched":
             switch = tuner.beside(self._model, folder)
-            return _Held(Decoder(self._model, self._adapters, around=switch.on), switch.remove)
+            return _Held(Decoder(self._model, self._adapters, self._rows, switch.on), switch.remove)
         model = self._copy(method.base_quantisation(params))
         tuner.load(model, folder)  # changes it in place, and may give back a wrapper
-        return _Held(Decoder(model.eval()), lambda: None)
+        return _Held(Decoder(model.eval(), max_rows=self._rows), lambda: None)
 
     def _make_room(self) -> None:
         if len(self._held) < self._limit:

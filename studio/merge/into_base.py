@@ -63,8 +63,8 @@ def merge_into_base(
     over a base in 4 bit: merge into those rounded weights, on which it was trained; else into the base as it
     is stored. `progress` is told the share that is done, and may raise to end the work.
 
-    Raises StudioError `merge_out_taken` (path), `merge_other_base` (path, trained, found), `method_not_mergeable`
-    (method), `merge_not_4_bit` (method), `merge_tensor_unknown` (tensors, count), `merge_dtype`, `disk_full`,
+    Raises StudioError `merge_out_taken` (path), `merge_other_base` (path, trained, found),
+    `method_not_mergeable` (method), `merge_not_4_bit` (method), `merge_tensor_unknown` (tensors, count), `merge_dtype`, `disk_full`,
     and those of `read_adapter`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

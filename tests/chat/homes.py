@@ -47,6 +47,10 @@ class ChatHome:
         out = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=count, do_sample=False)
         return list(out[0, len(ids) :].tolist())
 
+    def endless(self) -> str:
+        """A prompt whose greedy answer falls into a loop and never ends."""
+        return next(p for p in ("tell me", "again", "more", "on") if 1 not in self.reference(p, 300))
+
     def text(self, tokens: list[int]) -> str:
         """What a person sees of these tokens."""
         return self.renderer().decode(tokens)

@@ -274,3 +274,13 @@ def test_merge_document(command):
 def test_merge_used_badly(command, facade, more):
     assert command("merge", "run:a-1", *more).code == 2
     assert facade.merged == []
+
+
+def test_serve_says_where_it_answers_and_leaves_it_running(command, facade, monkeypatch):
+    monkeypatch.setenv("STUDIO_API_KEY", "mine")
+    ran = command("serve", "run:pirate-1", "starter", "--background", "--json")
+    assert ran.code == 0
+    expected = {"url": "http://127.0.0.1:8000", "token": "mine", "models": ["run:pirate-1", "starter"]}
+    assert expected.items() <= ran.document.items()
+    assert facade.run(ran.document["run"]).summary.state == "running"
+    assert command("serve", "starter", "--max-rows", "0").code == 2

@@ -236,6 +236,14 @@ def test_streamed_text_joins_to_the_decoded_text(family) -> None:
     assert sum(bool(piece) for piece in pieces) > 5
 
 
+def test_the_bytes_of_tokens_join_to_the_text(family) -> None:
+    _, renderer, _ = family
+    text = "Hi there! 😀 é你好 привет\n\n 5 €"
+    spelled = [renderer.spell(token) for token in renderer.encode_text(text)]
+    assert b"".join(spelling for _, spelling in spelled).decode().strip() == text
+    assert all(said.encode() == spelling for said, spelling in spelled if "\ufffd" not in said)
+
+
 def test_bytes_that_never_become_a_character_do_not_hold_the_stream(tmp_path: Path) -> None:
     renderer = Renderer.from_folder(write_model_folder(tmp_path, FAMILIES["chatml"]))
     broken = renderer.encode_text("😀")[:1] * 20

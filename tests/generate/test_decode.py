@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,6 +129,26 @@ def test_max_tokens_and_the_context_end_a_row_with_length() -> None:
     )
     assert (len(short), short[-1].finish) == (3, "length")
     assert (len(full), full[-1].finish) == (CONTEXT - 150, "length")
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_logprobs_are_those_of_plain_transformers_whatever_the_sampling(family: str) -> None:
+    """One forward pass over prompt and answer is the oracle; rows that did not ask are told none."""
+    model = tiny(family)
+    asked = [replace(request, logprobs=3) for request in MIXED]
+    rows = answers(model, [*asked, MIXED[0]])
+    assert all(token.logprobs is None for token in rows[-1])
+    for request, row in zip(asked, rows, strict=False):
+        said = [token.id for token in row]
+        logits = model(torch.tensor([[*request.ids, *said]])).logits[0]
+        expected = logits[len(request.ids) - 1 : -1].float().log_softmax(-1)
+        for place, token in enumerate(row):
+            assert token.id is not None
+            assert token.logprobs is not None
+            assert token.logprobs.own == pytest.approx(float(expected[place, token.id]), abs=2e-4)
+            best = expected[place].topk(3)
+            assert [value for _, value in token.logprobs.top] == pytest.approx(best.values.tolist(), abs=2e-4)
+            assert [id for id, _ in token.logprobs.top] == best.indices.tolist()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from transformers import (
 
 from studio.errors import StudioError
 from studio.generate.request import Sampling
-from studio.generate.sampling import RowSampler, adjusted
+from studio.generate.sampling import RowSampler, adjusted, logprobs, penalised
 
 SEEN = [3, 8, 8, 40]
 
@@ -38,7 +38,7 @@ def test_filters_mean_what_they_mean_in_transformers(
     for seed in range(5):
         expected = chain(torch.tensor([SEEN]), logits_of(seed)[None])[0].softmax(-1)
         sampling = Sampling(temperature, top_p, top_k, penalty)
-        got = adjusted(logits_of(seed), sampling, torch.tensor(SEEN)).softmax(-1)
+        got = adjusted(logits_of(seed), sampling, torch.tensor(SEEN[:2]), torch.tensor(SEEN[2:])).softmax(-1)
         assert torch.equal(got > 0, expected > 0)
         torch.testing.assert_close(got, expected)
 
@@ -78,6 +78,44 @@ def test_the_penalty_counts_the_answer_as_well() -> None:
     logits = torch.tensor([1.0, 1.1, 0.9])
     sampler = RowSampler(Sampling(repetition_penalty=2.0), [])
     assert [sampler.choose(logits) for _ in range(3)] == [1, 0, 2]
+
+
+def test_presence_is_taken_once_and_frequency_as_often_as_a_token_was_said() -> None:
+    """OpenAI's formula: logit - count x frequency - (count > 0) x presence, over the answer alone."""
+    logits, said = logits_of(3), [4, 4, 4, 9]
+    expected = logits.clone()
+    expected[4] -= 3 * 0.5 + 0.25
+    expected[9] -= 0.5 + 0.25
+    sampling = Sampling(frequency_penalty=0.5, presence_penalty=0.25)
+    torch.testing.assert_close(
+        penalised(logits, sampling, torch.tensor([7, 9]), torch.tensor(said)), expected
+    )
+
+
+def test_a_frequency_penalty_makes_a_greedy_row_move_on() -> None:
+    sampler = RowSampler(Sampling(frequency_penalty=0.15), [0, 0])
+    assert [sampler.choose(torch.tensor([1.0, 0.9, 0.8])) for _ in range(6)] == [0, 1, 0, 2, 1, 0]
+
+
+def test_answers_of_one_request_have_seeds_of_their_own() -> None:
+    sampling = Sampling(1.0, seed=7)
+    assert sampling.of_row(0) == sampling
+    seeds = [sampling.of_row(index).seed for index in range(50)]
+    assert len(set(seeds)) == 50
+    assert seeds == [Sampling(0.5, seed=7).of_row(index).seed for index in range(50)]
+    assert seeds[1] != Sampling(seed=8).of_row(1).seed
+    assert Sampling(seed=None).of_row(3).seed is None
+
+
+def test_logprobs_are_those_of_the_raw_logits() -> None:
+    logits = logits_of(5)
+    expected = logits.log_softmax(-1)
+    said = logprobs(logits, chosen=11, top=4)
+    assert said.own == pytest.approx(float(expected[11]), abs=1e-6)
+    order = expected.argsort(descending=True)[:4].tolist()
+    assert [id for id, _ in said.top] == order
+    assert [value for _, value in said.top] == pytest.approx(expected[order].tolist(), abs=1e-6)
+    assert logprobs(logits, chosen=11, top=0).top == ()
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-40, 5e-324])

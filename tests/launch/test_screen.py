@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from backend.hosts import listen
 from ui import running, serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,10 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(studio: Studio, tmp_p
 
 
 def test_without_a_wish_the_next_free_port_is_taken() -> None:
-    with serve.listen("127.0.0.1", None) as first, serve.listen("127.0.0.1", None) as second:
+    with (
+        listen("127.0.0.1", None, serve.FIRST_PORT) as first,
+        listen("127.0.0.1", None, serve.FIRST_PORT) as second,
+    ):
         assert first.getsockname()[1] < second.getsockname()[1]
 
 

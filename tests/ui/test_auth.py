@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from ui.auth import CLOSED, Guard, host_allowed, origin_allowed, token_of
+from backend.hosts import host_allowed, origin_allowed
+from ui.auth import CLOSED, Guard, token_of
 from ui.fragments.enter import page
 
 TOKEN = "a-token-of-this-home"

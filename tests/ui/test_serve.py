@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.hosts import listen
 from studio.errors import StudioError
 from ui import serve
 
@@ -30,24 +31,24 @@ def taken():
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused(taken):
     with pytest.raises(StudioError, match="port_taken"):
-        serve.listen("127.0.0.1", taken)
+        listen("127.0.0.1", taken, serve.FIRST_PORT)
 
 
 @pytest.mark.parametrize("port", [70000, -1])
 def test_a_port_that_does_not_exist_is_refused(port):
     with pytest.raises(StudioError, match="port_range"):
-        serve.listen("127.0.0.1", port)
+        listen("127.0.0.1", port, serve.FIRST_PORT)
 
 
 def test_without_a_port_the_next_free_one_is_taken(taken, monkeypatch):
     monkeypatch.setattr(serve, "FIRST_PORT", taken)
-    with serve.listen("127.0.0.1", None) as listening:
+    with listen("127.0.0.1", None, serve.FIRST_PORT) as listening:
         assert listening.getsockname()[1] > taken
 
 
 def test_a_host_that_this_machine_does_not_have_is_named():
     with pytest.raises(StudioError, match="host_unknown"):
-        serve.listen("203.0.113.7", 0)
+        listen("203.0.113.7", 0, serve.FIRST_PORT)
 
 
 def test_another_host_needs_a_password(home, monkeypatch, capsys):

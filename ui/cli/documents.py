@@ -54,14 +54,15 @@ def watch(run: str, facade: Facade, output: Output) -> RunSummary:
             # While it trains, evaluating and saving come and go too often for lines of their own.
             told = (now.state if now.steps else f"{now.state}/{now.phase}", time.monotonic())
             if output.replaces_lines or told[0] != shown[0] or told[1] - shown[1] >= _PLAIN_EVERY:
-                output.progress(_progress(now, output.words))
+                output.progress(progress(now, output.words))
                 shown = told
     except KeyboardInterrupt:
         output.note(output.words.text("cli.run_goes_on", run=run))
     return facade.run(run).summary
 
 
-def _progress(run: RunSummary, words: Words) -> str:
+def progress(run: RunSummary, words: Words) -> str:
+    """What a run is doing, in one line."""
     phase = run.state if run.phase is None else run.phase
     key = f"phase.{phase}" if words.has(f"phase.{phase}") else f"state.{run.state}"
     parts = [run.run, words.text(key)]

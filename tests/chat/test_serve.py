@@ -1,0 +1,239 @@
+"""The endpoint of `serve`: its models, its key, its limits, its end; then the whole job with its command."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from backend.api import ServeRequest
+from backend.chat.protocol import Limits
+from backend.home import open_home
+from backend.jobs.kinds.serve import Served
+from backend.jobs.queue import any_worker_lives
+from backend.serving import ServePlan, key_of, start
+from backend.store.database import open_store
+from studio.errors import StudioError
+from tests.chat.homes import CONTEXT, ChatHome, write_home
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "a key of my own"
+PROMPT = "tell me"
+
+
+def plan_of(home: ChatHome, *models: str, limits: Limits | None = None) -> ServePlan:
+    return ServePlan(home.base, models, home.base, "127.0.0.1", 0, "cpu", limits or Limits())
+
+
+@contextlib.contextmanager
+def serving(plan: ServePlan, home: ChatHome) -> Iterator[tuple[Served, openai.OpenAI]]:
+    environment = dict(os.environ)
+    served = Served(open_home(home.root), plan, KEY)
+    served.start()
+    assert served.answering.ready.wait(60)
+    client = openai.OpenAI(base_url=f"{served.server.url}/v1", api_key=KEY, max_retries=0)
+    try:
+        yield served, client
+    finally:
+        client.close()
+        served.close()
+        served.answering.join(20)
+        assert not served.answering.is_alive()
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+@pytest.fixture(scope="module")
+def client(chat_home: ChatHome) -> Iterator[openai.OpenAI]:
+    limits = Limits(body_bytes=20_000, rows=2, waiting=2, tokens=40)
+    models = (chat_home.base, "run:tuned-1", "run:tuned-1@best", "run:early-1")
+    with serving(plan_of(chat_home, *models, limits=limits), chat_home) as (_, made):
+        yield made
+
+
+def ask(client: openai.OpenAI, model: str, prompt: str = PROMPT, **more: Any) -> Any:
+    settings = {"temperature": 0.0, "max_tokens": 30, **more}
+    messages: Any = [{"role": "user", "content": prompt}]
+    return client.chat.completions.create(model=model, messages=messages, **settings)
+
+
+def refusal(client: openai.OpenAI, model: str, **more: Any) -> Any:
+    with pytest.raises(openai.APIStatusError) as refused:
+        ask(client, model, **more)
+    return refused.value.status_code, refused.value.code
+
+
+def test_every_served_model_answers_by_its_name(chat_home: ChatHome, client: openai.OpenAI) -> None:
+    places = {
+        chat_home.base: None,
+        "run:tuned-1": "tuned-1/adapter",
+        "run:tuned-1@best": "tuned-1/checkpoints/step-00000004/adapter",
+        "run:early-1": "early-1/checkpoints/step-00000006/adapter",
+    }
+    assert [model.id for model in client.models.list()] == list(places)
+    answers = {}
+    for model, place in places.items():
+        adapter = None if place is None else chat_home.root / "runs" / place
+        answer = ask(client, model)
+        assert answer.model == model
+        answers[model] = answer.choices[0].message.content
+        assert answers[model] == chat_home.text(chat_home.reference(PROMPT, 30, adapter))
+    assert len(set(answers.values())) == 4
+
+
+def test_what_is_not_served_does_not_answer(client: openai.OpenAI) -> None:
+    for other in ("base", "run:lst-1", "run:nothing-1", "gpt-4o"):
+        assert refusal(client, other) == (404, "serve_model_unknown")
+    body = {"template_of": "run:lst-1"}
+    assert refusal(client, "run:tuned-1", extra_body=body) == (404, "serve_model_unknown")
+
+
+def test_limits_hold(client: openai.OpenAI) -> None:
+    assert refusal(client, "run:tuned-1", prompt="x" * 20_000) == (413, "chat_body_too_large")
+    assert refusal(client, "run:tuned-1", max_tokens=41) == (400, "chat_field_wrong")
+    assert refusal(client, "run:tuned-1", n=3) == (400, "chat_field_wrong")
+    answer = ask(client, "run:tuned-1", max_tokens=None)
+    assert answer.usage.completion_tokens == 40
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_a_full_queue_is_said_so_and_empties(chat_home: ChatHome) -> None:
+    """Two answers at a time and one more in line: of six, three are refused at once, and room comes back."""
+    limits = Limits(rows=2, waiting=1)
+    with serving(plan_of(chat_home, chat_home.base, limits=limits), chat_home) as (served, client):
+        prompt = chat_home.endless()
+        streams = [
+            ask(client, chat_home.base, prompt=prompt, max_tokens=90_000, stream=True) for _ in range(3)
+        ]
+        for _ in range(3):
+            assert refusal(client, chat_home.base) == (429, "chat_queue_full")
+        for stream in streams:
+            stream.close()
+        deadline = time.monotonic() + 30
+        while served.server.open_requests and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert ask(client, chat_home.base).usage.completion_tokens == 30
+
+
+def test_nobody_ends_it_by_a_request_and_a_wrong_key_gets_nothing(client: openai.OpenAI) -> None:
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+    connection.request("POST", "/shutdown", b"{}", {"Authorization": f"Bearer {KEY}"})
+    assert connection.getresponse().status == 404
+    connection.close()
+    with pytest.raises(openai.AuthenticationError):
+        ask(client.with_options(api_key="guessed"), "run:tuned-1")
+
+
+def test_answers_are_let_out_and_new_ones_refused_at_the_end(chat_home: ChatHome) -> None:
+    with serving(plan_of(chat_home, chat_home.base), chat_home) as (served, client):
+        stream = ask(client, chat_home.base, max_tokens=300, stream=True)
+        next(iter(stream))
+        closing = threading.Thread(target=served.close)
+        closing.start()
+        while not served._closing:
+            time.sleep(0.001)
+        assert refusal(client, chat_home.base) == (503, "chat_engine_ending")
+        finish = [choice.finish_reason for chunk in stream for choice in chunk.choices][-1]
+        assert finish in ("stop", "length")
+        closing.join(10)
+        assert not closing.is_alive()
+
+
+def test_an_answer_that_is_too_long_for_the_end_gets_its_error_in_ten_seconds(chat_home: ChatHome) -> None:
+    with serving(plan_of(chat_home, chat_home.base), chat_home) as (served, client):
+        prompt = chat_home.endless()
+        stream = ask(client, chat_home.base, prompt=prompt, max_tokens=CONTEXT - 100, stream=True)
+        next(iter(stream))
+        began = time.monotonic()
+        served.close()
+        assert time.monotonic() - began < 10
+        with pytest.raises(openai.APIError, match="chat_engine_ending"):
+            list(stream)
+
+
+@pytest.mark.parametrize(
+    ("models", "host", "code"),
+    [
+        (("run:tuned-1",), "0.0.0.0", "api_key_needed"),
+        (("run:tuned-1", "run:foreign-1"), "127.0.0.1", "serve_bases_differ"),
+        (("run:tuned-1", "starter"), "127.0.0.1", "serve_bases_differ"),
+        (("run:nothing-1",), "127.0.0.1", "run_missing"),
+        (("run:empty-1",), "127.0.0.1", "run_has_no_adapter"),
+        (("path:/nowhere",), "127.0.0.1", "model_missing"),
+    ],
+)
+def test_what_cannot_be_served_is_no_job(
+    tmp_path: Path, chat_home: ChatHome, models: tuple[str, ...], host: str, code: str
+) -> None:
+    home = open_home(tmp_path)
+    home.runs.rmdir()
+    home.runs.symlink_to(chat_home.root / "runs")
+    store = open_store(home.store, any_worker_lives)
+    with pytest.raises(StudioError, match=code):
+        start(home, store, ServeRequest(models, host=host), None)
+    assert store.value("SELECT count(*) FROM job") == 0
+    store.close()
+
+
+def test_the_key_is_its_owners_and_in_no_table(tmp_path: Path) -> None:
+    home = open_home(tmp_path)
+    store = open_store(home.store, any_worker_lives)
+    job = start(home, store, ServeRequest(("starter",), host="0.0.0.0"), KEY)
+    assert key_of(home, job) == KEY
+    assert stat.S_IMODE((home.run(job) / "key").stat().st_mode) == 0o600
+    dump = "\n".join(store.connection.iterdump())
+    store.close()
+    assert '"models": ["starter"]' in dump or '"models":["starter"]' in dump
+    assert KEY not in dump
+
+
+@pytest.mark.worker
+def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    """`serve --json` in a process of its own: its document, the job in the list, SIGTERM, no leftovers."""
+    home = write_home(tmp_path)
+    common = [sys.executable, "-m", "ui.cli", "--home", str(home.root), "--json"]
+    command = [*common, "serve", "run:tuned-1", home.base, "--max-tokens", "50"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "STUDIO_API_KEY": KEY}
+    )
+    assert process.stdout is not None
+    text = ""
+    while not text.endswith("}\n"):
+        text += process.stdout.readline()
+    document = json.loads(text)
+    assert document["token"] == KEY
+    assert document["models"] == ["run:tuned-1", home.base]
+    client = openai.OpenAI(base_url=f"{document['url']}/v1", api_key=document["token"], max_retries=0)
+    expected = home.text(home.reference(PROMPT, 30, home.run("tuned-1") / "adapter"))
+    assert ask(client, "run:tuned-1").choices[0].message.content == expected
+    listed = subprocess.run(
+        [*common, "runs", "list", "--kind", "serve"], capture_output=True, check=True, cwd=ROOT
+    )
+    (run,) = json.loads(listed.stdout)
+    assert (run["run"], run["kind"], run["state"]) == (document["run"], "serve", "running")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 10
+    assert process.stdout.read() == ""
+    with pytest.raises(openai.APIConnectionError):
+        ask(client, "run:tuned-1")
+    shown = subprocess.run(
+        [*common, "runs", "show", document["run"]], capture_output=True, check=True, cwd=ROOT
+    )
+    assert json.loads(shown.stdout)["state"] == "stopped"
+    assert not (home.run(document["run"]) / "endpoint.json").exists()
+    assert "Traceback" not in (home.run(document["run"]) / "log.txt").read_text()

@@ -1,4 +1,5 @@
-"""The one thread that touches the model: loads it, then answers tickets token by token."""
+"""Tickets in line and answers under way (`Answers`), and the chat engine's thread, which loads the model and
+answers them (`Answering`). A worker answers with the same `Answers` between the steps of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from backend.chat import runs
 from backend.chat.announcement import log_file
-from backend.chat.protocol import Timings
+from backend.chat.protocol import Order, Steps, Timings
 from backend.chat.ticket import Accepted, Ended, Failed, Piece, Ticket
 from studio.data.render import Renderer
 from studio.errors import StudioError
@@ -30,12 +32,22 @@ log = logging.getLogger("studio.chat")
 QUEUE_LIMIT = 64
 
 
+@dataclass(frozen=True)
+class Voice:
+    """Who answers an order: a decoder's rows under an adapter, in a template."""
+
+    decoder: Decoder
+    renderer: Renderer
+    adapter: str = BASE
+
+
 @dataclass(eq=False)
 class _Answer:
     """A ticket that has a row in the decoder."""
 
     ticket: Ticket
     text: AnswerText
+    steps: Steps = None
     tokens: int = 0
     first: float | None = None
     last: float = field(default_factory=time.monotonic)
@@ -48,7 +60,136 @@ class _Answer:
         return Timings(self.first - self.ticket.arrived, speed)
 
 
-class Answering(threading.Thread):
+class Answers(ABC):
+    """Tickets in line and answers under way. Any thread may `submit`; all else is called by the one that
+    touches the model.
+
+    Args:
+        ending: What a ticket gets that comes too late, or is cut off by the end.
+    """
+
+    def __init__(self, ending: StudioError) -> None:
+        self._ending = ending
+        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._answers: dict[tuple[Decoder, int], _Answer] = {}
+        self.ended = threading.Event()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Put a ticket in line.
+
+        Raises:
+            StudioError: `chat_queue_full`, or why no ticket is taken any more.
+        """
+        if self.ended.is_set():
+            raise self._ending
+        if self._inbox.qsize() + len(self._answers) >= QUEUE_LIMIT:
+            raise StudioError("chat_queue_full", limit=QUEUE_LIMIT)
+        self._inbox.put(ticket)
+        if self.ended.is_set():  # it ended between the first look and the put
+            self._fail_line(self._ending)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any ticket waits or is being answered."""
+        return bool(self._answers) or not self._inbox.empty()
+
+    def take_in(self, wait: bool = False) -> bool:
+        """Give waiting tickets a row, and take those of cancelled ones away. False: asked to end.
+
+        Args:
+            wait: Wait for a ticket where there is nothing to decode.
+        """
+        while True:
+            try:
+                ticket = self._inbox.get(block=wait and not self._answers)
+            except queue.Empty:
+                break
+            if ticket is None:
+                return False
+            if not ticket.cancelled.is_set():
+                self._admit(ticket)
+        for (decoder, row), answer in list(self._answers.items()):
+            if answer.ticket.cancelled.is_set():
+                decoder.cancel(row)
+                del self._answers[decoder, row]
+        return True
+
+    def hand_out(self, decoder: Decoder, token: Token) -> None:
+        """Bring a new token to whom it belongs."""
+        answer = self._answers[decoder, token.row]
+        events = answer.ticket.events
+        if token.error is not None:
+            del self._answers[decoder, token.row]
+            events.put(Failed(token.error))
+            return
+        assert token.id is not None
+        answer.last = time.monotonic()
+        answer.first = answer.first or answer.last
+        answer.tokens += 1
+        if (step := self.step) is not None:
+            answer.steps = (answer.steps[0] if answer.steps else step, step)
+        piece = "" if token.finish == "stop" else answer.text.push(token.id)
+        finish = token.finish
+        if answer.text.stopped and finish is None:
+            decoder.cancel(token.row)
+        if answer.text.stopped:
+            finish = "stop"
+        if finish is not None:
+            piece += answer.text.finish()
+        if piece:
+            events.put(Piece(piece))
+        if finish is not None:
+            del self._answers[decoder, token.row]
+            events.put(Ended(finish, answer.tokens, answer.timings(), answer.steps))
+
+    def fail_answers(self, error: StudioError) -> None:
+        """End all answers under way with this error."""
+        for (decoder, row), answer in self._answers.items():
+            decoder.cancel(row)
+            answer.ticket.events.put(Failed(error))
+        self._answers = {}
+
+    def finish(self) -> None:
+        """Take no further tickets and end those that are open."""
+        self.ended.set()
+        self.fail_answers(self._ending)
+        self._fail_line(self._ending)
+
+    @property
+    def step(self) -> int | None:
+        """How many steps the weights have seen that answer now; None where they do not train."""
+        return None
+
+    @abstractmethod
+    def _voice(self, order: Order) -> Voice:
+        """Who answers an order. Raises StudioError."""
+
+    def _admit(self, ticket: Ticket) -> None:
+        order = ticket.order
+        try:
+            voice = self._voice(order)
+            ids = tuple(voice.renderer.encode_prompt(order.messages))
+            stop_ids = voice.renderer.stop_ids
+            row = voice.decoder.add(Request(ids, order.sampling, stop_ids, order.max_tokens, voice.adapter))
+        except StudioError as error:
+            ticket.events.put(Failed(error))
+        except FileNotFoundError as error:
+            # A run was deleted, or a checkpoint pruned, between two looks at its folder.
+            log.warning("a file went away: %s", error)
+            ticket.events.put(Failed(StudioError("run_files_gone", run=order.template_of or order.model)))
+        else:
+            text = AnswerText(voice.renderer.detokenizer(), order.stop)
+            self._answers[voice.decoder, row] = _Answer(ticket, text)
+            ticket.events.put(Accepted(len(ids), self.step))
+
+    def _fail_line(self, error: StudioError) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (ticket := self._inbox.get_nowait()) is not None:
+                    ticket.events.put(Failed(error))
+
+
+class Answering(Answers, threading.Thread):
     """Answers the tickets of `inbox` with one base and what its runs learned.
 
     Args:
@@ -58,36 +199,20 @@ class Answering(threading.Thread):
     """
 
     def __init__(self, base: str, folder: Path, load: Callable[[], Loaded]) -> None:
-        super().__init__(name="answering", daemon=True)
+        Answers.__init__(self, StudioError("chat_engine_ending"))
+        threading.Thread.__init__(self, name="answering", daemon=True)
         self._base = base
         self._runs = folder
         self._load = load
-        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._answers: dict[tuple[Decoder, int], _Answer] = {}
         self._renderers: dict[tuple[Path, int], Renderer] = {}
         self.ready = threading.Event()
-        self.ended = threading.Event()
         self.failure: StudioError | None = None
         self.idle_since = time.monotonic()
 
-    def submit(self, ticket: Ticket) -> None:
-        """Put a ticket in line.
-
-        Raises:
-            StudioError: `chat_queue_full`, or why the engine is ending.
-        """
-        if self.ended.is_set():
-            raise self.failure or StudioError("chat_engine_ending")
-        if self._inbox.qsize() >= QUEUE_LIMIT:
-            raise StudioError("chat_queue_full", limit=QUEUE_LIMIT)
-        self._inbox.put(ticket)
-        if self.ended.is_set():  # it ended between the first look and the put
-            self._fail_all(self.failure or StudioError("chat_engine_ending"))
-
     @property
     def working(self) -> bool:
-        """Whether any ticket waits or is being answered."""
-        return bool(self._answers) or not self._inbox.empty() or not self.ready.is_set()
+        """Whether any ticket waits or is being answered, or the base is being loaded."""
+        return self.waiting or not self.ready.is_set()
 
     def end(self) -> None:
         """End the thread between two tokens; open tickets fail with `chat_engine_ending`."""
@@ -95,81 +220,48 @@ class Answering(threading.Thread):
 
     def run(self) -> None:
         """Thread main."""
-        failure = StudioError("chat_engine_ending")
         try:
-            loaded = self._load()
+            self._loaded = self._load()
             self.ready.set()
-            self._serve(loaded)
+            self._serve(self._loaded)
         except StudioError as error:
             log.error("can't answer: %s", error)
-            failure = self.failure = error
+            self._ending = self.failure = error
         except Exception as error:
             log.exception("the model's thread ended")
             log_path = str(log_file(self._runs.parent, self._base))
-            failure = self.failure = StudioError(
+            self._ending = self.failure = StudioError(
                 "chat_engine_failed", base=self._base, log=log_path, detail=repr(error)
             )
         finally:
             self.ready.set()
-            self.ended.set()
-            self._fail_all(failure)
+            self.finish()
 
     def _serve(self, loaded: Loaded) -> None:
-        while True:
-            if not self._take_in(loaded):
-                return
-            for (decoder, row), answer in list(self._answers.items()):
-                if answer.ticket.cancelled.is_set():
-                    decoder.cancel(row)
-                    del self._answers[decoder, row]
+        while self.take_in(wait=True):
             for decoder in loaded.decoders:
                 for token in decoder.step():
-                    self._hand_out(decoder, token)
+                    self.hand_out(decoder, token)
             self.idle_since = time.monotonic()
 
-    def _take_in(self, loaded: Loaded) -> bool:
-        """Give waiting tickets a row; waits for one when there is nothing to decode. False: end."""
-        while True:
-            try:
-                ticket = self._inbox.get(block=not self._answers)
-            except queue.Empty:
-                return True
-            if ticket is None:
-                return False
-            if ticket.cancelled.is_set():
-                continue
-            try:
-                self._admit(loaded, ticket)
-            except StudioError as error:
-                ticket.events.put(Failed(error))
-            except FileNotFoundError as error:
-                # A run was deleted, or a checkpoint pruned, between two looks at its folder.
-                log.warning("a file went away: %s", error)
-                run = ticket.order.template_of or ticket.order.model
-                ticket.events.put(Failed(StudioError("run_files_gone", run=run)))
-
-    def _admit(self, loaded: Loaded, ticket: Ticket) -> None:
-        order = ticket.order
-        adapter, renderer, decoder = BASE, loaded.renderer, loaded.decoder
+    def _voice(self, order: Order) -> Voice:
+        loaded = self._loaded
+        renderer = loaded.renderer
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
-        if order.model != "base":
-            name = self._own_run(order.model)
-            folder = runs.adapter_folder(self._runs, name)
-            if runs.trained_on(folder) != loaded.hash:
-                # Its base was replaced since: over other weights the adapter would answer nonsense.
-                raise StudioError("run_base_changed", run=name.value, base=self._base)
-            renderer = self._renderer(name.value)
-            method, params = runs.method_of(self._runs, name.value)
-            if method.served(params) == "batched":
-                adapter = loaded.adapters.require(folder, decoder.adapters_in_use())
-            else:
-                decoder = loaded.tuned.require(folder, method, params)
-        ids = tuple(renderer.encode_prompt(order.messages))
-        request = Request(ids, order.sampling, renderer.stop_ids, order.max_tokens, adapter)
-        row = decoder.add(request)
-        self._answers[decoder, row] = _Answer(ticket, AnswerText(renderer.detokenizer(), order.stop))
-        ticket.events.put(Accepted(len(ids)))
+        if order.model == "base":
+            return Voice(loaded.decoder, renderer)
+        name = self._own_run(order.model)
+        folder = runs.adapter_folder(self._runs, name)
+        if runs.trained_on(folder) != loaded.hash:
+            # Its base was replaced since: over other weights the adapter would answer nonsense.
+            raise StudioError("run_base_changed", run=name.value, base=self._base)
+        renderer = self._renderer(name.value)
+        method, params = runs.method_of(self._runs, name.value)
+        if method.served(params) != "batched":
+            return Voice(loaded.tuned.require(folder, method, params), renderer)
+        adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
+        return Voice(loaded.decoder, renderer, adapter)
 
     def _own_run(self, model: str) -> ModelName:
         if model.startswith("run:"):
@@ -184,37 +276,3 @@ class Answering(threading.Thread):
         if key not in self._renderers:
             self._renderers[key] = Renderer.from_folder(folder)
         return self._renderers[key]
-
-    def _hand_out(self, decoder: Decoder, token: Token) -> None:
-        answer = self._answers[decoder, token.row]
-        events = answer.ticket.events
-        if token.error is not None:
-            del self._answers[decoder, token.row]
-            events.put(Failed(token.error))
-            return
-        assert token.id is not None
-        answer.last = time.monotonic()
-        answer.first = answer.first or answer.last
-        answer.tokens += 1
-        piece = "" if token.finish == "stop" else answer.text.push(token.id)
-        finish = token.finish
-        if answer.text.stopped and finish is None:
-            decoder.cancel(token.row)
-        if answer.text.stopped:
-            finish = "stop"
-        if finish is not None:
-            piece += answer.text.finish()
-        if piece:
-            events.put(Piece(piece))
-        if finish is not None:
-            del self._answers[decoder, token.row]
-            events.put(Ended(finish, answer.tokens, answer.timings()))
-
-    def _fail_all(self, error: StudioError) -> None:
-        for answer in self._answers.values():
-            answer.ticket.events.put(Failed(error))
-        self._answers = {}
-        with contextlib.suppress(queue.Empty):
-            while True:
-                if (ticket := self._inbox.get_nowait()) is not None:
-                    ticket.events.put(Failed(error))

@@ -1,7 +1,8 @@
 """OpenAI's chat-completions protocol: what a request body means, what an answer looks like. Pure functions.
 
 Beyond the protocol a body may carry `top_k`, `repetition_penalty` and `template_of` (`run:ID`: render the
-prompt with that run's template); an answer carries `timings`, and an error `facts` beside its code.
+prompt with that run's template); an answer carries `timings` and, from a run that trains meanwhile, `steps`;
+an error carries `facts` beside its code.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ _STATUS = {
     "chat_engine_failed": 500,
     "model_gives_no_numbers": 500,
     "chat_engine_ending": 503,
+    "chat_run_ended": 503,
+    "chat_memory_full": 503,
+    "chat_no_room_in_run": 503,
 }
+
+
+Steps = tuple[int, int] | None
+"""Between which steps of a run an answer came, from its first token to its last; None: nothing trained."""
 
 
 @dataclass(frozen=True)
@@ -186,28 +194,41 @@ class Reply:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
-    def chunk(self, text: str | None, finish: str | None = None, first: bool = False) -> dict[str, Any]:
+    def first_chunk(self, step: int | None) -> dict[str, Any]:
+        """The first streamed piece, without text yet."""
+        delta = {"role": "assistant", "content": ""}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+        where = _where(None if step is None else (step, step))
+        return {**self._head("chat.completion.chunk"), "choices": [choice], **where}
+
+    def chunk(self, text: str | None, finish: str | None = None) -> dict[str, Any]:
         """One streamed piece."""
-        delta: dict[str, str] = {"role": "assistant"} if first else {}
-        if text is not None:
-            delta["content"] = text
+        delta = {} if text is None else {"content": text}
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
-    def usage_chunk(self, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def usage_chunk(self, usage: Mapping[str, int], timings: Timings, steps: Steps) -> dict[str, Any]:
         """The last piece of a stream whose request asked for usage."""
         head = self._head("chat.completion.chunk")
-        return {**head, "choices": [], "usage": dict(usage), "timings": timings.as_dict()}
+        facts = {"timings": timings.as_dict(), **_where(steps)}
+        return {**head, "choices": [], "usage": dict(usage), **facts}
 
-    def whole(self, text: str, finish: str, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def whole(
+        self, text: str, finish: str, usage: Mapping[str, int], timings: Timings, steps: Steps
+    ) -> dict[str, Any]:
         """An answer that was not streamed."""
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         head = self._head("chat.completion")
-        return {**head, "choices": [choice], "usage": dict(usage), "timings": timings.as_dict()}
+        facts = {"timings": timings.as_dict(), **_where(steps)}
+        return {**head, "choices": [choice], "usage": dict(usage), **facts}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._order.model}
+
+
+def _where(steps: Steps) -> dict[str, Any]:
+    return {} if steps is None else {"steps": steps}
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

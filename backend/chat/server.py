@@ -32,12 +32,12 @@ _LOOK_SECONDS = 0.2  # how often a waiting request looks whether its client is s
 
 @dataclass(frozen=True)
 class Backend:
-    """What the server needs of the engine."""
+    """What the server needs of the engine. `shutdown` None: no request ends it."""
 
     token: str
     submit: Callable[[Ticket], None]
     models: Callable[[], list[str]]
-    shutdown: Callable[[], None]
+    shutdown: Callable[[], None] | None = None
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -141,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, protocol.model_list(self._backend.models(), started))
 
     def _shutdown(self, _body: bytes) -> None:
+        if self._backend.shutdown is None:
+            raise StudioError("chat_path_unknown", path=self.path)
         self._backend.shutdown()
         self._send_json(200, {"state": "ending"})
 
@@ -186,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif isinstance(event, Ended):
                 usage = protocol.usage(accepted.prompt_tokens, event.tokens)
                 reply = protocol.Reply(ticket.order)
-                self._send_json(200, reply.whole("".join(text), event.finish, usage, event.timings))
+                whole = reply.whole("".join(text), event.finish, usage, event.timings, event.steps)
+                self._send_json(200, whole)
 
     def _stream(self, ticket: Ticket, accepted: Accepted, events: Iterator[Event]) -> None:
         self.send_response(200)
@@ -195,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         reply = protocol.Reply(ticket.order)
-        self._send_event(reply.chunk("", first=True))
+        self._send_event(reply.first_chunk(accepted.step))
         try:
             for event in events:
                 if isinstance(event, Piece):
@@ -204,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send_event(reply.chunk(None, event.finish))
                     if ticket.order.include_usage:
                         usage = protocol.usage(accepted.prompt_tokens, event.tokens)
-                        self._send_event(reply.usage_chunk(usage, event.timings))
+                        self._send_event(reply.usage_chunk(usage, event.timings, event.steps))
         except StudioError as error:
             self._send_event(protocol.error_body(error)[1])
         self._send_chunk(b"data: [DONE]\n\n")

@@ -7,15 +7,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from backend.chat.protocol import Order, Timings
+from backend.chat.protocol import Order, Steps, Timings
 from studio.errors import StudioError
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The prompt was read into tokens and the request stands in line or decodes."""
+    """The prompt was read into tokens and the request stands in line or decodes. `step`: those of the run
+    that the model has seen, where it trains meanwhile."""
 
     prompt_tokens: int
+    step: int | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Ended:
     finish: str  # stop | length
     tokens: int
     timings: Timings
+    steps: Steps
 
 
 @dataclass(frozen=True)

@@ -341,6 +341,8 @@ class ChatDelta:
     tokens: int | None = None
     tokens_per_second: float | None = None
     seconds_to_first: float | None = None
+    # Of a run that trains meanwhile: whose weights made its first and its last token.
+    steps: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Clock:
     def stopping(self) -> bool:
         return False
 
-    def wait_while_paused(self) -> None: ...
+    def wait_while_paused(self, meanwhile: object) -> None: ...
 
 
 def default_plan(method: str, sample: str, rows: int, heldout: int, extra: dict[str, Any]) -> Plan:

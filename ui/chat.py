@@ -21,6 +21,7 @@ class Answer:
     tokens: int | None = None
     tokens_per_second: float | None = None
     seconds_to_first: float | None = None
+    steps: tuple[int, int] | None = None  # see `ChatDelta`
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def add(chat: Chat, delta: ChatDelta) -> Chat:
     """The conversation with one more piece of an answer."""
     last = chat.turns[-1]
     answer = last.answers.get(delta.side, Answer())
-    answer = replace(answer, text=answer.text + delta.text)
+    answer = replace(answer, text=answer.text + delta.text, steps=delta.steps or answer.steps)
     if delta.done:
         answer = replace(
             answer,

@@ -1,4 +1,7 @@
-"""How an engine says that it is there: `<home>/chat/<name>.json`, readable by its owner only."""
+"""How an engine says that it is there: `<home>/chat/<name>.json`, readable by its owner only.
+
+So does the worker of a run that can be asked while it trains; in place of a base it names the run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from backend.jobs.processes import Identity, alive, own_identity
 
 @dataclass(frozen=True)
 class Announcement:
-    """A running engine: where it listens, what opens it, which base it holds, which process it is."""
+    """A running engine: where it listens, what opens it, which base it holds (or `run:ID`), which process it
+    is."""
 
     url: str
     token: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from backend.chat.replies import Candidate, Timings, TokenSaid
+from backend.chat.replies import Candidate, Steps, Timings, TokenSaid
 from backend.chat.ticket import Ended, Failed, Piece, Ticket
 from studio.data.render import Renderer
 from studio.generate.text import AnswerText
@@ -28,11 +28,13 @@ class Answer:
         self._text = AnswerText(renderer.detokenizer(), ticket.order.stop)
         self._said: list[TokenSaid] = []  # not told yet
         self._tokens = 0
+        self._steps: Steps = None
         self._first: float | None = None
         self._last = time.monotonic()
 
-    def take(self, token: Token) -> bool:
-        """Tell the ticket what this token brings; True if the choice is complete with it."""
+    def take(self, token: Token, step: int | None) -> bool:
+        """Tell the ticket what this token brings; True if the choice is complete with it. `step`: of the run
+        whose weights made it, where they train."""
         if token.error is not None:
             self.ticket.events.put(Failed(token.error))
             return True
@@ -40,6 +42,8 @@ class Answer:
         self._last = time.monotonic()
         self._first = self._first or self._last
         self._tokens += 1
+        if step is not None:
+            self._steps = (self._steps[0] if self._steps else step, step)
         piece, finish = "", token.finish
         if finish != "stop":
             if token.logprobs is not None:
@@ -53,7 +57,8 @@ class Answer:
         if piece or said:
             self.ticket.events.put(Piece(self._index, piece, said))
         if finish is not None:
-            self.ticket.events.put(Ended(self._index, finish, self._tokens, self._timings()))
+            ended = Ended(self._index, finish, self._tokens, self._timings(), self._steps)
+            self.ticket.events.put(ended)
         return finish is not None
 
     def _entry(self, id: int, logprobs: Logprobs) -> TokenSaid:

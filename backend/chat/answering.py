@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -13,23 +11,19 @@ from typing import TYPE_CHECKING
 
 from backend.chat import runs
 from backend.chat.announcement import log_file
-from backend.chat.answer import Answer
-from backend.chat.protocol import Prompt
-from backend.chat.ticket import Accepted, Failed, Ticket
+from backend.chat.answers import Answers, Voice
+from backend.chat.protocol import Order
 from studio.data.render import Renderer
-from studio.data.rows import Message
 from studio.errors import StudioError
-from studio.generate.request import BASE, Request, Token
 from studio.names import ModelName, parse
 
 if TYPE_CHECKING:
     from backend.chat.base import Loaded
-    from studio.generate.decode import Decoder
 
 log = logging.getLogger("studio.chat")
 
 
-class Answering(threading.Thread):
+class Answering(Answers, threading.Thread):
     """Answers the tickets of `inbox` with one base and what its runs learned.
 
     Args:
@@ -39,34 +33,20 @@ class Answering(threading.Thread):
     """
 
     def __init__(self, base: str, folder: Path, load: Callable[[], Loaded]) -> None:
-        super().__init__(name="answering", daemon=True)
+        Answers.__init__(self, StudioError("chat_engine_ending"))
+        threading.Thread.__init__(self, name="answering", daemon=True)
         self._base = base
         self._runs = folder
         self._load = load
-        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._answers: dict[tuple[Decoder, int], Answer] = {}
         self._renderers: dict[tuple[Path, int], Renderer] = {}
         self.ready = threading.Event()
-        self.ended = threading.Event()
         self.failure: StudioError | None = None
         self.idle_since = time.monotonic()
 
-    def submit(self, ticket: Ticket) -> None:
-        """Put a ticket in line.
-
-        Raises:
-            StudioError: Why the engine is ending.
-        """
-        if self.ended.is_set():
-            raise self.failure or StudioError("chat_engine_ending")
-        self._inbox.put(ticket)
-        if self.ended.is_set():  # it ended between the first look and the put
-            self._fail_all(self.failure or StudioError("chat_engine_ending"))
-
     @property
     def working(self) -> bool:
-        """Whether any ticket waits or is being answered."""
-        return bool(self._answers) or not self._inbox.empty() or not self.ready.is_set()
+        """Whether any ticket waits or is being answered, or the base is being loaded."""
+        return self.waiting or not self.ready.is_set()
 
     def end(self) -> None:
         """End the thread between two tokens; open tickets fail with `chat_engine_ending`."""
@@ -74,92 +54,48 @@ class Answering(threading.Thread):
 
     def run(self) -> None:
         """Thread main."""
-        failure = StudioError("chat_engine_ending")
         try:
-            loaded = self._load()
+            self._loaded = self._load()
             self.ready.set()
-            self._serve(loaded)
+            self._serve(self._loaded)
         except StudioError as error:
             log.error("can't answer: %s", error)
-            failure = self.failure = error
+            self._ending = self.failure = error
         except Exception as error:
             log.exception("the model's thread ended")
             log_path = str(log_file(self._runs.parent, self._base))
-            failure = self.failure = StudioError(
+            self._ending = self.failure = StudioError(
                 "chat_engine_failed", base=self._base, log=log_path, detail=repr(error)
             )
         finally:
             self.ready.set()
-            self.ended.set()
-            self._fail_all(failure)
+            self.finish()
 
     def _serve(self, loaded: Loaded) -> None:
-        while True:
-            if not self._take_in(loaded):
-                return
-            for (decoder, row), answer in list(self._answers.items()):
-                if answer.ticket.cancelled.is_set():
-                    decoder.cancel(row)
-                    del self._answers[decoder, row]
+        while self.take_in(wait=True):
             for decoder in loaded.decoders:
                 for token in decoder.step():
-                    self._hand_out(decoder, token)
+                    self.hand_out(decoder, token)
             self.idle_since = time.monotonic()
 
-    def _take_in(self, loaded: Loaded) -> bool:
-        """Give waiting tickets a row; waits for one when there is nothing to decode. False: end."""
-        while True:
-            try:
-                ticket = self._inbox.get(block=not self._answers)
-            except queue.Empty:
-                return True
-            if ticket is None:
-                return False
-            if ticket.cancelled.is_set():
-                continue
-            try:
-                self._admit(loaded, ticket)
-            except StudioError as error:
-                ticket.events.put(Failed(error))
-            except FileNotFoundError as error:
-                # A run was deleted, or a checkpoint pruned, between two looks at its folder.
-                log.warning("a file went away: %s", error)
-                run = ticket.order.template_of or ticket.order.model
-                ticket.events.put(Failed(StudioError("run_files_gone", run=run)))
-
-    def _admit(self, loaded: Loaded, ticket: Ticket) -> None:
-        order = ticket.order
-        adapter, renderer, decoder = BASE, loaded.renderer, loaded.decoder
+    def _voice(self, order: Order) -> Voice:
+        loaded = self._loaded
+        renderer = loaded.renderer
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
-        if order.model not in ("base", self._base):
-            name = self._own_run(order.model)
-            folder = runs.adapter_folder(self._runs, name)
-            if runs.trained_on(folder) != loaded.hash:
-                # Its base was replaced since: over other weights the adapter would answer nonsense.
-                raise StudioError("run_base_changed", run=name.value, base=self._base)
-            renderer = self._renderer(name.value)
-            method, params = runs.method_of(self._runs, name.value)
-            if method.served(params) == "batched":
-                adapter = loaded.adapters.require(folder, decoder.adapters_in_use())
-            else:
-                decoder = loaded.tuned.require(folder, method, params)
-        prompts = [_ids(prompt, renderer) for prompt in order.prompts]
-        requests = [
-            Request(
-                prompts[index // order.n],
-                order.sampling.of_row(index % order.n),
-                renderer.stop_ids,
-                order.max_tokens,
-                adapter,
-                order.logprobs,
-            )
-            for index in range(order.choices)
-        ]
-        rows = decoder.add_all(requests)
-        for index, row in enumerate(rows):
-            self._answers[decoder, row] = Answer(ticket, index, renderer)
-        ticket.events.put(Accepted(sum(map(len, prompts))))
+        if order.model in ("base", self._base):
+            return Voice(loaded.decoder, renderer)
+        name = self._own_run(order.model)
+        folder = runs.adapter_folder(self._runs, name)
+        if runs.trained_on(folder) != loaded.hash:
+            # Its base was replaced since: over other weights the adapter would answer nonsense.
+            raise StudioError("run_base_changed", run=name.value, base=self._base)
+        renderer = self._renderer(name.value)
+        method, params = runs.method_of(self._runs, name.value)
+        if method.served(params) != "batched":
+            return Voice(loaded.tuned.require(folder, method, params), renderer)
+        adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
+        return Voice(loaded.decoder, renderer, adapter)
 
     def _own_run(self, model: str) -> ModelName:
         if model.startswith("run:"):
@@ -174,29 +110,3 @@ class Answering(threading.Thread):
         if key not in self._renderers:
             self._renderers[key] = Renderer.from_folder(folder)
         return self._renderers[key]
-
-    def _hand_out(self, decoder: Decoder, token: Token) -> None:
-        if self._answers[decoder, token.row].take(token):
-            del self._answers[decoder, token.row]
-            decoder.cancel(token.row)  # a stop string ends it before the decoder knows
-
-    def _fail_all(self, error: StudioError) -> None:
-        for answer in self._answers.values():
-            answer.ticket.events.put(Failed(error))
-        self._answers = {}
-        with contextlib.suppress(queue.Empty):
-            while True:
-                if (ticket := self._inbox.get_nowait()) is not None:
-                    ticket.events.put(Failed(error))
-
-
-def _ids(prompt: Prompt, renderer: Renderer) -> tuple[int, ...]:
-    """What the model reads: a conversation in its template, a text as it is, ids if there are such."""
-    if isinstance(prompt, str):
-        return tuple(renderer.encode_start(prompt))
-    if isinstance(prompt[0], Message):
-        return tuple(renderer.encode_prompt(prompt))
-    if not 0 <= min(prompt) <= max(prompt) < renderer.vocab_size:
-        last = renderer.vocab_size - 1
-        raise StudioError("chat_field_wrong", field="prompt", expected=f"token ids from 0 to {last}")
-    return prompt

@@ -1,6 +1,7 @@
 """What an endpoint answers, in OpenAI's shapes: chat, completions, models, errors. Pure functions.
 
-An answer carries `timings` beside `usage`, and an error `facts` beside its code.
+An answer carries `timings` beside `usage` and, from a run that trains meanwhile, `steps`; an error carries
+`facts` beside its code.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ _STATUS = {
     "chat_engine_failed": 500,
     "model_gives_no_numbers": 500,
     "chat_engine_ending": 503,
+    "chat_run_ended": 503,
+    "chat_memory_full": 503,
+    "chat_no_room_in_run": 503,
 }
+
+Steps = tuple[int, int] | None
+"""Between which steps of a run an answer came, from its first token to its last; None: nothing trained."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,12 @@ class Timings:
 
     def as_dict(self) -> dict[str, float | None]:
         return {"seconds_to_first": self.seconds_to_first, "tokens_per_second": self.tokens_per_second}
+
+
+def span(steps: Sequence[Steps]) -> Steps:
+    """From the first step of any to the last of any."""
+    known = [one for one in steps if one is not None]
+    return (min(one[0] for one in known), max(one[1] for one in known)) if known else None
 
 
 def together(timings: Sequence[Timings]) -> Timings:
@@ -80,6 +93,24 @@ class Choice:
     said: tuple[TokenSaid, ...]
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is told of a request once all its choices are complete. The completion counts the end token."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    timings: Timings
+    steps: Steps
+
+    def as_dict(self) -> dict[str, Any]:
+        usage = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+        return {"usage": usage, "timings": self.timings.as_dict(), **_where(self.steps)}
+
+
 class Reply:
     """The bodies of the answer to one request; all its chunks share id and time."""
 
@@ -88,12 +119,15 @@ class Reply:
         self._id = f"{'chatcmpl' if order.chat else 'cmpl'}-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
-    def opening(self) -> list[dict[str, Any]]:
+    def opening(self, step: int | None) -> list[dict[str, Any]]:
         """What a stream begins with: in a chat, the role of each choice."""
         if not self._order.chat:
             return []
         delta = {"role": "assistant", "content": ""}
-        return [self._piece(index, {"delta": delta}, (), None) for index in range(self._order.choices)]
+        where = _where(None if step is None else (step, step))
+        return [
+            self._piece(index, {"delta": delta}, (), None) | where for index in range(self._order.choices)
+        ]
 
     def chunk(self, index: int, text: str, said: Sequence[TokenSaid] = ()) -> dict[str, Any]:
         """One streamed piece of a choice."""
@@ -105,11 +139,11 @@ class Reply:
         body: dict[str, Any] = {"delta": {}} if self._order.chat else {"text": ""}
         return self._piece(index, body, (), finish)
 
-    def usage_chunk(self, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def usage_chunk(self, facts: Facts) -> dict[str, Any]:
         """The last piece of a stream whose request asked for usage."""
-        return {**self._head(".chunk"), "choices": [], "usage": dict(usage), "timings": timings.as_dict()}
+        return {**self._head(".chunk"), "choices": [], **facts.as_dict()}
 
-    def whole(self, choices: Sequence[Choice], usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def whole(self, choices: Sequence[Choice], facts: Facts) -> dict[str, Any]:
         """An answer that was not streamed."""
         told = [
             self._choice(
@@ -122,7 +156,7 @@ class Reply:
             )
             for choice in choices
         ]
-        return {**self._head(""), "choices": told, "usage": dict(usage), "timings": timings.as_dict()}
+        return {**self._head(""), "choices": told, **facts.as_dict()}
 
     def _piece(
         self, index: int, body: Mapping[str, Any], said: Sequence[TokenSaid], finish: str | None
@@ -164,13 +198,8 @@ def _completion_logprobs(said: Sequence[TokenSaid]) -> dict[str, Any]:
     }
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """OpenAI's `usage`; the completion counts the end token."""
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
+def _where(steps: Steps) -> dict[str, Any]:
+    return {} if steps is None else {"steps": steps}
 
 
 def model_list(names: list[str], created: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from backend.chat import protocol, replies
 from backend.chat.protocol import Limits, Order
-from backend.chat.replies import Choice, Reply, Timings
+from backend.chat.replies import Choice, Facts, Reply
 from backend.chat.ticket import Accepted, Ended, Event, Failed, Piece, Ticket
 from backend.hosts import address, host_allowed, origin_allowed
 from studio.errors import StudioError
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
             own = [piece for piece in pieces if piece.index == end.index]
             said = tuple(entry for piece in own for entry in piece.said)
             choices.append(Choice(end.index, "".join(piece.text for piece in own), end.finish, said))
-        self._send_json(200, Reply(order).whole(choices, *_summed(accepted, ended)))
+        self._send_json(200, Reply(order).whole(choices, _facts(accepted, ended)))
 
     def _stream(self, order: Order, accepted: Accepted, events: Iterator[Event]) -> None:
         self.send_response(200)
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         reply = Reply(order)
-        for opening in reply.opening():
+        for opening in reply.opening(accepted.step):
             self._send_event(opening)
         ended: list[Ended] = []
         try:
@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
                     ended.append(event)
                     self._send_event(reply.closing(event.index, event.finish))
             if order.include_usage:
-                self._send_event(reply.usage_chunk(*_summed(accepted, ended)))
+                self._send_event(reply.usage_chunk(_facts(accepted, ended)))
         except StudioError as error:
             self._send_event(replies.error_body(error)[1])
         self._send_chunk(b"data: [DONE]\n\n")
@@ -275,7 +275,11 @@ def _has_left(connection: socket.socket) -> bool:
         return True
 
 
-def _summed(accepted: Accepted, ended: Sequence[Ended]) -> tuple[dict[str, int], Timings]:
-    """Usage and timings of all choices of a request."""
-    tokens = sum(end.tokens for end in ended)
-    return replies.usage(accepted.prompt_tokens, tokens), replies.together([end.timings for end in ended])
+def _facts(accepted: Accepted, ended: Sequence[Ended]) -> Facts:
+    """What is told of all choices of a request together."""
+    return Facts(
+        accepted.prompt_tokens,
+        sum(end.tokens for end in ended),
+        replies.together([end.timings for end in ended]),
+        replies.span([end.steps for end in ended]),
+    )

@@ -1,5 +1,8 @@
 """What the facade uses to chat: finds or starts the engine of a base and streams one or two answers. No
 torch.
+
+A run that trains is asked itself, in its worker: its newest weights answer, and no second copy of them. What
+it can't answer (the base of a method that can't be switched off), and a run that has ended, is the engine's.
 """
 
 from __future__ import annotations
@@ -66,20 +69,23 @@ class ChatService:
         """The answers' pieces as they come, those of base and tuned mixed. Closing the iterator cancels.
 
         A run answers as `tuned`, any other model as `base`; with `compare` a run's base answers too, with the
-        run's template, same sampling and seed.
+        run's template, same sampling and seed. A run that trains says between which steps it answered.
 
         Raises:
             StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`,
                 `run_base_changed` (run, base), those of `locate` for the base, `chat_engine_failed` (base,
                 log, detail) or why the engine could not start, `prompt_too_long` (tokens, context),
-                `chat_engine_died` (log), `chat_cancelled` after `close`.
+                `chat_engine_died` (log), `chat_run_ended` (run) in the middle of an answer,
+                `chat_cancelled` after `close`.
         """
         name = parse(request.model)
-        base = self._base(name)
-        engine = self._engine(base)
         orders = _orders(name, request)
+        who = self._who_answers(name, [body["model"] for body in orders.values()])
         pieces: queue.SimpleQueue[_FromSide] = queue.SimpleQueue()
-        sides = [_Side(side, Call(engine), body, pieces) for side, body in orders.items()]
+        sides = [
+            _Side(side, Call(announced), body, pieces, self._gone(announced))
+            for (side, body), announced in zip(orders.items(), who, strict=True)
+        ]
         with self._lock:
             self._calls |= {side.call for side in sides}
         try:
@@ -92,8 +98,6 @@ class ChatService:
                     yield got
                 elif got is None:
                     running -= 1
-                elif isinstance(got, EngineGone):
-                    raise StudioError("chat_engine_died", base=base, log=str(log_file(self._home, base)))
                 else:
                     raise self._with_state(got)
             if self._closed:
@@ -109,7 +113,8 @@ class ChatService:
 
         def start() -> None:
             with contextlib.suppress(StudioError):  # whoever asks it is told
-                self._engine(self._base(parse(model)))
+                name = parse(model)
+                self._who_answers(name, ["base", str(name)] if name.kind == "run" else ["base"])
 
         threading.Thread(target=start, name="chat-warm", daemon=True).start()
 
@@ -136,16 +141,48 @@ class ChatService:
                 process.wait()
         self._started = {}
 
-    def _base(self, name: ModelName) -> str:
+    def _who_answers(self, name: ModelName, models: list[str]) -> list[Announcement]:
+        """Who is to be asked for each of `models`: the run itself if it trains and can, else the engine."""
+        training, offered = self._training(name)
+        engine: Announcement | None = None
+        found = []
+        for model in models:
+            if training is not None and model in offered:
+                found.append(training)
+                continue
+            engine = engine or self._engine(self._base(name, adapter=model != "base"))
+            found.append(engine)
+        return found
+
+    def _training(self, name: ModelName) -> tuple[Announcement | None, list[str]]:
+        """The worker of a run that can be asked now, and what for."""
+        run = read_announcement(self._home, str(name)) if name.kind == "run" and name.step is None else None
+        if run is None:
+            return None, []
+        try:
+            listed = Call(run).json("GET", "/v1/models")["data"]
+        except EngineGone:  # it ended this moment
+            return None, []
+        return run, [model["id"] for model in listed]
+
+    def _gone(self, announced: Announcement) -> StudioError:
+        """What it means that whoever announced this broke off."""
+        base = announced.base
+        if base.startswith("run:"):
+            return StudioError("chat_run_ended", run=base.removeprefix("run:"))
+        return StudioError("chat_engine_died", base=base, log=str(log_file(self._home, base)))
+
+    def _base(self, name: ModelName, adapter: bool = True) -> str:
         """The name of the base that answers, once all that it takes is known to be on disk."""
         if name.kind != "run":
             locate(name)
             return str(name)
         base = runs.base_of(self._runs, name.value)
-        try:
-            runs.adapter_folder(self._runs, name)
-        except StudioError as error:
-            raise self._with_state(error) from None
+        if adapter:
+            try:
+                runs.adapter_folder(self._runs, name)
+            except StudioError as error:
+                raise self._with_state(error) from None
         locate(base)
         return base
 
@@ -239,34 +276,46 @@ def _orders(name: ModelName, request: ChatRequest) -> dict[str, dict[str, Any]]:
     return {"base": {**body, "model": "base", "template_of": f"run:{name.value}"}, **tuned}
 
 
-_FromSide = ChatDelta | StudioError | EngineGone | None
+_FromSide = ChatDelta | StudioError | None
 
 
 class _Side(threading.Thread):
-    """Reads one answer and puts its pieces into a queue: deltas, then None, or what went wrong."""
+    """Reads one answer and puts its pieces into a queue: deltas, then None, or what went wrong (`gone`: the
+    connection broke)."""
 
     def __init__(
-        self, side: str, call: Call, body: dict[str, Any], pieces: queue.SimpleQueue[_FromSide]
+        self,
+        side: str,
+        call: Call,
+        body: dict[str, Any],
+        pieces: queue.SimpleQueue[_FromSide],
+        gone: StudioError,
     ) -> None:
         super().__init__(name=f"chat-{side}", daemon=True)
         self.call = call
         self._side = side
         self._body = body
         self._pieces = pieces
+        self._gone = gone
 
     def run(self) -> None:
         """Thread main."""
         outcome: _FromSide = None
         try:
             self._read()
-        except (StudioError, EngineGone) as error:
+        except StudioError as error:
             outcome = error
+        except EngineGone:
+            outcome = self._gone
         finally:
             self._pieces.put(outcome)
 
     def _read(self) -> None:
         finish: str | None = None
         for chunk in self.call.stream(self._body):
+            steps = tuple(chunk["steps"]) if "steps" in chunk else None
+            if steps and "timings" not in chunk:
+                self._pieces.put(ChatDelta(self._side, "", steps=steps))
             for choice in chunk["choices"]:
                 if text := choice["delta"].get("content"):
                     self._pieces.put(ChatDelta(self._side, text))
@@ -282,5 +331,6 @@ class _Side(threading.Thread):
                         tokens=chunk["usage"]["completion_tokens"],
                         tokens_per_second=timings["tokens_per_second"],
                         seconds_to_first=timings["seconds_to_first"],
+                        steps=steps,
                     )
                 )

@@ -8,15 +8,17 @@ import time
 from dataclasses import dataclass, field
 
 from backend.chat.protocol import Order
-from backend.chat.replies import Timings, TokenSaid
+from backend.chat.replies import Steps, Timings, TokenSaid
 from studio.errors import StudioError
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The prompts were read into tokens and the request stands in line or decodes."""
+    """The prompts were read into tokens and the request stands in line or decodes. `step`: those of the run
+    that the model has seen, where it trains meanwhile."""
 
     prompt_tokens: int
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Ended:
     finish: str  # stop | length
     tokens: int
     timings: Timings
+    steps: Steps = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ log = logging.getLogger("studio.worker")
 # How long a checkpoint may be held up so that the curve up to it is in the store before it.
 _FLUSH_SECONDS = 2.0
 _LOG_EVERY_SECONDS = 2.0
+_LOOK_SECONDS = 0.05  # how often a paused job looks whether there is something else to do
 
 
 _WISHES: dict[str, Wish | None] = {"pause": "pause", "stop": "stop", "continue": None}
@@ -76,10 +77,12 @@ class WorkerControl:
         """Whether the wish is `stop`."""
         return self._wish == "stop"
 
-    def wait_while_paused(self) -> None:
-        """Block until the person wants the run to go on, or to stop."""
+    def wait_while_paused(self, meanwhile: Callable[[], bool]) -> None:
+        """Block until the person wants the run to go on, or to stop; see `studio.train.events.Control`."""
         self._on_pause()
-        with self._changed:
-            self._changed.wait_for(lambda: self._wish != "pause")
+        while self._wish == "pause":
+            if not meanwhile():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._wish != "pause", _LOOK_SECONDS)
         if self._wish != "stop":
             self._on_continue()

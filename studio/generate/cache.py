@@ -28,6 +28,12 @@ def can_join(cache: DynamicCache) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
+def size_bytes(cache: Any) -> int:
+    """Of the keys and values in it."""
+    filled = [layer for layer in cache.layers if layer.keys is not None]
+    return sum(int(states.nbytes) for layer in filled for states in (layer.keys, layer.values))
+
+
 def join(cache: Any, other: Any) -> None:
     """Append the rows of `other` to `cache` in place; the shorter of the two is padded with zeros on the
     left.

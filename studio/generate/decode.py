@@ -62,12 +62,21 @@ def rows_may_share(model: Any) -> tuple[bool, Reason]:
     dtype = next(model.parameters()).dtype
     if dtype is not torch.float32:
         return False, Reason("rows_in_turn_precision", {"precision": str(dtype).removeprefix("torch.")})
-    kinds = _rope_kinds(getattr(model.config.get_text_config(), "rope_parameters", None) or {})
-    if kinds & _ROPE_BY_LENGTH:
-        return False, Reason("rows_in_turn_rope", {"rope": min(kinds & _ROPE_BY_LENGTH)})
+    if kinds := _ropes_by_length(model):
+        return False, Reason("rows_in_turn_rope", {"rope": min(kinds)})
     if not caches.can_join(caches.empty(model)):
         return False, Reason("rows_in_turn_cache", {"model_type": model.config.model_type})
     return True, Reason("rows_together")
+
+
+def rope_changes_with_length(model: Any) -> bool:
+    """Whether what a model makes of positions depends on the longest text that it has read lately."""
+    return bool(_ropes_by_length(model))
+
+
+def _ropes_by_length(model: Any) -> frozenset[str]:
+    parameters = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    return _ROPE_BY_LENGTH & _rope_kinds(parameters)
 
 
 def _rope_kinds(parameters: Mapping[str, Any]) -> set[str]:
@@ -138,6 +147,11 @@ class Decoder:
     def busy(self) -> bool:
         """Whether any row still waits or decodes."""
         return bool(self._waiting or self._batches)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values of all rows that decode."""
+        return sum(batch.cache_bytes for batch in self._batches)
 
     def add(self, request: Request) -> int:
         """Queue a row; gives its number, counted from 0.
@@ -239,6 +253,10 @@ class _Batch:
     def __init__(self, rows: list[_Row], cache: DynamicCache) -> None:
         self.rows = rows
         self._cache = cache
+
+    @property
+    def cache_bytes(self) -> int:
+        return caches.size_bytes(self._cache)
 
     def step(self, decoder: Decoder) -> list[Token]:
         ids = torch.tensor([[row.last] for row in self.rows])

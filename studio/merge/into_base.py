@@ -64,8 +64,8 @@ def merge_into_base(
     is stored. `progress` is told the share that is done, and may raise to end the work.
 
     Raises StudioError `merge_out_taken` (path), `merge_other_base` (path, trained, found),
-    `method_not_mergeable` (method), `merge_not_4_bit` (method), `merge_tensor_unknown` (tensors, count), `merge_dtype`, `disk_full`,
-    and those of `read_adapter`.
+    `method_not_mergeable` (method), `merge_not_4_bit` (method), `merge_tensor_unknown` (tensors, count),
+    `merge_dtype`, `disk_full`, and those of `read_adapter`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudioError("merge_out_taken", path=str(out))

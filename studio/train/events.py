@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 Wish = Literal["pause", "stop"]
@@ -14,8 +15,8 @@ class EventSink(Protocol):
         """A number after optimizer step `step` (the first one is 1).
 
         Names: loss, eval_loss, lr, grad_norm, tokens_per_second, step_seconds, step_joules (of the whole
-        device; where it can be read), memory_bytes (peak), tokens (cumulative), epoch, seconds_left, and the
-        objective's own.
+        device; where it can be read), memory_bytes (peak), tokens (cumulative), epoch, seconds_left,
+        chat_bytes (keys and values of answers, where there are any), and the objective's own.
         """
 
     def event(self, kind: str, body: dict[str, Any]) -> None:
@@ -35,5 +36,6 @@ class Control(Protocol):
     def stopping(self) -> bool:
         """Whether the wish is to stop; asked between two batches of an evaluation."""
 
-    def wait_while_paused(self) -> None:
-        """Return when the run shall go on or stop."""
+    def wait_while_paused(self, meanwhile: Callable[[], bool]) -> None:
+        """Return when the run shall go on or stop. Until then `meanwhile` is called again and again, without
+        a pause as long as it says that it had something to do."""

@@ -40,9 +40,15 @@ class Holder(Protocol):
     optimizer: Any
 
 
+class Lent(Protocol):
+    """What others hold beside a model that is lent to them."""
+
+    most_cache_bytes: int
+
+
 class Gauge:
     """Set up before the model is loaded. What else there is, is told to it once it is there: `model`,
-    `holder`, `predicted`, and the `progress` that counts steps.
+    `holder`, `predicted`, `lending`, and the `progress` that counts steps.
 
     `micro_batch`: rows per forward pass.
     """
@@ -53,6 +59,7 @@ class Gauge:
         self.holder: Holder | None = None
         self.progress: Progress | None = None
         self.predicted: Prediction | None = None
+        self.lending: Lent | None = None
         forget_peak(device)
         self.before = held_bytes(device)
         self.free = free_bytes(device)
@@ -61,7 +68,9 @@ class Gauge:
         """As of now, the highest mark since the beginning."""
         weights, adapter = self._model()
         parts = {"weights": weights, "adapter": adapter, "optimizer": _bytes(self._optimizer_state())}
-        peak = peak_memory_bytes(self.device) - self.before
+        # Keys and values of answers are not what the plan was estimated for.
+        lent = self.lending.most_cache_bytes if self.lending else 0
+        peak = peak_memory_bytes(self.device) - self.before - lent
         parts[STEP] = max(0, peak - sum(parts.values()))
         reserved = torch.cuda.max_memory_reserved(self.device) if self.device.startswith("cuda") else None
         return Measured(parts, peak, reserved)

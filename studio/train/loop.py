@@ -25,6 +25,7 @@ from studio.train import checkpoint
 from studio.train.energy import energy_meter
 from studio.train.events import Control, EventSink
 from studio.train.hooks import Hooks
+from studio.train.lending import Lending
 from studio.train.objective import Computation, Example
 from studio.train.optim import make_optimizer
 from studio.train.progress import Pace, Progress, peak_memory_bytes
@@ -74,8 +75,8 @@ class Loop(Trainer):
     """Trains `work.computation` from `progress` up to `total` steps; `stopped` says that it was asked to
     end."""
 
-    def __init__(self, work: Work, progress: Progress, total: int) -> None:
-        self.work, self.progress, self.total = work, progress, total
+    def __init__(self, work: Work, progress: Progress, total: int, lending: Lending) -> None:
+        self.work, self.progress, self.total, self.lending = work, progress, total, lending
         self.tuner = work.computation.tuner
         self.sampler = EpochBatches(work.plan.settings.seed, [e.length for e in work.train], work.batch)
         self.pace = Pace(meter=energy_meter(work.device))
@@ -199,6 +200,8 @@ class Loop(Trainer):
         if best or self.pace.save_due():
             self.save_checkpoint()
         self._obey()
+        if not self.stopped:
+            self.lending.turn()
 
     def _report(self, loss: float, learning_rate: float | None) -> None:
         tokens = sum(batch["tokens"] for batch in self._batches)
@@ -215,6 +218,7 @@ class Loop(Trainer):
             "tokens": self.progress.tokens,
             "epoch": self.state.epoch,
             "seconds_left": (self.total - step) * (self.pace.step_seconds or took.seconds),
+            "chat_bytes": self.lending.cache_bytes or None,
             **{name: value.item() for name, value in self._metrics.items()},
         }
         self._metrics = {}
@@ -274,6 +278,7 @@ class Loop(Trainer):
             for rows in pieces(order, self.work.rows_at_once):
                 if self.work.control.stopping():
                     return None
+                self.lending.turn()
                 batch = self.collate(rows)
                 total += self.model_wrapped(self._prepare_inputs(batch), 1.0)["loss"].item()
                 count += float(batch["count"])
@@ -286,7 +291,7 @@ class Loop(Trainer):
         if wish == "pause":
             self.save_checkpoint()
             work.sink.event("paused", {"step": self.progress.step})
-            work.control.wait_while_paused()
+            work.control.wait_while_paused(self.lending.turn_while_paused)
             wish = work.control.wish()
             work.sink.event("continued", {"step": self.progress.step})
         if wish == "stop":

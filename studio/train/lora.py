@@ -17,7 +17,8 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -137,6 +138,11 @@ class LoraTuner(Tuner):
     def disabled(self, model: nn.Module) -> Any:
         """None where the base beneath the adapter is not the untouched one."""
         return None if STARTS[self.params.init].rewrites else _switched_off(cast(PeftModel, model))
+
+    def active(self, model: nn.Module) -> Any:
+        kinds = BaseTunerLayer, AuxiliaryTrainingWrapper
+        layers = [module for module in model.modules() if isinstance(module, kinds)]
+        return [(layer.disable_adapters, layer.active_adapters) for layer in layers]
 
     def param_groups(self, model: nn.Module, settings: Any) -> list[dict[str, Any]]:
         """With LoRA+ (Hayou et al. 2024, arXiv 2402.12354) the second matrices in groups of their own."""

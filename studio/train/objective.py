@@ -43,16 +43,17 @@ class Forward:
         kernel: str,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        self._anatomy, self._tuner, self._kernel, self._context = anatomy, tuner, kernel, context
+        self.anatomy = anatomy
+        self._tuner, self._kernel, self._context = tuner, kernel, context
 
     def __call__(self, stream: Batch) -> Losses:
         """The loss of each learned token of one stream of a batch (see `pad`)."""
         with self._context():
             if self._tuner is None:
-                hidden = self._anatomy.hidden(stream["input_ids"], stream["attention_mask"])
+                hidden = self.anatomy.hidden(stream["input_ids"], stream["attention_mask"])
             else:
-                hidden = self._tuner.hidden(self._anatomy, stream)
-            return token_losses(self._anatomy, hidden, stream, self._kernel)
+                hidden = self._tuner.hidden(self.anatomy, stream)
+            return token_losses(self.anatomy, hidden, stream, self._kernel)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from studio.train import checkpoint
 from studio.train.events import Control, EventSink
 from studio.train.examples import encode_rows, unweighted
 from studio.train.gauge import Gauge, predict
+from studio.train.lending import Guest, Lending
 from studio.train.loop import Loop, Work
 from studio.train.objective import Computation, Example, Forward, Loss, Models, make_objective
 from studio.train.progress import Progress, peak_memory_bytes
@@ -80,11 +81,13 @@ def train(
     device: str = "cpu",
     base_hash: str | None = None,
     micro_batch: int | None = None,
+    guest: Guest | None = None,
 ) -> TrainResult:
     """Train `plan` (resolved: batch, lr, precision and steps or epochs are set) in the run folder `folder`.
 
     `base_hash` names the base in what is saved; without it the weights are hashed here. `micro_batch`: rows
-    per forward pass where memory has none for the plan's whole batch; the steps stay the same. Raises
+    per forward pass where memory has none for the plan's whole batch; the steps stay the same. `guest` may
+    ask the model questions while it trains (see `studio.train.lending`), which changes no bit of it. Raises
     StudioError `nothing_learned`, `rows_changed` (a checkpoint was made with other rows), `loss_not_finite`,
     `memory_full`, `disk_full`, and what loading the model, the tokenizer or the method may raise.
     """
@@ -115,14 +118,19 @@ def train(
             micro_batch=micro_batch,
         )
         work.checkpoints.mkdir(exist_ok=True)
-        loop = gauge.holder = Loop(work, progress, total_steps(plan, len(data.train)))
+        autocast = plan.settings.precision == "mixed"
+        lending = gauge.lending = Lending(
+            guest, computation, read_config(model_folder), device, autocast, lambda: progress.step
+        )
+        loop = gauge.holder = Loop(work, progress, total_steps(plan, len(data.train)), lending)
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
         checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
         loop.make_up_evaluation()
         if progress.step < loop.total:
             sink.phase("training", progress.step / loop.total)
-            loop.train(resume_from_checkpoint=str(newest) if newest else None)
+            with lending.open():
+                loop.train(resume_from_checkpoint=str(newest) if newest else None)
         return _finish(loop, folder, gauge)
 
 

@@ -87,6 +87,10 @@ class Tuner:
         off."""
         return None
 
+    def active(self, model: nn.Module) -> Any:  # noqa: ARG002
+        """What of the method is switched on: equal again after whatever switched some of it off."""
+        return None
+
     def hidden(self, anatomy: Anatomy, batch: Batch) -> Hidden:
         """Final hidden states under this method; methods with towers of their own override it."""
         return anatomy.hidden(batch["input_ids"], batch["attention_mask"])

@@ -31,7 +31,7 @@ class CountingKind:
             if work.control.wish() == "pause":
                 _save(work, folder, step)
                 work.sink.event("paused", {"step": step})
-                work.control.wait_while_paused()
+                work.control.wait_while_paused(lambda: False)
             if work.control.wish() == "stop":
                 _save(work, folder, step)
                 return Outcome("stop", {"steps": step})

@@ -50,7 +50,7 @@ class Wish:
     def stopping(self) -> bool:
         return self._wish == "stop"
 
-    def wait_while_paused(self) -> None:
+    def wait_while_paused(self, _meanwhile: object) -> None:
         raise AssertionError
 
 

@@ -48,5 +48,7 @@ class Boundary:
     def stopping(self) -> bool:
         return False
 
-    def wait_while_paused(self) -> None:
+    def wait_while_paused(self, meanwhile: Callable[[], bool]) -> None:
         self.waited += 1
+        while meanwhile():
+            pass

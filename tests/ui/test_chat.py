@@ -35,6 +35,17 @@ def test_pieces_add_up_on_their_own_side():
     )
 
 
+def test_a_run_that_trains_is_said_to_and_from_which_steps(words):
+    chat = moves.add(asked(), ChatDelta("tuned", "", steps=(12, 12)))
+    drawn = draw.conversation(words.text, chat.turns, {"tuned": "Tuned"}, [])
+    assert "It is being trained: it answers between its steps." in drawn
+    chat = moves.add(chat, ChatDelta("tuned", "Ahoy"))
+    chat = moves.add(chat, ChatDelta("tuned", "", done=True, tokens=3, seconds_to_first=0.5, steps=(12, 19)))
+    drawn = draw.conversation(words.text, chat.turns, {"tuned": "Tuned"}, [])
+    assert "3 tokens" in drawn
+    assert "while it trained, steps 12 to 19" in drawn
+
+
 def test_stopping_keeps_what_came():
     chat = moves.end(moves.add(asked(), ChatDelta("base", "Hel")))
     assert not chat.busy

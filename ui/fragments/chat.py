@@ -78,21 +78,12 @@ def _turn(text: Text, turn: Turn, sides: Sequence[str], number: int) -> Markup:
 
 
 def _answer(text: Text, side: str, answer: Answer | None, id: str) -> Markup:
+    facts = _facts(text, answer or Answer())
     if answer is None or not (answer.text or answer.done):
         inner = h(
             "p", h("span", text("chat.waiting"), class_="unseen"), h("i"), h("i"), h("i"), class_="typing"
         )
-        return h("div", inner, h("p", Markup("&nbsp;"), class_="answer-facts"), class_=f"answer {side}")
-    facts = (
-        text(
-            "chat.facts",
-            tokens=answer.tokens,
-            speed=f"{answer.tokens_per_second or 0:.0f}",
-            first=loss_text(answer.seconds_to_first),
-        )
-        if answer.done and answer.tokens is not None
-        else Markup("&nbsp;")
-    )
+        return h("div", inner, h("p", facts, class_="answer-facts"), class_=f"answer {side}")
     return h(
         "div",
         h(
@@ -118,6 +109,24 @@ def _answer(text: Text, side: str, answer: Answer | None, id: str) -> Markup:
         ),
         class_=f"answer {side}",
     )
+
+
+def _facts(text: Text, answer: Answer) -> str | Markup:
+    """What is known of an answer: its pace once it is complete, and which steps of a run it came from."""
+    told = []
+    if answer.done and answer.tokens is not None:
+        told.append(
+            text(
+                "chat.facts",
+                tokens=answer.tokens,
+                speed=f"{answer.tokens_per_second or 0:.0f}",
+                first=loss_text(answer.seconds_to_first),
+            )
+        )
+    if answer.steps is not None:
+        first, last = answer.steps
+        told.append(text("chat.steps", first=first, last=last) if answer.done else text("chat.between"))
+    return " · ".join(told) or Markup("&nbsp;")
 
 
 def composer(text: Text, *, busy: bool, ready: bool = True) -> Markup:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend import probing
+from backend.chat.during import RunChat
 from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashes, renderer_hashes
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.jobs.less_memory import after_shortage, reduced, rows_at_once
@@ -102,6 +103,7 @@ def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outc
             device=worker_device(work),
             base_hash=base,
             micro_batch=rows_at_once(work.job) or _probed_rows(work),
+            guest=RunChat(work.home, work.job.id),
         )
     except StudioError as error:
         if error.code != "memory_full":

@@ -62,6 +62,9 @@ class SideTuner(Tuner):
     def disabled(self, model: nn.Module) -> AbstractContextManager[None]:
         return ladder(model).off()
 
+    def active(self, model: nn.Module) -> bool:
+        return ladder(model).enabled
+
     def hidden(self, anatomy: Anatomy, batch: Batch) -> Hidden:
         with ladder(anatomy.model).backbone_without_gradient():
             return super().hidden(anatomy, batch)

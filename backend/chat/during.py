@@ -1,0 +1,92 @@
+"""Chat with a run while it trains: the worker answers for `run:ID`, as the chat engine does for a base.
+
+The run's own thread decodes, between two steps (`studio.train.lending`); threads of its own take requests in
+and send answers out. The run announces itself in the home while it can be asked, and withdraws when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from backend.chat import runs
+from backend.chat.announcement import announce, withdraw
+from backend.chat.answers import Answers, Voice
+from backend.chat.protocol import Order
+from backend.chat.server import Backend, ChatServer
+from backend.home import Home
+from backend.hosts import listen
+from studio.data.render import Renderer
+from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.generate.decode import Decoder
+    from studio.generate.request import Token
+    from studio.train.lending import Lending
+
+log = logging.getLogger("studio.chat")
+_GRACE_SECONDS = 5.0  # for what is being sent when the run ends
+_BASE = "base"
+
+
+class RunChat(Answers):
+    """Fulfils `studio.train.lending.Guest` for one run of a home."""
+
+    def __init__(self, home: Home, run: str) -> None:
+        super().__init__(StudioError("chat_run_ended", run=run))
+        self._home, self._run, self._name = home, run, f"run:{run}"
+
+    def arrive(self, lending: Lending) -> None:
+        """See `Guest`."""
+        self._lending = lending
+        token = secrets.token_urlsafe(32)
+        self._server = ChatServer(Backend(token, self.submit, self._models), listen("127.0.0.1", 0, 0))
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True).start()
+        announce(self._home.root, self._name, self._server.url, token, time.time())
+
+    def leave(self) -> None:
+        """See `Guest`. Whoever asks from now on is sent to the chat engine."""
+        withdraw(self._home.root, self._name)
+        self.finish()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self._server.open_requests and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def bring(self) -> None:
+        """See `Guest`."""
+        self.take_in()
+
+    def take(self, decoder: Decoder, tokens: list[Token]) -> None:
+        """See `Guest`."""
+        for token in tokens:
+            self.hand_out(decoder, token)
+
+    def refuse(self, error: StudioError) -> None:
+        """See `Guest`."""
+        log.warning("an answer was given up: %s", error)
+        self.fail_answers(error)
+
+    @property
+    def step(self) -> int:
+        """How many steps the weights have seen that answer now."""
+        return self._lending.step()
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer.from_folder(runs.tokenizer_folder(self._home.runs, self._run))
+
+    def _models(self) -> list[str]:
+        return [self._name, *([_BASE] if _BASE in self._lending.decoders else [])]
+
+    def _voice(self, order: Order) -> Voice:
+        known = order.model in self._models() and order.template_of in (None, self._name)
+        if not known:
+            raise StudioError("chat_model_unknown", model=order.model, base=self._name)
+        side = _BASE if order.model == _BASE else "tuned"
+        return Voice(self._lending.decoders[side], self._renderer)

@@ -39,7 +39,7 @@ FOR_TORCH = (
 # Of the screen these parts are used by the command line or before gradio is there.
 UI_WITHOUT_GRADIO = ("ui/cli/", "ui/fragments/", "ui/words.py", "ui/running.py", "ui/serve.py", "ui/auth.py")
 # All that `ui` may know of what lies under it: the facade, its types, where the home is; errors and reasons.
-UI_MAY = {"backend.api", "backend.facade", "backend.home", "studio.errors"}
+UI_MAY = {"backend.api", "backend.chat_api", "backend.facade", "backend.home", "studio.errors"}
 
 
 def modules(package):

@@ -16,10 +16,13 @@ from backend.chat import runs
 from backend.chat.announcement import log_file
 from backend.chat.protocol import Timings
 from backend.chat.ticket import Accepted, Ended, Failed, Piece, Ticket
+from backend.chat_api import Proof
+from backend.inputs import template_hash
 from studio.data.render import Renderer
 from studio.errors import StudioError
 from studio.generate.request import BASE, Request, Token
 from studio.generate.text import AnswerText
+from studio.identity import adapter_identity
 from studio.names import ModelName, parse
 
 if TYPE_CHECKING:
@@ -151,6 +154,7 @@ class Answering(threading.Thread):
     def _admit(self, loaded: Loaded, ticket: Ticket) -> None:
         order = ticket.order
         adapter, renderer, decoder = BASE, loaded.renderer, loaded.decoder
+        learned: str | None = None
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
         if order.model != "base":
@@ -159,6 +163,7 @@ class Answering(threading.Thread):
             if runs.trained_on(folder) != loaded.hash:
                 # Its base was replaced since: over other weights the adapter would answer nonsense.
                 raise StudioError("run_base_changed", run=name.value, base=self._base)
+            learned = adapter_identity(folder, self._runs.parent / "cache" / "hashes.json")
             renderer = self._renderer(name.value)
             method, params = runs.method_of(self._runs, name.value)
             if method.served(params) == "batched":
@@ -169,7 +174,8 @@ class Answering(threading.Thread):
         request = Request(ids, order.sampling, renderer.stop_ids, order.max_tokens, adapter)
         row = decoder.add(request)
         self._answers[decoder, row] = _Answer(ticket, AnswerText(renderer.detokenizer(), order.stop))
-        ticket.events.put(Accepted(len(ids)))
+        proof = Proof(loaded.hash, learned, template_hash(renderer))
+        ticket.events.put(Accepted(len(ids), proof))
 
     def _own_run(self, model: str) -> ModelName:
         if model.startswith("run:"):

@@ -1,7 +1,8 @@
 """OpenAI's chat-completions protocol: what a request body means, what an answer looks like. Pure functions.
 
 Beyond the protocol a body may carry `top_k`, `repetition_penalty` and `template_of` (`run:ID`: render the
-prompt with that run's template); an answer carries `timings`, and an error `facts` beside its code.
+prompt with that run's template); an answer carries `timings` and `proof` (hashes of what answered), and an
+error `facts` beside its code.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from backend.chat_api import Proof
 from studio.data.rows import Message
 from studio.errors import StudioError
 from studio.generate.request import Sampling
@@ -194,20 +196,26 @@ class Reply:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
-    def usage_chunk(self, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def usage_chunk(self, usage: Mapping[str, int], timings: Timings, proof: Proof) -> dict[str, Any]:
         """The last piece of a stream whose request asked for usage."""
         head = self._head("chat.completion.chunk")
-        return {**head, "choices": [], "usage": dict(usage), "timings": timings.as_dict()}
+        return {**head, "choices": [], "usage": dict(usage), **_extras(timings, proof)}
 
-    def whole(self, text: str, finish: str, usage: Mapping[str, int], timings: Timings) -> dict[str, Any]:
+    def whole(
+        self, text: str, finish: str, usage: Mapping[str, int], timings: Timings, proof: Proof
+    ) -> dict[str, Any]:
         """An answer that was not streamed."""
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         head = self._head("chat.completion")
-        return {**head, "choices": [choice], "usage": dict(usage), "timings": timings.as_dict()}
+        return {**head, "choices": [choice], "usage": dict(usage), **_extras(timings, proof)}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._order.model}
+
+
+def _extras(timings: Timings, proof: Proof) -> dict[str, Any]:
+    return {"timings": timings.as_dict(), "proof": asdict(proof)}
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

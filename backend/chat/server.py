@@ -186,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif isinstance(event, Ended):
                 usage = protocol.usage(accepted.prompt_tokens, event.tokens)
                 reply = protocol.Reply(ticket.order)
-                self._send_json(200, reply.whole("".join(text), event.finish, usage, event.timings))
+                body = reply.whole("".join(text), event.finish, usage, event.timings, accepted.proof)
+                self._send_json(200, body)
 
     def _stream(self, ticket: Ticket, accepted: Accepted, events: Iterator[Event]) -> None:
         self.send_response(200)
@@ -204,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send_event(reply.chunk(None, event.finish))
                     if ticket.order.include_usage:
                         usage = protocol.usage(accepted.prompt_tokens, event.tokens)
-                        self._send_event(reply.usage_chunk(usage, event.timings))
+                        self._send_event(reply.usage_chunk(usage, event.timings, accepted.proof))
         except StudioError as error:
             self._send_event(protocol.error_body(error)[1])
         self._send_chunk(b"data: [DONE]\n\n")

@@ -8,14 +8,16 @@ import time
 from dataclasses import dataclass, field
 
 from backend.chat.protocol import Order, Timings
+from backend.chat_api import Proof
 from studio.errors import StudioError
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The prompt was read into tokens and the request stands in line or decodes."""
+    """The prompt was read into tokens; the request stands in line or decodes. `proof`: what will answer."""
 
     prompt_tokens: int
+    proof: Proof
 
 
 @dataclass(frozen=True)

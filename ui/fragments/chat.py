@@ -22,7 +22,7 @@ Told = Callable[[Turn], tuple[str, str]]  # cause and remedy of a turn's error
 def conversation(text: Text, chat: Chat, told: Told, suggestions: Sequence[str] = ()) -> Markup:
     """The branch that shows; with nothing said yet, prompts to begin with."""
     if not chat.path:
-        return _empty(text, suggestions)
+        return _empty(text, suggestions, chat.blind)
     return h(
         "div",
         [_turn(text, chat, turn, told) for turn in chat.path],
@@ -31,12 +31,12 @@ def conversation(text: Text, chat: Chat, told: Told, suggestions: Sequence[str] 
     )
 
 
-def _empty(text: Text, suggestions: Sequence[str]) -> Markup:
+def _empty(text: Text, suggestions: Sequence[str], blind: bool) -> Markup:
     send = {"type": "button", "class_": "suggestion", "data_event": "send", "data_act": "suggestion"}
     return h(
         "div",
         h("h2", text("chat.empty.title")),
-        h("p", text("chat.empty.line"), class_="quiet"),
+        h("p", text("chat.empty.blind" if blind else "chat.empty.line"), class_="quiet"),
         h("div", [h("button", s, data_value=s, **send) for s in suggestions], class_="suggestions"),
         class_="chat-empty",
     )

@@ -112,7 +112,10 @@ def bar(
     return h(
         "div",
         _drawer(
-            text("talks.title"), "runs", _list(text, chat, listed, search or ""), open_=search is not None
+            text("talks.title"),
+            "playground",
+            _list(text, chat, listed, search or ""),
+            open_=search is not None,
         ),
         h(
             "input",

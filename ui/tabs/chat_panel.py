@@ -55,6 +55,11 @@ def shown(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> 
     }
 
 
+def looked_at(page: Page, panel: ChatPanel, chat: Chat) -> Updates:
+    """The conversation in another light: what is half typed below it stays."""
+    return {panel.state: chat, panel.talk: _talk(page, chat)}
+
+
 def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> Updates:
     return {
         panel.state: chat,
@@ -106,7 +111,7 @@ def wire(
         if chat.busy:  # the answer that comes has the conversation as it was: a change would be lost
             return {panel.state: gr.skip()}
         chat = ACTS[sent["act"]](page, chat, sent)
-        updates = _drawn(page, panel, chat) | beside(chat)
+        updates = looked_at(page, panel, chat) | beside(chat)
         if sent["act"] in ("sampling", "preset", "system"):
             updates[panel.sampling] = compose.sampling(page.text, chat, panel.name, open_=True)
         return updates
@@ -156,7 +161,7 @@ def _redrawn(page: Page, panel: ChatPanel, chat: Chat, beside: Beside) -> Update
     begins = not any(answer.text or answer.done for answer in chat.turns[-1].answers)
     if begins or not chat.busy:
         return _drawn(page, panel, chat) | beside(chat)
-    return {panel.state: chat, panel.talk: _talk(page, chat)}
+    return looked_at(page, panel, chat)
 
 
 def _vote(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:

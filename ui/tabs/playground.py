@@ -57,7 +57,10 @@ def wire(tab: Playground, page: Page) -> None:
             return {tab.chat.state: gr.skip()}
         if sent["act"] == "search":
             return {tab.bar: _bar(page, chat, str(sent["value"]).strip())}
-        return shown(tab, page, ACTS[sent["act"]](page, chat, sent))
+        chat = ACTS[sent["act"]](page, chat, sent)
+        return _chosen(tab, page, chat, page.facade.chat_models()) | chat_panel.looked_at(
+            page, tab.chat, chat
+        )
 
     def leave(chat: Chat, event: gr.EventData) -> Updates:
         sent = act_data(event)
@@ -104,21 +107,28 @@ def opened(tab: Playground, page: Page, query: str, chat: Chat = _NONE) -> Updat
 
 
 def shown(tab: Playground, page: Page, chat: Chat, models: list[ChatModel] | None = None) -> Updates:
-    """All of the tab, and the engines of who will answer started."""
+    """All of the tab."""
     models = page.facade.chat_models() if models is None else models
     if not models:
         return {tab.picker: _nobody(page)}
     if not chat.panes:
         chat = replace(chat, panes=_first(models))
+    return {
+        **_chosen(tab, page, chat, models),
+        **chat_panel.shown(page, tab.chat, chat),
+        tab.prompts: prompt_set.drop_zone(page.text),
+    }
+
+
+def _chosen(tab: Playground, page: Page, chat: Chat, models: list[ChatModel]) -> Updates:
+    """Who answers, as the page shows it, and their engines started."""
     bases = {model.name: model.base for model in models}
     for name in {bases[pane]: pane for pane in chat.panes if pane in bases}.values():
         page.facade.warm_chat(name)
     return {
         tab.bar: _bar(page, chat),
         tab.picker: draw.picker(page.text, chat, models),
-        tab.prompts: prompt_set.drop_zone(page.text),
         tab.address: _address(chat),
-        **chat_panel.shown(page, tab.chat, chat),
     }
 
 

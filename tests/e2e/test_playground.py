@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import BrowserContext, Download, Page, expect
 
+from backend.chat_api import CANCELLED
 from backend.facade import StudioFacade
+from benchmarks.screens import TOKEN, served
 from tests.e2e.conftest import screen
+from tests.fake_facade import FakeFacade
 
 STEPS = 8
 
@@ -90,7 +93,7 @@ def test_a_blind_pair_is_known_after_the_vote(playground: Page):
     expect(turn.get_by_role("button", name="Right is better")).to_be_disabled()
 
 
-def test_stop_keeps_what_came_and_asking_again_makes_a_branch(playground: Page):
+def test_a_question_asked_again_or_changed_makes_a_branch(playground: Page):
     page = playground
     page.get_by_role("button", name="New", exact=True).click()
     expect(page.locator("#playground-talk .suggestion").first).to_be_visible()
@@ -105,6 +108,33 @@ def test_stop_keeps_what_came_and_asking_again_makes_a_branch(playground: Page):
     edit.fill("What is the opposite of big?")
     edit.press("Enter")
     expect(page.locator("#playground-talk .said-tools")).to_contain_text("3 of 3")
+
+
+def test_stop_and_a_reload_in_mid_answer_keep_what_came(context: BrowserContext, tmp_path: Path):
+    facade = FakeFacade(tmp_path, chat_seconds=0.5)  # words slow enough to be cut off between them
+    with served(facade) as root:
+        page = context.new_page()
+        page.goto(f"{root}/?token={TOKEN}")
+        page.locator('.rail [data-go="playground"]').click()
+        page.locator("#playground-talk .suggestion").first.click()
+        stop = page.locator("#playground-box [data-act=halt]")
+        expect(page.locator("#playground-talk .answer-text")).to_contain_text(["You asked"])
+        stop.click()
+        expect(page.locator("#playground-talk .badge.wait").first).to_have_text("stopped")
+        page.locator("#playground-box textarea").fill("And then?")
+        page.locator("#playground-box textarea").press("Enter")
+        expect(page.locator("#playground-talk .answer-text").nth(2)).to_contain_text("You asked")
+        page.reload()
+        expect(page.locator("#playground-talk .turn")).to_have_count(2)
+        expect(stop).to_have_count(0)
+        while not all(turn.answers[0].done for turn in facade.conversation(1).turns):
+            page.wait_for_timeout(200)
+        first, second = facade.conversation(1).turns
+        assert second.parent == first.id
+        for turn in (first, second):
+            assert turn.answers[0].text.startswith("You asked")
+            assert turn.answers[0].finish_reason == CANCELLED
+    facade.close()
 
 
 def test_a_file_of_prompts_is_put_to_both_and_taken_out_as_a_table(playground: Page, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from backend.chat_api import BAD, CANCELLED, TIE, ChatDelta, ChatRequest, Proof,
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.home import open_home
+from backend.store import migrations
 from backend.store.database import open_store
 from studio.errors import StudioError
 
@@ -231,3 +233,16 @@ def test_a_prompt_set_is_a_conversation_of_single_questions(
         list(conversations.answer(turn.id))
     assert all(len(pane.messages) == 2 for request in talk.requests for pane in request.panes)
     assert conversations.listed("", 9)[0].prompts == 2
+
+
+def test_votes_of_a_store_from_before_are_kept_and_none_of_them_was_blind(tmp_path: Path) -> None:
+    path = tmp_path / "studio.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrations.migrate(connection, path, lambda _: False, migrations.MIGRATIONS[:1])
+    connection.execute("INSERT INTO conversation VALUES (1, 't', '{}', 0, 0)")
+    connection.execute("INSERT INTO message VALUES (1, 1, NULL, 'user', NULL, NULL, 'x', NULL, 0)")
+    connection.execute("INSERT INTO vote (message, choice, at) VALUES (1, 'tie', 0)")
+    connection.close()
+    store = open_store(path, lambda _: False)
+    assert [tuple(row) for row in store.rows("SELECT message, choice, blind FROM vote")] == [(1, "tie", 0)]
+    store.close()

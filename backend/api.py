@@ -1,8 +1,8 @@
 """What the facade promises to the screen and the command line: plain frozen dataclasses, JSON in and out.
 
 `Facade` is the protocol that `backend.facade.StudioFacade` fulfils and that tests of the screen replace by
-a fake. Times are seconds since the epoch, sizes bytes, durations seconds. Whatever a person can mend arrives
-as `StudioError`.
+a fake; its part about chat is in `backend.chat_api`. Times are seconds since the epoch, sizes bytes,
+durations seconds. Whatever a person can mend arrives as `StudioError`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from backend.chat_api import ChatFacade
 from studio.cost import Spent
 from studio.errors import Reason
 from studio.memory.by_module import ModuleBytes
@@ -331,37 +332,6 @@ class Series:
 
 
 @dataclass(frozen=True)
-class ChatDelta:
-    """A piece of one pane's streamed answer. `side`: `base` or `tuned`. The last one carries the facts."""
-
-    side: str
-    text: str
-    done: bool = False
-    finish_reason: str | None = None  # stop | length
-    tokens: int | None = None
-    tokens_per_second: float | None = None
-    seconds_to_first: float | None = None
-    # Of a run that trains meanwhile: whose weights made its first and its last token.
-    steps: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One prompt for one or two panes.
-
-    `run:ID` answers with its adapter; the base beside it uses the same run's template.
-    """
-
-    model: str
-    messages: Sequence[Mapping[str, str]]  # {role, content}
-    compare: bool = False
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class MergeRequest:
     """What is to be merged. `models`: runs, adapters or mixes of one base. With `how` (an id of `merges()`)
     and its settings `set` they become one adapter, stored as ComPEFT does where `compress` gives a density.
@@ -425,7 +395,7 @@ class Endpoint:
     models: tuple[str, ...]
 
 
-class Facade(Protocol):
+class Facade(ChatFacade, Protocol):
     """All that the screen and the command line may ask of the studio."""
 
     home: Path
@@ -585,19 +555,6 @@ class Facade(Protocol):
         ...
 
     def product(self, run: str) -> Product: ...
-
-    def chat_models(self) -> list[str]:
-        """What the playground can answer with: `run:ID` of every run with an adapter, then models on disk."""
-        ...
-
-    def warm_chat(self, model: str) -> None:
-        """Start the engine that will be asked, and return at once; what can't answer is left for `chat` to
-        say. Nothing happens while a run is alive: it may need the memory."""
-        ...
-
-    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        """Stream the answers. Starts the chat engine for this base if none runs (seconds)."""
-        ...
 
     def serve(self, request: ServeRequest, key: str | None = None) -> str:
         """Start a job that keeps these models on an endpoint until it is stopped; gives its id. `key` opens

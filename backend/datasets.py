@@ -122,6 +122,24 @@ class Datasets:
         streams = (next(iter(row.streams.values())) for row in self.read_named(name).rows)
         return [{"prompt": s.messages[0].text, "answer": s.messages[-1].text} for s in streams]
 
+    def keep_messages(self, file: str, messages: Sequence[Mapping[str, str]], keep: bool) -> str:
+        """Put a conversation as a row (`messages`) at the end of a file of such rows, unless it is there, or
+        take it out; gives the file's path."""
+        path = self._home.data / file
+        line = json.dumps({"messages": list(messages)}, ensure_ascii=False)
+        with self._lock:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+            lines = [other for other in lines if other != line] + [line] * keep
+            unfinished = path.with_name(f".{os.getpid()}-{file}.part")
+            unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            unfinished.replace(path)
+        return str(path)
+
+    def message_rows(self, file: str) -> tuple[str, int]:
+        """The path of a file that `keep_messages` writes, and how many rows are in it."""
+        path = self._home.data / file
+        return str(path), path.read_text(encoding="utf-8").count("\n") if path.is_file() else 0
+
     def save_upload(self, file: str) -> str:
         """Copy a picked file into the home, once per content; gives the copy's path.
 

@@ -13,8 +13,6 @@ from typing import Any
 from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, serving, starting
 from backend.api import (
     Calibration,
-    ChatDelta,
-    ChatRequest,
     CheckReport,
     Draft,
     Endpoint,
@@ -34,6 +32,18 @@ from backend.api import (
     ServeRequest,
 )
 from backend.chat.service import ChatService
+from backend.chat_api import (
+    ChatDelta,
+    ChatModel,
+    ChatRequest,
+    Conversation,
+    ConversationInfo,
+    Export,
+    PairVotes,
+    Setup,
+    Turn,
+)
+from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.hardware import report
 from backend.home import locate_home, open_home
@@ -81,6 +91,7 @@ class StudioFacade:
         queue = Queue(self._home, self._store, launcher or LocalLauncher())
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
+        self._conversations = Conversations(self._store, self._datasets, self._chat.stream)
         self._watch = Watch(self._runs.look) if watch else None
         self._spares = Spares(self._home) if watch else None
 
@@ -302,9 +313,12 @@ class StudioFacade:
 
     # -- chat
 
-    def chat_models(self) -> list[str]:
-        on_disk = [model.name for model in self.models() if model.on_disk]
+    def chat_models(self) -> list[ChatModel]:
+        on_disk = [ChatModel(model.name, model.name) for model in self.models() if model.on_disk]
         return [*self._chat.models(), *on_disk]
+
+    def base_of(self, model: str) -> str | None:
+        return self._chat.base_of(model)
 
     def warm_chat(self, model: str) -> None:
         if not self._runs.any_live():
@@ -320,6 +334,44 @@ class StudioFacade:
 
     def endpoint(self, run: str) -> Endpoint | None:
         return serving.endpoint(self._home, run.removeprefix("run:"))
+
+    # -- conversations
+
+    def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:
+        return self._conversations.ask(conversation, parent, prompt, setup)
+
+    def answer(self, turn: int) -> Iterator[ChatDelta]:
+        return self._conversations.answer(turn)
+
+    def begin_set(self, file: str) -> Conversation:
+        return self._conversations.begin_set(file)
+
+    def conversations(self, search: str = "", limit: int = 100) -> list[ConversationInfo]:
+        return self._conversations.listed(search, limit)
+
+    def conversation(self, id: int) -> Conversation:
+        return self._conversations.conversation(id)
+
+    def rename_conversation(self, id: int, title: str) -> None:
+        self._conversations.rename(id, title)
+
+    def delete_conversation(self, id: int) -> None:
+        self._conversations.delete(id)
+
+    def vote(self, turn: int, choice: str | None) -> None:
+        self._conversations.vote(turn, choice)
+
+    def pair_votes(self) -> list[PairVotes]:
+        return self._conversations.pair_votes()
+
+    def keep_answer(self, turn: int, pane: int, keep: bool = True) -> str:
+        return self._conversations.keep_answer(turn, pane, keep)
+
+    def chat_rows(self) -> tuple[str, int]:
+        return self._conversations.chat_rows()
+
+    def export_conversation(self, id: int, form: str) -> Export:
+        return self._conversations.export(id, form)
 
     def close(self) -> None:
         if self._watch is not None:

@@ -50,4 +50,9 @@ def renderer_hashes(folder: Path, model: Path, home: Home) -> dict[str, str]:
 
 def hashes_of(renderer: Renderer) -> dict[str, str]:
     """As `renderer_hashes`, of a renderer at hand."""
-    return {"tokenizer": renderer.hash(), "template": json_hash(renderer.template_text)}
+    return {"tokenizer": renderer.hash(), "template": template_hash(renderer)}
+
+
+def template_hash(renderer: Renderer) -> str:
+    """Hash of the text that makes a prompt out of messages."""
+    return json_hash(renderer.template_text)

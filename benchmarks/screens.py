@@ -71,6 +71,29 @@ def _talk(page: Page) -> None:
     page.locator(".answer.tuned:visible .answer-facts:has-text('tokens')").wait_for()
 
 
+def _four(page: Page) -> None:
+    """Four models, their differences marked, a vote, and a second question."""
+    for _ in range(2):
+        page.locator('[data-act="add-pane"]').click()
+        page.wait_for_timeout(SETTLE_MS)
+    page.get_by_label("Mark differences").check()
+    _talk(page)
+    page.locator('[data-act="vote"]').first.click()
+    page.locator(".answer.best").wait_for()
+
+
+def _blind(page: Page) -> None:
+    page.get_by_label("Blind").check()
+    page.wait_for_timeout(SETTLE_MS)
+    page.locator(".suggestion:visible").first.click()
+    page.locator('[data-act="vote"]').first.wait_for()
+
+
+def _drawers(page: Page) -> None:
+    _four(page)
+    page.locator(".drawer summary").first.click()
+
+
 def _refused(page: Page) -> None:
     page.get_by_label("Or your own").fill("/no/such/folder")
     page.get_by_role("button", name="Use this one").click()
@@ -116,6 +139,9 @@ SHOTS = (
     Shot("run-stop", "cpu", "tab=runs&run=pirate-3", CURVE, _ask_to_stop, whole=False),
     Shot("playground-first", "cpu", "tab=playground", "#playground-talk .suggestion"),
     Shot("playground", "cpu", "tab=playground", "#playground-talk .suggestion", _talk),
+    Shot("playground-four", "cpu", "tab=playground", "#playground-talk .suggestion", _four),
+    Shot("playground-blind", "cpu", "tab=playground", "#playground-talk .suggestion", _blind),
+    Shot("playground-list", "cpu", "tab=playground", "#playground-talk .suggestion", _drawers, whole=False),
     Shot("system", "cpu", "tab=system", "#system-cards .machine-card"),
     Shot("system-gpu", "gpu", "tab=system", "#system-cards .machine-card"),
     Shot("lost", "cpu", "tab=runs&run=pirate-1", CURVE, _lost),

@@ -97,6 +97,18 @@ def base_identity(folder: Path, cache: Path, known: Mapping[str, str] | None = N
     return BaseIdentity(json_hash({"config": config_hash, "files": files}), config_hash, files)
 
 
+def adapter_identity(folder: Path, cache: Path) -> str:
+    """Hash of what was learned, as it lies in `folder`: weights and settings, whatever the folder is called.
+
+    The manifest says where it came from, and plays no part. File hashes are kept in `cache` as those of a
+    base are."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    hashes = _HashCache(cache)
+    found = {file.name: hashes.sha256(file) for file in files if file.name != "manifest.json"}
+    hashes.save()
+    return json_hash(found)
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold the model's weights, by name: safetensors where there are any, else PyTorch's
     own."""

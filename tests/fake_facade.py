@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,6 @@ from typing import Any
 from backend.api import (
     LIVE_STATES,
     Calibration,
-    ChatDelta,
-    ChatRequest,
     CheckReport,
     Draft,
     Endpoint,
@@ -43,12 +42,13 @@ from studio.cost import Spent
 from studio.errors import PlanError, Problem, StudioError
 from studio.plan import Settings
 from tests import fake_content as content
+from tests.fake_chat import FakeChat
 from tests.fake_runs import FakeRun, best_step, choose
 
 ENDED = ("done", "stopped", "failed", "interrupted")
 
 
-class FakeFacade:
+class FakeFacade(FakeChat):
     """`backend.api.Facade` in memory. `chat_seconds` is the pause before each streamed word."""
 
     def __init__(
@@ -145,9 +145,11 @@ class FakeFacade:
         return self._typed.get(dataset, [])
 
     def save_upload(self, file: str) -> str:
-        path = str(self.home / "datasets" / Path(file).name)
-        self._saved[path] = 120
-        return path
+        path = self.home / "datasets" / Path(file).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, path)
+        self._saved[str(path)] = 120
+        return str(path)
 
     def _rows(self, dataset: str) -> tuple[int, int | None]:
         for sample in content.SAMPLES:
@@ -444,8 +446,6 @@ class FakeFacade:
     def endpoint(self, run: str) -> Endpoint | None:
         return self._served if self._get(run).state == "running" else None
 
-    # -- chat ------------------------------------------------------------------------------------------------
-
     def merges(self) -> list[dict[str, Any]]:
         return [{"id": "linear", "title": "Weighted sum", "summary": "Adds up.", "params": []}]
 
@@ -457,37 +457,10 @@ class FakeFacade:
         facts = {"rank": 16, "error": 0.25, "compression_error": None, "size_bytes": 4096}
         return Product(run, "merge", "done", 7, "/made/merge-1", ("adapter_config.json",), facts, None)
 
-    def chat_models(self) -> list[str]:
-        tuned = [f"run:{r.run}" for r in self.runs() if r.adapter is not None]
-        return tuned + [m.name for m in content.MODELS if m.on_disk]
+    # -- chat (the rest in `FakeChat`) -----------------------------------------------------------------------
 
-    def warm_chat(self, model: str) -> None:
-        self.warmed.append(model)
-
-    def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        is_run = request.model.startswith("run:")
-        if is_run:
-            self._get(request.model[4:].partition("@")[0])
-        else:
-            self.model(request.model)
-        prompt = request.messages[-1]["content"]
-        sides = ("base", "tuned") if request.compare else ("tuned",) if is_run else ("base",)
-        for side in sides:
-            words = content.answer(prompt, side).split(" ")
-            for i, word in enumerate(words[: request.max_tokens]):
-                if self._chat_seconds:
-                    time.sleep(self._chat_seconds)
-                yield ChatDelta(side, word if i == 0 else f" {word}")
-            cut = len(words) > request.max_tokens
-            yield ChatDelta(
-                side,
-                "",
-                done=True,
-                finish_reason="length" if cut else "stop",
-                tokens=min(len(words), request.max_tokens),
-                tokens_per_second=48.0,
-                seconds_to_first=0.21,
-            )
+    def _learned(self) -> list[str]:
+        return [r.run for r in self.runs() if r.adapter is not None]
 
     def close(self) -> None:
         self.closed = True

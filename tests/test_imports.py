@@ -42,7 +42,10 @@ FOR_TORCH = (
 UI_WITHOUT_GRADIO = ("ui/cli/", "ui/fragments/", "ui/words.py", "ui/running.py", "ui/serve.py", "ui/auth.py")
 # All that `ui` may know of what lies under it: the facade, its types, where the home is, who may use a port;
 # errors and reasons.
-UI_MAY = {"backend.api", "backend.facade", "backend.home", "backend.hosts", "studio.errors"}
+UI_MAY = {
+    *("backend.api", "backend.chat_api", "backend.facade", "backend.home", "backend.hosts"),
+    "studio.errors",
+}
 
 
 def modules(package):

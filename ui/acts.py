@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from backend.api import Facade
 from studio.errors import StudioError
@@ -57,17 +57,26 @@ def dataset(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:
 
 
 def upload(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
-    """The page names the file; only one that was just uploaded is read this way. The home keeps a copy."""
+    return moves.choose_data(wizard, take_upload(facade, sent), "file")
+
+
+def upload_failed(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
+    refuse_upload(sent)
+
+
+def take_upload(facade: Facade, sent: Sent) -> str:
+    """The home's copy of a file that the page names; only one that was just uploaded is read this way."""
     file = Path(sent["path"]).resolve()
     if not file.is_relative_to((facade.home / UPLOADS).resolve()):
         raise StudioError("upload_failed", name=sent["name"], detail="it lies outside the uploads")
     try:
-        return moves.choose_data(wizard, facade.save_upload(str(file)), "file")
+        return facade.save_upload(str(file))
     finally:
         file.unlink(missing_ok=True)
 
 
-def upload_failed(_: Facade, wizard: Wizard, sent: Sent) -> Wizard:  # noqa: ARG001 (the shape of an act)
+def refuse_upload(sent: Sent) -> NoReturn:
+    """The page could not send the file."""
     raise StudioError("upload_failed", name=sent["name"], detail=sent["detail"])
 
 

@@ -1,126 +1,201 @@
-"""A conversation as a value: prompts, and per side the answer as far as it has come. No Gradio, no facade."""
+"""A conversation on the screen as a value: who answers, what was said, which branch shows. No Gradio."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.api import ChatDelta, ChatRequest
+from backend.chat_api import MAX_PANES, ChatDelta, Conversation, Sampling, Setup, Turn
 
-SIDES = ("base", "tuned")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One side's answer so far; the facts come with its end."""
-
-    text: str = ""
-    done: bool = False
-    finish_reason: str | None = None
-    tokens: int | None = None
-    tokens_per_second: float | None = None
-    seconds_to_first: float | None = None
-    steps: tuple[int, int] | None = None  # see `ChatDelta`
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A prompt and its answers by side. `problem`: (cause, remedy) where no answer could be given."""
-
-    prompt: str
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-    problem: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """The same for both sides, so that what differs is the model."""
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
+# Named ways to draw the next word; whatever else a person sets is their own.
+PRESETS: Mapping[str, tuple[float, float]] = {
+    "precise": (0.0, 1.0),
+    "balanced": (0.7, 0.9),
+    "creative": (1.0, 1.0),
+}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "max_tokens": (1, 4096),
+    "temperature": (0.0, 2.0),
+    "top_p": (0.05, 1.0),
+    "seed": (0, 2**31 - 1),
+}
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation with one model name (`run:ID` answers beside its base)."""
+    """`at` is the last turn of the branch that shows, `editing` the turn whose question is being changed.
 
-    model: str | None = None
+    `prompts` are those of a prompt set: its turns stand beside each other and none leads to the next.
+    """
+
+    panes: tuple[str, ...] = ()
+    system: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    blind: bool = False
+    differences: bool = False
+    conversation: int | None = None
+    title: str = ""
+    prompts: tuple[str, ...] = ()
     turns: tuple[Turn, ...] = ()
-    sampling: Sampling = Sampling()
+    at: int | None = None
+    editing: int | None = None
     busy: bool = False
 
     @property
-    def sides(self) -> tuple[str, ...]:
-        return SIDES if self.model and self.model.startswith("run:") else SIDES[:1]
+    def path(self) -> tuple[Turn, ...]:
+        """The turns that show, first question first."""
+        if self.prompts:
+            return self.turns
+        found: list[Turn] = []
+        at = self.at
+        while at is not None:
+            found.append(self.turn(at))
+            at = found[-1].parent
+        return tuple(reversed(found))
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The prompts of a set that were not asked yet."""
+        return self.prompts[len(self.turns) :]
+
+    @property
+    def preset(self) -> str | None:
+        """The name of this way to draw the next word; None: the person's own."""
+        drawn = (self.sampling.temperature, self.sampling.top_p)
+        return next((name for name, values in PRESETS.items() if values == drawn), None)
+
+    def turn(self, id: int) -> Turn:
+        return next(turn for turn in self.turns if turn.id == id)
+
+    def siblings(self, turn: Turn) -> list[Turn]:
+        """The turns in the same place, itself among them, oldest first."""
+        return [other for other in self.turns if other.parent == turn.parent]
 
 
-def ask(chat: Chat, prompt: str) -> Chat:
-    """A new turn, without answers yet."""
-    return replace(chat, turns=(*chat.turns, Turn(prompt.strip())), busy=True)
+def begin(chat: Chat) -> Chat:
+    """Nothing said yet; who answers and how stays."""
+    return Chat(chat.panes, chat.system, chat.sampling, chat.blind, chat.differences)
 
 
-def request(chat: Chat) -> ChatRequest:
-    """What to ask the engine: the last prompt alone.
+def opened(chat: Chat, found: Conversation) -> Chat:
+    """A conversation from the store, its newest branch in sight, to be gone on with as it was.
 
-    Each side would carry on from its own earlier answers, so the two would no longer see the same prompt; a
-    fresh question keeps the comparison fair.
+    Nobody is answering it on this page: what has no end stays as it came.
     """
-    assert chat.model is not None
-    prompt = chat.turns[-1].prompt
-    return ChatRequest(
-        model=chat.model,
-        messages=({"role": "user", "content": prompt},),
-        compare=len(chat.sides) == 2,
-        max_tokens=chat.sampling.max_tokens,
-        temperature=chat.sampling.temperature,
-        top_p=chat.sampling.top_p,
-        seed=chat.sampling.seed,
+    turns = tuple(replace(t, answers=tuple(a.ended() for a in t.answers)) for t in found.turns)
+    chat = replace(
+        begin(chat),
+        conversation=found.id,
+        title=found.title,
+        prompts=found.prompts,
+        turns=turns,
+        at=turns[-1].id if turns else None,
+    )
+    if not turns:
+        return chat
+    last = turns[-1].setup
+    return replace(chat, panes=last.panes, system=last.system, sampling=last.sampling, blind=last.blind)
+
+
+def setup(chat: Chat, shuffle: Callable[[list[int]], None] = random.shuffle) -> Setup:
+    """How the next question is put. Blind, the panes stand in an order that nobody knows."""
+    blind = chat.blind and len(chat.panes) > 1 and not chat.prompts
+    order = list(range(len(chat.panes)))
+    if blind:
+        shuffle(order)
+    return Setup(chat.panes, chat.system.strip(), chat.sampling, blind, tuple(order) if blind else ())
+
+
+def setup_again(chat: Chat, turn: Turn) -> Setup:
+    """As `setup`, with a seed that this question was not asked with yet."""
+    seeds = [s.setup.sampling.seed for s in chat.siblings(turn) if s.prompt == turn.prompt]
+    made = setup(chat)
+    return replace(made, sampling=replace(made.sampling, seed=max(seeds) + 1))
+
+
+def asked(chat: Chat, turn: Turn) -> Chat:
+    """A question was kept and is about to be answered."""
+    title = chat.title or turn.prompt
+    return replace(
+        chat,
+        conversation=turn.conversation,
+        title=title,
+        turns=(*chat.turns, turn),
+        at=turn.id,
+        editing=None,
+        busy=True,
     )
 
 
 def add(chat: Chat, delta: ChatDelta) -> Chat:
-    """The conversation with one more piece of an answer."""
-    last = chat.turns[-1]
-    answer = last.answers.get(delta.side, Answer())
-    answer = replace(answer, text=answer.text + delta.text, steps=delta.steps or answer.steps)
-    if delta.done:
-        answer = replace(
-            answer,
-            done=True,
-            finish_reason=delta.finish_reason,
-            tokens=delta.tokens,
-            tokens_per_second=delta.tokens_per_second,
-            seconds_to_first=delta.seconds_to_first,
-        )
-    return _last(chat, replace(last, answers={**last.answers, delta.side: answer}))
+    """One more piece of an answer to the last question asked."""
+    answers = list(chat.turns[-1].answers)
+    answers[delta.pane] = answers[delta.pane].plus(delta)
+    return _last(chat, replace(chat.turns[-1], answers=tuple(answers)))
 
 
-def fail(chat: Chat, cause: str, remedy: str) -> Chat:
-    """The last turn could not be answered; what came of it stays."""
-    return replace(_last(chat, replace(chat.turns[-1], problem=(cause, remedy))), busy=False)
+def fail(chat: Chat, error: Mapping[str, Any]) -> Chat:
+    """The last question could not be answered, or not to the end; what came of it stays."""
+    return end(_last(chat, replace(chat.turns[-1], error=error)))
 
 
 def end(chat: Chat) -> Chat:
-    """No more pieces will come: what is there is the answer."""
+    """No more pieces will come."""
+    chat = replace(chat, busy=False)
     if not chat.turns:
-        return replace(chat, busy=False)
-    last = chat.turns[-1]
-    ended = {side: replace(last.answers.get(side, Answer()), done=True) for side in chat.sides}
-    return replace(_last(chat, replace(last, answers=ended)), busy=False)
+        return chat
+    return _last(chat, replace(chat.turns[-1], answers=tuple(a.ended() for a in chat.turns[-1].answers)))
+
+
+def walk(chat: Chat, turn: int, step: int) -> Chat:
+    """Show the sibling so many places on, with its newest branch below."""
+    beside = chat.siblings(chat.turn(turn))
+    place = [other.id for other in beside].index(turn) + step
+    if not 0 <= place < len(beside):
+        return chat
+    at = beside[place].id
+    while below := [other.id for other in chat.turns if other.parent == at]:
+        at = below[-1]
+    return replace(chat, at=at, editing=None)
+
+
+def voted(chat: Chat, turn: int, choice: str | None) -> Chat:
+    return _changed(chat, replace(chat.turn(turn), vote=choice))
+
+
+def kept(chat: Chat, turn: int, pane: int, keep: bool) -> Chat:
+    """An answer was put among the training rows, or taken away."""
+    found = chat.turn(turn)
+    answers = list(found.answers)
+    answers[pane] = replace(answers[pane], kept=keep)
+    return _changed(chat, replace(found, answers=tuple(answers)))
+
+
+def set_pane(chat: Chat, number: int, model: str) -> Chat:
+    panes = list(chat.panes)
+    panes[number] = model
+    return replace(chat, panes=tuple(panes))
+
+
+def add_pane(chat: Chat, models: tuple[str, ...]) -> Chat:
+    """One more who answers: the first that does not answer yet."""
+    if len(chat.panes) >= MAX_PANES or not models:
+        return chat
+    new = next((model for model in models if model not in chat.panes), models[0])
+    return replace(chat, panes=(*chat.panes, new))
+
+
+def remove_pane(chat: Chat, number: int) -> Chat:
+    """One less; the last one stays."""
+    panes = tuple(model for index, model in enumerate(chat.panes) if index != number)
+    return replace(chat, panes=panes or chat.panes)
 
 
 def set_sampling(chat: Chat, key: str, value: Any) -> Chat:
     """One sampling value, kept inside its range; what is no number changes nothing."""
-    ranges = {
-        "max_tokens": (1, 4096),
-        "temperature": (0.0, 2.0),
-        "top_p": (0.05, 1.0),
-        "seed": (0, 2**31 - 1),
-    }
-    low, high = ranges[key]
+    low, high = _RANGES[key]
     try:
         number = type(low)(float(value))
     except (ValueError, OverflowError):  # `1e999` is read as infinity, which is no whole number
@@ -128,5 +203,24 @@ def set_sampling(chat: Chat, key: str, value: Any) -> Chat:
     return replace(chat, sampling=replace(chat.sampling, **{key: max(low, min(high, number))}))
 
 
+def set_preset(chat: Chat, name: str) -> Chat:
+    temperature, top_p = PRESETS[name]
+    return replace(chat, sampling=replace(chat.sampling, temperature=temperature, top_p=top_p))
+
+
+def revealed(turn: Turn) -> bool:
+    """Whether the person may see who answered: they have voted, or nothing was hidden."""
+    return not turn.setup.blind or turn.vote is not None
+
+
+def answered(turn: Turn) -> bool:
+    """Whether all panes have come to their end."""
+    return all(answer.done for answer in turn.answers)
+
+
 def _last(chat: Chat, turn: Turn) -> Chat:
     return replace(chat, turns=(*chat.turns[:-1], turn))
+
+
+def _changed(chat: Chat, turn: Turn) -> Chat:
+    return replace(chat, turns=tuple(turn if old.id == turn.id else old for old in chat.turns))

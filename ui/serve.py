@@ -145,6 +145,15 @@ def guarded(facade: Any, token: str, host: str, password: str | None, words: Wor
     def js() -> Response:
         return Response(script(), media_type="text/javascript", headers={"cache-control": "no-cache"})
 
+    @outer.get("/studio/conversation/{id}/{form}")
+    def conversation(id: int, form: str) -> Response:
+        try:
+            made = facade.export_conversation(id, form)
+        except StudioError as error:
+            return Response(" ".join(words.error(error)), 404, media_type="text/plain")
+        named = {"content-disposition": f'attachment; filename="{made.name}"', "cache-control": "no-store"}
+        return Response(made.text, media_type=made.media, headers=named)
+
     gr.mount_gradio_app(
         outer,
         create_app(facade),

@@ -13,8 +13,11 @@ from backend.chat import runs
 from backend.chat.announcement import log_file
 from backend.chat.answers import Answers, Voice
 from backend.chat.protocol import Order
+from backend.chat_api import Proof
+from backend.inputs import template_hash
 from studio.data.render import Renderer
 from studio.errors import StudioError
+from studio.identity import adapter_identity
 from studio.names import ModelName, parse
 
 if TYPE_CHECKING:
@@ -84,18 +87,24 @@ class Answering(Answers, threading.Thread):
         if order.template_of is not None:
             renderer = self._renderer(self._own_run(order.template_of).value)
         if order.model in ("base", self._base):
-            return Voice(loaded.decoder, renderer)
+            return Voice(loaded.decoder, renderer, self._proof(renderer))
         name = self._own_run(order.model)
         folder = runs.adapter_folder(self._runs, name)
         if runs.trained_on(folder) != loaded.hash:
             # Its base was replaced since: over other weights the adapter would answer nonsense.
             raise StudioError("run_base_changed", run=name.value, base=self._base)
         renderer = self._renderer(name.value)
+        proof = self._proof(renderer, folder)
         method, params = runs.method_of(self._runs, name.value)
         if method.served(params) != "batched":
-            return Voice(loaded.tuned.require(folder, method, params), renderer)
+            return Voice(loaded.tuned.require(folder, method, params), renderer, proof)
         adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
-        return Voice(loaded.decoder, renderer, adapter)
+        return Voice(loaded.decoder, renderer, proof, adapter)
+
+    def _proof(self, renderer: Renderer, adapter: Path | None = None) -> Proof:
+        hashes = self._runs.parent / "cache" / "hashes.json"
+        learned = None if adapter is None else adapter_identity(adapter, hashes)
+        return Proof(self._loaded.hash, learned, template_hash(renderer))
 
     def _own_run(self, model: str) -> ModelName:
         if model.startswith("run:"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from backend.chat.answer import Answer
 from backend.chat.protocol import Order, Prompt
 from backend.chat.ticket import Accepted, Failed, Ticket
+from backend.chat_api import Proof
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.errors import StudioError
@@ -31,6 +32,7 @@ class Voice:
 
     decoder: Decoder
     renderer: Renderer
+    proof: Proof
     adapter: str = BASE
 
 
@@ -129,7 +131,7 @@ class Answers(ABC):
         else:
             for index, row in enumerate(rows):
                 self._answers[voice.decoder, row] = Answer(ticket, index, voice.renderer)
-            ticket.events.put(Accepted(sum(map(len, prompts)), self.step))
+            ticket.events.put(Accepted(sum(map(len, prompts)), voice.proof, self.step))
 
     def _fail_line(self, error: StudioError) -> None:
         with contextlib.suppress(queue.Empty):

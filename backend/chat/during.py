@@ -18,8 +18,10 @@ from backend.chat.announcement import announce, withdraw
 from backend.chat.answers import Answers, Voice
 from backend.chat.protocol import Order
 from backend.chat.server import Backend, ChatServer
+from backend.chat_api import Proof
 from backend.home import Home
 from backend.hosts import listen
+from backend.inputs import template_hash
 from studio.data.render import Renderer
 from studio.errors import StudioError
 
@@ -36,9 +38,9 @@ _BASE = "base"
 class RunChat(Answers):
     """Fulfils `studio.train.lending.Guest` for one run of a home."""
 
-    def __init__(self, home: Home, run: str) -> None:
+    def __init__(self, home: Home, run: str, base_hash: str) -> None:
         super().__init__(StudioError("chat_run_ended", run=run))
-        self._home, self._run, self._name = home, run, f"run:{run}"
+        self._home, self._run, self._name, self._base_hash = home, run, f"run:{run}", base_hash
 
     def arrive(self, lending: Lending) -> None:
         """See `Guest`."""
@@ -89,4 +91,5 @@ class RunChat(Answers):
         if not known:
             raise StudioError("chat_model_unknown", model=order.model, base=self._name)
         side = _BASE if order.model == _BASE else "tuned"
-        return Voice(self._lending.decoders[side], self._renderer)
+        proof = Proof(self._base_hash, None, template_hash(self._renderer))
+        return Voice(self._lending.decoders[side], self._renderer, proof)

@@ -1,7 +1,7 @@
 """What an endpoint answers, in OpenAI's shapes: chat, completions, models, errors. Pure functions.
 
-An answer carries `timings` beside `usage` and, from a run that trains meanwhile, `steps`; an error carries
-`facts` beside its code.
+An answer carries `timings` and `proof` (hashes of what answered) beside `usage` and, from a run that trains
+meanwhile, `steps`; an error carries `facts` beside its code.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from backend.chat.protocol import Order
+from backend.chat_api import Proof, Steps
 from studio.errors import StudioError
 
 _STATUS = {
@@ -36,9 +37,6 @@ _STATUS = {
     "chat_memory_full": 503,
     "chat_no_room_in_run": 503,
 }
-
-Steps = tuple[int, int] | None
-"""Between which steps of a run an answer came, from its first token to its last; None: nothing trained."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,7 @@ class Facts:
     prompt_tokens: int
     completion_tokens: int
     timings: Timings
+    proof: Proof
     steps: Steps
 
     def as_dict(self) -> dict[str, Any]:
@@ -108,7 +107,12 @@ class Facts:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
-        return {"usage": usage, "timings": self.timings.as_dict(), **_where(self.steps)}
+        return {
+            "usage": usage,
+            "timings": self.timings.as_dict(),
+            "proof": asdict(self.proof),
+            **_where(self.steps),
+        }
 
 
 class Reply:

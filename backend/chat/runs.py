@@ -97,6 +97,14 @@ def answering_runs(runs: Path, base: str | None = None) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
+def marks(runs: Path, run: str) -> list[str]:
+    """What may stand behind the name of a run: `@best` where it was measured and kept, and `@STEP` of every
+    complete checkpoint, newest first."""
+    steps = sorted(_checkpoints(runs / run), reverse=True)
+    best = ["@best"] if _best_step(runs / run) in steps else []
+    return [*best, *(f"@{step}" for step in steps)]
+
+
 def _planned_base(plan: Path) -> str | None:
     """Canonical name of the base in a plan; None if the file is gone or is no plan."""
     try:

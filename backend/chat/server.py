@@ -281,5 +281,6 @@ def _facts(accepted: Accepted, ended: Sequence[Ended]) -> Facts:
         accepted.prompt_tokens,
         sum(end.tokens for end in ended),
         replies.together([end.timings for end in ended]),
+        accepted.proof,
         replies.span([end.steps for end in ended]),
     )

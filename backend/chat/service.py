@@ -1,5 +1,5 @@
-"""What the facade uses to chat: finds or starts the engine of a base and streams one or two answers. No
-torch.
+"""What the facade uses to chat: finds or starts the engines of the bases asked for, and streams the answers
+of all panes at once. No torch.
 
 A run that trains is asked itself, in its worker: its newest weights answer, and no second copy of them. What
 it can't answer (the base of a method that can't be switched off), and a run that has ended, is the engine's.
@@ -14,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backend.api import ChatDelta, ChatRequest
 from backend.chat import runs
 from backend.chat.announcement import Announcement, log_file, read_announcement
 from backend.chat.client import Call, EngineGone
+from backend.chat_api import ChatDelta, ChatModel, ChatRequest, Pane, Proof, Sampling, Steps
 from backend.jobs.launchers.local import worker_environment
 from backend.jobs.processes import own_identity, start_detached
 from studio.errors import StudioError
@@ -56,42 +58,53 @@ class ChatService:
         self._device = device
         self._keep = keep
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._calls: set[Call] = set()
+        self._open: set[_Reader] = set()
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._closed = False
 
-    def models(self) -> list[str]:
-        """`run:ID` of every run that can answer, newest first."""
-        return [f"run:{run}" for run in runs.answering_runs(self._runs)]
+    def models(self) -> list[ChatModel]:
+        """What runs have learned, newest run first: its newest state, then its checkpoints."""
+        found = []
+        for run in runs.answering_runs(self._runs):
+            with contextlib.suppress(StudioError):  # deleted this moment
+                base = runs.base_of(self._runs, run)
+                found += [ChatModel(f"run:{run}{mark}", base) for mark in ("", *runs.marks(self._runs, run))]
+        return found
 
-    def stream(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        """The answers' pieces as they come, those of base and tuned mixed. Closing the iterator cancels.
+    def base_of(self, model: str) -> str | None:
+        """The base of what a run learned; None for a model that stands by itself. Raises `run_missing`."""
+        name = parse(model)
+        return runs.base_of(self._runs, name.value) if name.kind == "run" else None
 
-        A run answers as `tuned`, any other model as `base`; with `compare` a run's base answers too, with the
-        run's template, same sampling and seed. A run that trains says between which steps it answered.
+    def stream(self, request: ChatRequest) -> Generator[ChatDelta, None, None]:
+        """The answers' pieces as they come, those of all panes mixed. Closing the iterator cancels.
+
+        Panes of one base are rows of one batch in its engine; a base beside a run of its own answers with the
+        template of the first such run. A run that trains says between which steps it answered.
 
         Raises:
             StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`,
                 `run_base_changed` (run, base), those of `locate` for the base, `chat_engine_failed` (base,
                 log, detail) or why the engine could not start, `prompt_too_long` (tokens, context),
-                `chat_engine_died` (log), `chat_run_ended` (run) in the middle of an answer,
-                `chat_cancelled` after `close`.
+                `chat_engine_died` (log), `chat_run_ended` (run) in the middle of an
+                answer, `chat_cancelled` after `close`.
         """
-        name = parse(request.model)
-        orders = _orders(name, request)
-        who = self._who_answers(name, [body["model"] for body in orders.values()])
-        pieces: queue.SimpleQueue[_FromSide] = queue.SimpleQueue()
-        sides = [
-            _Side(side, Call(announced), body, pieces, self._gone(announced))
-            for (side, body), announced in zip(orders.items(), who, strict=True)
-        ]
+        names = [parse(pane.model) for pane in request.panes]
+        training = {str(name): live for name in names if (live := self._training(name))}
+        bases = [self._base(name, adapter=str(name) not in training) for name in names]
+        pieces: queue.SimpleQueue[_FromPane] = queue.SimpleQueue()
+        readers = []
+        for number, (base, body) in enumerate(zip(bases, _orders(request, names, bases), strict=True)):
+            live = training.get(body.get("template_of", body["model"]))
+            asked = live.itself if live and body["model"] in live.models else partial(self._engine, base)
+            readers.append(_Reader(number, asked, self._gone, body, pieces))
         with self._lock:
-            self._calls |= {side.call for side in sides}
+            self._open |= set(readers)
         try:
-            for side in sides:
-                side.start()
-            running = len(sides)
+            for reader in readers:
+                reader.start()
+            running = len(readers)
             while running:
                 got = pieces.get()
                 if isinstance(got, ChatDelta):
@@ -103,10 +116,10 @@ class ChatService:
             if self._closed:
                 raise StudioError("chat_cancelled")
         finally:
-            for side in sides:
-                side.call.cancel()
+            for reader in readers:
+                reader.cancel()
             with self._lock:
-                self._calls -= {side.call for side in sides}
+                self._open -= set(readers)
 
     def warm(self, model: str) -> None:
         """Start the engine that answers for this model, if it is on disk and can; returns at once."""
@@ -114,7 +127,9 @@ class ChatService:
         def start() -> None:
             with contextlib.suppress(StudioError):  # whoever asks it is told
                 name = parse(model)
-                self._who_answers(name, ["base", str(name)] if name.kind == "run" else ["base"])
+                live = self._training(name)
+                if live is None or "base" not in live.models:
+                    self._engine(self._base(name, adapter=live is None))
 
         threading.Thread(target=start, name="chat-warm", daemon=True).start()
 
@@ -122,9 +137,9 @@ class ChatService:
         """Cancel what is being answered and end the engines that this service started (see `keep`)."""
         with self._lock:
             self._closed = True
-            calls, self._calls = self._calls, set()
-        for call in calls:
-            call.cancel()
+            readers, self._open = self._open, set()
+        for reader in readers:
+            reader.cancel()
         if self._keep:
             return
         for base, process in list(self._started.items()):
@@ -141,36 +156,16 @@ class ChatService:
                 process.wait()
         self._started = {}
 
-    def _who_answers(self, name: ModelName, models: list[str]) -> list[Announcement]:
-        """Who is to be asked for each of `models`: the run itself if it trains and can, else the engine."""
-        training, offered = self._training(name)
-        engine: Announcement | None = None
-        found = []
-        for model in models:
-            if training is not None and model in offered:
-                found.append(training)
-                continue
-            engine = engine or self._engine(self._base(name, adapter=model != "base"))
-            found.append(engine)
-        return found
-
-    def _training(self, name: ModelName) -> tuple[Announcement | None, list[str]]:
+    def _training(self, name: ModelName) -> _Live | None:
         """The worker of a run that can be asked now, and what for."""
         run = read_announcement(self._home, str(name)) if name.kind == "run" and name.step is None else None
         if run is None:
-            return None, []
+            return None
         try:
             listed = Call(run).json("GET", "/v1/models")["data"]
         except EngineGone:  # it ended this moment
-            return None, []
-        return run, [model["id"] for model in listed]
-
-    def _gone(self, announced: Announcement) -> StudioError:
-        """What it means that whoever announced this broke off."""
-        base = announced.base
-        if base.startswith("run:"):
-            return StudioError("chat_run_ended", run=base.removeprefix("run:"))
-        return StudioError("chat_engine_died", base=base, log=str(log_file(self._home, base)))
+            return None
+        return _Live(run, frozenset(model["id"] for model in listed))
 
     def _base(self, name: ModelName, adapter: bool = True) -> str:
         """The name of the base that answers, once all that it takes is known to be on disk."""
@@ -235,6 +230,13 @@ class ChatService:
             return StudioError.from_dict(json.loads(last)["error"])
         return self._failed(base, last)
 
+    def _gone(self, announced: Announcement) -> StudioError:
+        """What it means that whoever announced this broke off."""
+        base = announced.base
+        if base.startswith("run:"):
+            return StudioError("chat_run_ended", run=base.removeprefix("run:"))
+        return StudioError("chat_engine_died", base=base, log=str(log_file(self._home, base)))
+
     def _failed(self, base: str, detail: str) -> StudioError:
         return StudioError(
             "chat_engine_failed", base=base, log=str(log_file(self._home, base)), detail=detail
@@ -258,79 +260,117 @@ class ChatService:
         return command
 
 
-def _orders(name: ModelName, request: ChatRequest) -> dict[str, dict[str, Any]]:
-    """The request's body for each side that answers."""
-    body: dict[str, Any] = {
-        "messages": [dict(message) for message in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
+@dataclass(frozen=True)
+class _Live:
+    """The worker of a run that trains, and the models that it answers for."""
+
+    announced: Announcement
+    models: frozenset[str]
+
+    def itself(self) -> Announcement:
+        return self.announced
+
+
+def _orders(
+    request: ChatRequest, names: Sequence[ModelName], bases: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The body of the request for each pane."""
+    tuned: dict[str, str] = {}
+    for name, base in zip(names, bases, strict=True):
+        if name.kind == "run":
+            tuned.setdefault(base, f"run:{name.value}")
+    for pane, name, base in zip(request.panes, names, bases, strict=True):
+        body = _body(pane, request.sampling)
+        if name.kind == "run":
+            yield {**body, "model": str(name)}
+        else:
+            template = {"template_of": tuned[base]} if base in tuned else {}
+            yield {**body, "model": "base", **template}
+
+
+def _body(pane: Pane, sampling: Sampling) -> dict[str, Any]:
+    return {
+        "messages": [dict(message) for message in pane.messages],
+        **asdict(sampling),
         "stream_options": {"include_usage": True},
     }
-    if name.kind != "run":
-        return {"base": {**body, "model": "base"}}
-    tuned = {"tuned": {**body, "model": str(name)}}
-    if not request.compare:
-        return tuned
-    return {"base": {**body, "model": "base", "template_of": f"run:{name.value}"}, **tuned}
 
 
-_FromSide = ChatDelta | StudioError | None
+_FromPane = ChatDelta | StudioError | None
 
 
-class _Side(threading.Thread):
-    """Reads one answer and puts its pieces into a queue: deltas, then None, or what went wrong (`gone`: the
-    connection broke)."""
+class _Reader(threading.Thread):
+    """Reads the answer of one pane into a queue: deltas, then None, or what went wrong."""
 
     def __init__(
         self,
-        side: str,
-        call: Call,
+        number: int,
+        engine: Callable[[], Announcement],
+        gone: Callable[[Announcement], StudioError],
         body: dict[str, Any],
-        pieces: queue.SimpleQueue[_FromSide],
-        gone: StudioError,
+        pieces: queue.SimpleQueue[_FromPane],
     ) -> None:
-        super().__init__(name=f"chat-{side}", daemon=True)
-        self.call = call
-        self._side = side
+        super().__init__(name=f"chat-{number}", daemon=True)
+        self._number = number
+        self._engine = engine
+        self._gone = gone
         self._body = body
         self._pieces = pieces
-        self._gone = gone
+        self._call: Call | None = None
+        self._cancelled = False
 
     def run(self) -> None:
         """Thread main."""
-        outcome: _FromSide = None
+        outcome: _FromPane = None
         try:
-            self._read()
+            engine = self._engine()
+            try:
+                self._read(engine)
+            except EngineGone:
+                outcome = self._gone(engine)
         except StudioError as error:
             outcome = error
-        except EngineGone:
-            outcome = self._gone
         finally:
             self._pieces.put(outcome)
 
-    def _read(self) -> None:
+    def cancel(self) -> None:
+        """Let go of the answer, from any thread."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _read(self, engine: Announcement) -> None:
+        self._call = Call(engine)
+        if self._cancelled:  # before there was a call to cancel
+            return
         finish: str | None = None
-        for chunk in self.call.stream(self._body):
-            steps = tuple(chunk["steps"]) if "steps" in chunk else None
-            if steps and "timings" not in chunk:
-                self._pieces.put(ChatDelta(self._side, "", steps=steps))
+        for chunk in self._call.stream(self._body):
+            if "steps" in chunk and "proof" not in chunk:
+                self._pieces.put(ChatDelta(self._number, "", steps=_steps(chunk)))
             for choice in chunk["choices"]:
                 if text := choice["delta"].get("content"):
-                    self._pieces.put(ChatDelta(self._side, text))
+                    self._pieces.put(ChatDelta(self._number, text))
                 finish = choice["finish_reason"] or finish
-            if "timings" in chunk:
-                timings = chunk["timings"]
-                self._pieces.put(
-                    ChatDelta(
-                        self._side,
-                        "",
-                        done=True,
-                        finish_reason=finish,
-                        tokens=chunk["usage"]["completion_tokens"],
-                        tokens_per_second=timings["tokens_per_second"],
-                        seconds_to_first=timings["seconds_to_first"],
-                        steps=steps,
-                    )
-                )
+            if "proof" in chunk:
+                self._pieces.put(_end(self._number, finish, chunk))
+
+
+def _end(number: int, finish: str | None, chunk: Mapping[str, Any]) -> ChatDelta:
+    """A pane's last piece, out of the chunk with the usage."""
+    return ChatDelta(
+        number,
+        "",
+        done=True,
+        finish_reason=finish,
+        tokens=chunk["usage"]["completion_tokens"],
+        **chunk["timings"],
+        proof=Proof(**chunk["proof"]),
+        steps=_steps(chunk),
+    )
+
+
+def _steps(chunk: Mapping[str, Any]) -> Steps:
+    if "steps" not in chunk:
+        return None
+    first, last = chunk["steps"]
+    return first, last

@@ -8,16 +8,18 @@ import time
 from dataclasses import dataclass, field
 
 from backend.chat.protocol import Order
-from backend.chat.replies import Steps, Timings, TokenSaid
+from backend.chat.replies import Timings, TokenSaid
+from backend.chat_api import Proof, Steps
 from studio.errors import StudioError
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The prompts were read into tokens and the request stands in line or decodes. `step`: those of the run
-    that the model has seen, where it trains meanwhile."""
+    """The prompts were read into tokens and the request stands in line or decodes. `proof`: what will answer;
+    `step`: those of the run that the model has seen, where it trains meanwhile."""
 
     prompt_tokens: int
+    proof: Proof
     step: int | None = None
 
 

@@ -131,9 +131,16 @@ def _conversations(db: Database) -> None:
     )
 
 
+def _blind_votes(db: Database) -> None:
+    """Whether who answered was hidden when a person voted."""
+    db.execute("ALTER TABLE vote ADD COLUMN blind INTEGER NOT NULL DEFAULT 0")
+    db.table("vote").create_index(["message"])
+    db.table("message").create_index(["parent"])
+
+
 Migration = Callable[["Database"], None]
 # Append only: a name that was released stands for what it did then.
-MIGRATIONS: list[tuple[str, Migration]] = [("0001_first", _first)]
+MIGRATIONS: list[tuple[str, Migration]] = [("0001_first", _first), ("0002_blind_votes", _blind_votes)]
 
 
 def migrate(

@@ -122,10 +122,12 @@ def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _read_files(paths: Sequence[Path]) -> list[Records]:
-    return [_read_file(path) for path in paths]
+    return [read_records(path) for path in paths]
 
 
-def _read_file(path: Path) -> Records:
+def read_records(path: Path) -> Records:
+    """The records of one file, not yet understood. Raises StudioError `data_unreadable`, `data_kind_refused`,
+    `data_empty`, `data_broken`."""
     if not path.is_file():  # a pipe or a device could be read for ever
         raise StudioError("data_unreadable", path=str(path), detail="not a regular file")
     try:

@@ -179,7 +179,7 @@ def test_a_whole_run_and_what_is_known_of_it_afterwards(home: Path, model: Path,
     assert predicted["body"]["parts"] == result["predicted"]["parts"]
     assert "phase training" in facade.log_tail(run)
     assert list(facade.wait(run))[-1].state == "done"
-    assert f"run:{run}" in facade.chat_models()
+    assert f"run:{run}" in [model.name for model in facade.chat_models()]
     # The next plan like this one can say how long it will take.
     again = facade.draft(str(model), str(sums), set={"steps": 24, "batch": 8})
     assert summary.tokens_per_second is not None

@@ -44,7 +44,9 @@ def test_a_new_store_has_the_tables_of_the_design_in_wal_mode(tmp_path: Path) ->
     store = open_store(tmp_path / "studio.db", nobody)
     assert tables(store) == TABLES
     assert store.value("PRAGMA journal_mode") == "wal"
-    assert [r[0] for r in store.rows("SELECT name FROM migration")] == ["0001_first"]
+    assert [r[0] for r in store.rows("SELECT name FROM migration")] == [
+        name for name, _ in migrations.MIGRATIONS
+    ]
     assert not list(tmp_path.glob("*.before-*"))
     store.close()
 
@@ -63,17 +65,14 @@ def test_a_migration_backs_up_first_and_a_broken_one_leaves_no_trace(tmp_path: P
     store = open_store(path, nobody)
     with store.writing() as connection:
         record.add(connection, "pirate-1", "train", {"model": "starter"})
-    grown = [*migrations.MIGRATIONS, ("0002_note", _second), ("0003_broken", _broken)]
+    grown = [*migrations.MIGRATIONS, ("0900_note", _second), ("0901_broken", _broken)]
     with pytest.raises(ZeroDivisionError):
         migrations.migrate(store.connection, path, nobody, grown)
     columns = {r["name"] for r in store.rows("PRAGMA table_info(job)")}
     assert "note" in columns
     assert "half" not in columns
-    assert [r[0] for r in store.rows("SELECT name FROM migration ORDER BY name")] == [
-        "0001_first",
-        "0002_note",
-    ]
-    backup = sqlite3.connect(tmp_path / "studio.db.before-0002_note")
+    assert store.value("SELECT max(name) FROM migration") == "0900_note"
+    backup = sqlite3.connect(tmp_path / "studio.db.before-0900_note")
     assert backup.execute("SELECT id FROM job").fetchall() == [("pirate-1",)]
     assert "note" not in {r[1] for r in backup.execute("PRAGMA table_info(job)")}
     backup.close()
@@ -83,11 +82,11 @@ def test_a_migration_backs_up_first_and_a_broken_one_leaves_no_trace(tmp_path: P
 def test_no_migration_while_a_worker_lives(tmp_path: Path) -> None:
     path = tmp_path / "studio.db"
     store = open_store(path, nobody)
-    grown = [*migrations.MIGRATIONS, ("0002_note", _second)]
+    grown = [*migrations.MIGRATIONS, ("0900_note", _second)]
     with pytest.raises(StudioError) as caught:
         migrations.migrate(store.connection, path, lambda _: True, grown)
     assert caught.value.code == "store_busy_workers"
-    assert migrations.migrate(store.connection, path, nobody, grown) == ["0002_note"]
+    assert migrations.migrate(store.connection, path, nobody, grown) == ["0900_note"]
     assert migrations.migrate(store.connection, path, lambda _: True, grown) == []
     store.close()
 

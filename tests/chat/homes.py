@@ -40,10 +40,13 @@ class ChatHome:
 
     def reference(self, prompt: str, count: int, adapter: Path | None = None) -> list[int]:
         """Greedy tokens by transformers (and PEFT) alone, on the model loaded afresh."""
+        return self.continued(self.renderer().encode_prompt([Message.of("user", prompt)]), count, adapter)
+
+    def continued(self, ids: list[int], count: int, adapter: Path | None = None) -> list[int]:
+        """The same for a prompt that is tokens already."""
         model: Any = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32).eval()
         if adapter is not None:
             model = PeftModel.from_pretrained(model, adapter).eval()
-        ids = self.renderer().encode_prompt([Message.of("user", prompt)])
         out = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=count, do_sample=False)
         return list(out[0, len(ids) :].tolist())
 

@@ -118,6 +118,7 @@ def test_a_stream_gives_the_same_text_in_pieces(engine: RunningEngine) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason == "length"
     assert chunks[-1].usage == whole.usage
+    assert chunks[-1].proof == whole.proof
     assert len({chunk.id for chunk in chunks}) == 1
 
 

@@ -15,25 +15,31 @@ from typing import Any
 import psutil
 import pytest
 
-from backend.api import ChatDelta, ChatRequest
 from backend.chat.announcement import Announcement, announcement_file, log_file, read_announcement
 from backend.chat.client import Call
 from backend.chat.service import ChatService
+from backend.chat_api import ChatDelta, ChatModel, ChatRequest, Pane, Sampling
 from studio.errors import StudioError
+from studio.identity import adapter_identity, base_identity, json_hash
 from tests.chat.homes import CONTEXT, ChatHome, write_home
+from tests.toys.folders import write_model
 
 PROMPT = "tell me"
 
 
-def request(model: str = "run:tuned-1", prompt: str = PROMPT, **more: Any) -> ChatRequest:
-    return ChatRequest(model, [{"role": "user", "content": prompt}], **{"max_tokens": 30, **more})
+def request(*models: str, prompt: str = PROMPT, **sampling: Any) -> ChatRequest:
+    """The same prompt to every model; to one run without any."""
+    messages = [{"role": "user", "content": prompt}]
+    panes = tuple(Pane(model, messages) for model in models or ("run:tuned-1",))
+    return ChatRequest(panes, Sampling(**{"max_tokens": 30, **sampling}))
 
 
-def texts(deltas: Iterator[ChatDelta]) -> dict[str, str]:
-    sides: dict[str, str] = {}
+def texts(deltas: Iterator[ChatDelta]) -> list[str]:
+    """The whole answer of every pane, in the order of the panes."""
+    panes: dict[int, str] = {}
     for delta in deltas:
-        sides[delta.side] = sides.get(delta.side, "") + delta.text
-    return sides
+        panes[delta.pane] = panes.get(delta.pane, "") + delta.text
+    return [panes[number] for number in sorted(panes)]
 
 
 def running(home: ChatHome) -> Announcement:
@@ -63,19 +69,53 @@ def service(home: ChatHome) -> Iterator[ChatService]:
 
 
 @pytest.mark.worker
-def test_base_and_tuned_answer_side_by_side(home: ChatHome, service: ChatService) -> None:
-    deltas = list(service.stream(request(compare=True)))
-    adapter = home.run("tuned-1") / "adapter"
-    assert texts(iter(deltas)) == {
-        "base": home.text(home.reference(PROMPT, 30)),
-        "tuned": home.text(home.reference(PROMPT, 30, adapter)),
-    }
-    assert len({delta.side for delta in deltas[: len(deltas) // 2]}) == 2  # mixed, not one after the other
-    for side in ("base", "tuned"):
-        last = [delta for delta in deltas if delta.side == side][-1]
+def test_panes_of_one_base_answer_side_by_side_and_say_what_they_are(
+    home: ChatHome, service: ChatService
+) -> None:
+    panes = {home.base: None, "run:tuned-1": "adapter", "run:tuned-1@4": "checkpoints/step-00000004/adapter"}
+    deltas = list(service.stream(request(*panes)))
+    adapters = [place and home.run("tuned-1") / place for place in panes.values()]
+    references = [home.text(home.reference(PROMPT, 30, adapter)) for adapter in adapters]
+    assert texts(iter(deltas)) == references
+    assert len({delta.pane for delta in deltas[: len(deltas) // 2]}) == 3  # mixed, not one after the other
+    proofs = []
+    for pane in range(3):
+        last = [delta for delta in deltas if delta.pane == pane][-1]
         assert (last.done, last.finish_reason, last.tokens) == (True, "length", 30)
         assert last.tokens_per_second is not None
         assert last.seconds_to_first is not None
+        assert last.proof is not None
+        proofs.append(last.proof)
+    assert {proof.base for proof in proofs} == {home.base_hash()}
+    assert {proof.template for proof in proofs} == {json_hash(home.renderer().template_text)}
+    cache = home.root / "cache" / "other.json"
+    assert [p.adapter for p in proofs] == [a and adapter_identity(a, cache) for a in adapters]
+    assert len({proof.adapter for proof in proofs}) == 3
+
+
+@pytest.mark.worker
+def test_panes_of_two_bases_answer_each_from_its_own_engine(
+    home: ChatHome, service: ChatService, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other", seed=3, max_position_embeddings=CONTEXT)
+    found = list(service.stream(request(f"path:{other}", home.base, max_tokens=5)))
+    assert len(set(texts(iter(found)))) == 2
+    ends = {delta.pane: delta.proof for delta in found if delta.done}
+    assert {pane: proof and proof.base for pane, proof in ends.items()} == {
+        0: base_identity(other, tmp_path / "hashes.json").hash,
+        1: home.base_hash(),
+    }
+    for base in (f"path:{other}", home.base):
+        assert read_announcement(home.root, base) is not None
+
+
+def test_what_can_answer_is_listed_with_its_checkpoints_and_its_base(chat_home: ChatHome) -> None:
+    listed = ChatService(chat_home.root).models()
+    marks = [m.name.removeprefix("run:tuned-1") for m in listed if m.name.startswith("run:tuned-1")]
+    assert marks == ["", "@best", "@8", "@4"]
+    assert ChatModel("run:early-1@6", chat_home.base) in listed
+    assert ChatService(chat_home.root).base_of("run:tuned-1@4") == chat_home.base
+    assert ChatService(chat_home.root).base_of(chat_home.base) is None
 
 
 @pytest.mark.worker
@@ -95,17 +135,12 @@ def test_an_engine_that_was_warmed_is_the_one_that_answers(tmp_path: Path) -> No
 
 
 @pytest.mark.worker
-def test_same_seed_same_answers(service: ChatService) -> None:
+def test_same_seed_same_answers(home: ChatHome, service: ChatService) -> None:
     sampled = [
-        texts(service.stream(request(compare=True, temperature=1.0, top_p=0.9, seed=s))) for s in (1, 1, 2)
+        texts(service.stream(request(home.base, "run:tuned-1", temperature=1.0, top_p=0.9, seed=s)))
+        for s in (1, 1, 2)
     ]
     assert sampled[0] == sampled[1] != sampled[2]
-
-
-@pytest.mark.worker
-def test_without_compare_one_side_answers(home: ChatHome, service: ChatService) -> None:
-    assert set(texts(service.stream(request()))) == {"tuned"}
-    assert set(texts(service.stream(request(home.base, compare=True)))) == {"base"}
 
 
 @pytest.mark.worker
@@ -125,9 +160,9 @@ def test_only_its_owner_can_read_the_announcement(home: ChatHome, service: ChatS
 
 
 @pytest.mark.worker
-def test_what_the_engine_refuses_arrives_as_it_is(service: ChatService) -> None:
+def test_what_the_engine_refuses_arrives_as_it_is(home: ChatHome, service: ChatService) -> None:
     with pytest.raises(StudioError) as refused:
-        texts(service.stream(request(prompt="x" * CONTEXT, compare=True)))
+        texts(service.stream(request(home.base, "run:tuned-1", prompt="x" * CONTEXT)))
     assert refused.value.code == "prompt_too_long"
     assert refused.value.facts == {"tokens": CONTEXT + 2, "context": CONTEXT}
     assert texts(service.stream(request()))
@@ -135,7 +170,7 @@ def test_what_the_engine_refuses_arrives_as_it_is(service: ChatService) -> None:
 
 @pytest.mark.worker
 def test_an_iterator_that_is_closed_ends_the_answer(home: ChatHome, service: ChatService) -> None:
-    stream = service.stream(request(compare=True, max_tokens=90_000))
+    stream = service.stream(request(home.base, "run:tuned-1", max_tokens=90_000))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     # The engine is free again: an answer of one token does not wait for 90,000.
@@ -148,14 +183,14 @@ def test_an_iterator_that_is_closed_ends_the_answer(home: ChatHome, service: Cha
 def test_an_engine_that_dies_is_said_so_and_the_next_question_starts_another(
     home: ChatHome, service: ChatService
 ) -> None:
-    stream = service.stream(request(compare=True, max_tokens=90_000))
+    stream = service.stream(request(home.base, "run:tuned-1", max_tokens=90_000))
     next(stream)
     os.kill(running(home).pid, signal.SIGKILL)
     with pytest.raises(StudioError) as died:
         list(stream)
     assert died.value.code == "chat_engine_died"
     assert died.value.facts["log"] == str(log_file(home.root, home.base))
-    assert texts(service.stream(request()))["tuned"]
+    assert texts(service.stream(request()))
 
 
 @pytest.mark.worker

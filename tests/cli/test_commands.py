@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from backend.api import ChatDelta, HardwareReport
+from backend.api import HardwareReport
+from backend.chat_api import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui.cli.main import main
@@ -210,8 +211,8 @@ def test_chat_shows_the_second_answer_after_the_first(command):
 
 
 def test_chat_holds_back_a_second_answer_that_ends_first(command, facade, monkeypatch):
-    pieces = [("base", "One"), ("tuned", "Arr."), ("tuned", None), ("base", " two."), ("base", None)]
-    deltas = [ChatDelta(side, text or "", done=text is None) for side, text in pieces]
+    pieces = [(0, "One"), (1, "Arr."), (1, None), (0, " two."), (0, None)]
+    deltas = [ChatDelta(pane, text or "", done=text is None) for pane, text in pieces]
     monkeypatch.setattr(facade, "chat", lambda _: iter(deltas))
     ran = command("chat", "run:pirate-1", "--prompt", "Hi", "--compare")
     assert ran.out == "base: One two.\ntuned: Arr.\n"

@@ -10,12 +10,14 @@ import pytest
 from gradio.context import get_blocks_context
 from markupsafe import escape
 
+from backend.chat_api import Sampling, Setup
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
-from ui import steps
+from ui import acts, steps
+from ui import chat as moves
 from ui.app import TABS, create_app
-from ui.chat import Chat, Sampling, Turn
+from ui.chat import Chat
 from ui.tabs import home, playground, runs, system, train
 from ui.wizard import STEPS, Wizard, to_query
 
@@ -95,8 +97,7 @@ def test_a_run_is_watched_without_planning_it_anew_and_only_a_form_warms_a_worke
 def test_the_chat_of_the_wizard_compares_its_run(page):
     tab = home.build()
     updates = home.opened(tab, page, "?" + to_query(STARTED.to(5)))
-    assert updates[tab.chat.state].model == "run:pirate-1"
-    assert updates[tab.chat.state].sides == ("base", "tuned")
+    assert updates[tab.chat.state].panes == ("starter", "run:pirate-1")
 
 
 def test_the_runs_tab_shows_the_run_of_the_address_and_all_in_the_list(page, facade):
@@ -127,7 +128,7 @@ def test_no_runs_say_what_they_are_for(words, tmp_path, page):
     assert updates[tab.board].visible is False
     talk = playground.build()
     shown = playground.opened(talk, empty, "?run=gone")
-    assert 'value="starter" selected' in html(shown, talk.picker)
+    assert shown[talk.chat.state].panes == ("starter",)
 
 
 def test_every_fingerprint_that_a_run_keeps_has_its_word(words):
@@ -145,8 +146,11 @@ def test_deleting_the_open_run_opens_the_next(page, facade):
 def test_the_playground_answers_with_the_run_of_the_address(page):
     tab = playground.build()
     updates = playground.opened(tab, page, "?run=pirate-2")
-    assert updates[tab.chat.state].model == "run:pirate-2"
+    assert updates[tab.chat.state].panes == ("starter", "run:pirate-2")
     assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
+    several = "?pane=run:pirate-2@40&pane=starter&pane=run:gone-1&pane=run:pirate-1@best"
+    chat = playground.opened(tab, page, several)[tab.chat.state]
+    assert chat.panes == ("run:pirate-2@40", "starter", "run:pirate-1@best")
 
 
 def test_the_engine_starts_while_the_person_thinks_of_a_question(page, facade):
@@ -155,26 +159,111 @@ def test_the_engine_starts_while_the_person_thinks_of_a_question(page, facade):
     assert facade.warmed == ["run:pirate-2", "run:pirate-1"]
 
 
-TALK = Chat("run:pirate-2", turns=(Turn("Hi"),), sampling=Sampling(seed=7))
+def talked(facade, prompt="Hi", panes=("starter", "run:pirate-2")):
+    """A conversation that was kept, as the page that had it knows it."""
+    turn = facade.ask(None, None, prompt, Setup(panes))
+    list(facade.answer(turn.id))
+    return moves.opened(Chat(panes), facade.conversation(turn.conversation))
 
 
-def test_a_conversation_goes_on_when_its_tab_is_opened_again(page):
+def test_a_conversation_goes_on_when_its_tab_is_opened_again(page, facade):
     tab = playground.build()
-    for address in ("?tab=playground", "?tab=playground&run=pirate-2"):
-        updates = playground.opened(tab, page, address, TALK)
-        assert tab.chat.state not in updates
-        assert 'value="run:pirate-2" selected' in html(updates, tab.picker)
-    assert playground.opened(tab, page, "?run=pirate-1", TALK)[tab.chat.state].turns == ()
+    talk = talked(facade)
+    for address in ("?tab=playground", "?tab=playground&run=pirate-2", f"?chat={talk.conversation}"):
+        assert playground.opened(tab, page, address, talk)[tab.chat.state] == talk
+    begun = playground.opened(tab, page, "?run=pirate-1", talk)[tab.chat.state]
+    assert (begun.turns, begun.conversation, begun.panes) == ((), None, ("starter", "run:pirate-1"))
 
 
-def test_starting_over_keeps_model_and_sampling(page):
+def test_a_reload_brings_back_the_answers_and_the_votes(page, facade):
+    tab = playground.build()
+    talk = talked(facade)
+    facade.vote(talk.at, "1")
+    again = playground.opened(tab, page, f"?tab=playground&chat={talk.conversation}")
+    assert again[tab.chat.state] == moves.voted(talk, talk.at, "1")
+    assert talk.turns[0].answers[1].text in html(again, tab.chat.talk)
+    assert f"chat={talk.conversation}" in html(again, tab.address)
+    facade.delete_conversation(talk.conversation)
+    gone = playground.opened(tab, page, f"?tab=playground&chat={talk.conversation}")
+    assert page.words.error(StudioError("conversation_gone", id=0))[0] in html(gone, page.notice)
+    assert gone[tab.chat.state].conversation is None
+
+
+def handler(component, event):
+    """What is attached to this event of a component."""
+    fns = get_blocks_context().fns.values()
+    return next(fn for fn in fns if fn.targets == [(component._id, event)]).fn
+
+
+def test_a_new_conversation_keeps_who_answers_and_the_sampling(page, facade):
     tab = playground.build()
     playground.wire(tab, page)
-    fns = get_blocks_context().fns.values()
-    picking = next(fn for fn in fns if fn.targets == [(tab.picker._id, "act")])
-    updates = picking.fn(TALK, gr.EventData(None, {"act": "clear"}))
-    assert updates[tab.chat.state] == replace(TALK, turns=())
-    assert tab.picker not in updates
+    talk = replace(talked(facade), sampling=Sampling(seed=7), system="Be brief.")
+    updates = handler(tab.bar, "halt")(talk, gr.EventData(None, {"act": "new"}))
+    assert updates[tab.chat.state] == Chat(talk.panes, "Be brief.", Sampling(seed=7))
+
+
+def last(updates, component):
+    return list(updates)[-1][component]
+
+
+def test_a_question_is_asked_changed_and_asked_again_on_branches_of_their_own(page, facade):
+    tab = playground.build()
+    playground.wire(tab, page)
+    send = handler(tab.chat.talk, "send")
+
+    def sent(chat, **data):
+        return last(send(chat, gr.EventData(None, data)), tab.chat.state)
+
+    chat = sent(Chat(("starter", "run:pirate-2")), act="suggestion", value="one")
+    chat = sent(chat, act="send", value="two")
+    first, second = chat.path
+    chat = sent(chat, act="send", value="other two", turn=str(second.id))
+    chat = sent(chat, act="again", turn=str(second.id))
+    assert [(t.prompt, t.parent, t.setup.sampling.seed) for t in chat.turns] == [
+        ("one", None, 0),
+        ("two", first.id, 0),
+        ("other two", first.id, 0),
+        ("two", first.id, 1),
+    ]
+    assert [t.prompt for t in chat.path] == ["one", "two"]
+    assert moves.opened(chat, facade.conversation(chat.conversation)) == replace(
+        chat, sampling=Sampling(seed=1)
+    )
+
+
+def test_a_blind_vote_is_for_a_place_and_stands(page, facade):
+    tab = playground.build()
+    playground.wire(tab, page)
+    turn = facade.ask(None, None, "Hi", Setup(("starter", "run:pirate-2"), blind=True, order=(1, 0)))
+    list(facade.answer(turn.id))
+    chat = moves.opened(Chat(), facade.conversation(turn.conversation))
+    act = handler(tab.chat.talk, "act")
+    vote = {"act": "vote", "turn": str(turn.id), "choice": "0"}
+    chat = act(chat, gr.EventData(None, vote))[tab.chat.state]
+    assert chat.turns[0].vote == "1"
+    chat = act(chat, gr.EventData(None, {**vote, "choice": "1"}))[tab.chat.state]
+    assert facade.conversation(turn.conversation).turns[0].vote == "1"
+    (pair,) = facade.pair_votes()
+    assert (pair.left, pair.left_wins, pair.right) == ("run:pirate-2", 1, "starter")
+
+
+def test_a_prompt_set_is_put_to_all_panes_one_after_the_other(page, facade):
+    tab = playground.build()
+    playground.wire(tab, page)
+    file = facade.home / acts.UPLOADS / "a" / "ask.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("one\ntwo\n")
+    begun = {"act": "upload", "path": str(file), "name": "ask.txt"}
+    updates = handler(tab.prompts, "act")(Chat(("starter", "run:pirate-2")), gr.EventData(None, begun))
+    chat = updates[tab.chat.state]
+    assert chat.waiting == ("one", "two")
+    chat = last(handler(tab.chat.box, "send")(chat, gr.EventData(None, {"act": "set-go"})), tab.chat.state)
+    assert [(t.prompt, len(t.answers), t.parent) for t in chat.turns] == [("one", 2, None), ("two", 2, None)]
+    assert chat.waiting == ()
+    table = facade.export_conversation(chat.conversation, "csv")
+    assert table.text.splitlines()[0] == "prompt,starter,run:pirate-2,vote"
+    assert len(table.text.splitlines()) == 3
 
 
 def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):

@@ -60,10 +60,10 @@ def test_both_modes_have_the_same_tokens():
 
 
 def test_the_rules_name_no_colour_of_their_own_and_only_tokens_that_exist():
-    rules = (FOLDER / "studio.css").read_text(encoding="utf-8")
+    rules = "".join(file.read_text(encoding="utf-8") for file in FOLDER.glob("*.css"))
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b(?=[;\s,)])", rules) == []
     named = set(re.findall(r"var\(--([a-z0-9-]+)", rules))
-    assert named <= {*tokens.LIGHT, *tokens.SIZES, "sans", "mono", "key"}
+    assert named <= {*tokens.LIGHT, *tokens.SIZES, "sans", "mono", "key", "pane"}
 
 
 def test_the_page_asks_no_other_host():

@@ -7,7 +7,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from backend.api import ChatRequest, Facade
+from backend.api import Facade
+from backend.chat_api import ChatRequest, Pane, Sampling
 from ui.cli.output import Output
 from ui.cli.parser import Sub, UsageError
 
@@ -37,24 +38,27 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
 
 def ask(options: Namespace, prompt: str, facade: Facade, output: Output) -> dict[str, Any]:
     """One prompt answered; a person sees the words as they come."""
+    base = facade.base_of(options.model)
+    models = {"base": options.model} if base is None else {"tuned": options.model}
+    if options.compare and base is not None:
+        models = {"base": base, **models}
+    messages = [{"role": "user", "content": prompt}]
     request = ChatRequest(
-        model=options.model,
-        messages=[{"role": "user", "content": prompt}],
-        compare=options.compare,
-        max_tokens=options.max_tokens,
-        temperature=options.temperature,
-        seed=options.seed,
+        tuple(Pane(model, messages) for model in models.values()),
+        Sampling(options.max_tokens, options.temperature, seed=options.seed),
     )
-    sides: dict[str, str] = {}
+    names = list(models)
+    said: dict[str, str] = {}
     for delta in facade.chat(request):
-        new = delta.side not in sides
-        sides[delta.side] = sides.get(delta.side, "") + delta.text
+        side = names[delta.pane]
+        new = side not in said
+        said[side] = said.get(side, "") + delta.text
         # Two answers may come at the same time: the first is shown as it grows, the second after it.
-        if delta.side == next(iter(sides)):
-            output.piece((f"{delta.side}: " if new else "") + delta.text + ("\n" if delta.done else ""))
-    for side in list(sides)[1:]:
-        output.piece(f"{side}: {sides[side]}\n")
-    return {"prompt": prompt, "base": sides.get("base"), "tuned": sides.get("tuned"), "seed": options.seed}
+        if side == next(iter(said)):
+            output.piece((f"{side}: " if new else "") + delta.text + ("\n" if delta.done else ""))
+    for side in list(said)[1:]:
+        output.piece(f"{side}: {said[side]}\n")
+    return {"prompt": prompt, "base": said.get("base"), "tuned": said.get("tuned"), "seed": options.seed}
 
 
 def _typed(output: Output) -> Iterator[str]:

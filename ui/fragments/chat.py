@@ -1,201 +1,150 @@
-"""A conversation in two columns: the base left (slate), the tuned model right (accent)."""
+"""A conversation: every question with its answers in columns, left to right as they were put."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from ui.chat import Answer, Sampling, Turn
+from backend.chat_api import BAD, TIE, Turn
+from ui.chat import Chat, answered, revealed
+from ui.differences import against_first
 from ui.fragments import message
-from ui.fragments.format import loss_text, setting_text
-from ui.fragments.html import classes, h
+from ui.fragments.answer import answer
+from ui.fragments.html import h
 from ui.fragments.icons import icon
-from ui.fragments.parts import button, fold
+from ui.fragments.parts import button
 from ui.fragments.text import Text
 
-_SAMPLING = (
-    ("max_tokens", "1", "4096", "1"),
-    ("temperature", "0", "2", "0.05"),
-    ("top_p", "0.05", "1", "0.05"),
-    ("seed", "0", "2147483647", "1"),
-)
+Told = Callable[[Turn], tuple[str, str]]  # cause and remedy of a turn's error
 
 
-def conversation(
-    text: Text, turns: Sequence[Turn], titles: dict[str, str], suggestions: Sequence[str] = ()
-) -> Markup:
-    """All turns; with none yet, prompts to begin with."""
-    sides = list(titles)
-    if not turns:
-        return h(
-            "div",
-            h("h2", text("chat.empty.title")),
-            h("p", text("chat.empty.line"), class_="quiet"),
-            h(
-                "div",
-                [
-                    h(
-                        "button",
-                        s,
-                        type="button",
-                        class_="suggestion",
-                        data_event="send",
-                        data_act="suggestion",
-                        data_value=s,
-                    )
-                    for s in suggestions
-                ],
-                class_="suggestions",
-            ),
-            class_="chat-empty",
-        )
+def conversation(text: Text, chat: Chat, told: Told, suggestions: Sequence[str] = ()) -> Markup:
+    """The branch that shows; with nothing said yet, prompts to begin with."""
+    if not chat.path:
+        return _empty(text, suggestions, chat.blind)
     return h(
         "div",
-        h("div", [_chip(s, titles[s]) for s in sides], class_=f"columns heads count-{len(sides)}"),
-        [_turn(text, t, sides, i) for i, t in enumerate(turns)],
+        [_turn(text, chat, turn, told) for turn in chat.path],
         class_="conversation",
         aria_live="polite",
     )
 
 
-def _chip(side: str, title: str) -> Markup:
-    return h("div", h("span", class_="dot"), h("span", title), class_=f"chip {side}")
-
-
-def _turn(text: Text, turn: Turn, sides: Sequence[str], number: int) -> Markup:
+def _empty(text: Text, suggestions: Sequence[str], blind: bool) -> Markup:
+    send = {"type": "button", "class_": "suggestion", "data_event": "send", "data_act": "suggestion"}
     return h(
         "div",
-        h("p", turn.prompt, class_="said"),
+        h("h2", text("chat.empty.title")),
+        h("p", text("chat.empty.blind" if blind else "chat.empty.line"), class_="quiet"),
+        h("div", [h("button", s, data_value=s, **send) for s in suggestions], class_="suggestions"),
+        class_="chat-empty",
+    )
+
+
+def _turn(text: Text, chat: Chat, turn: Turn, told: Told) -> Markup:
+    count = len(turn.answers)
+    compared = chat.differences and count > 1 and answered(turn)
+    pieces = (
+        against_first([turn.answers[pane].text for pane in turn.setup.shown]) if compared else [None] * count
+    )
+    return h(
+        "div",
+        _edit(text, turn) if chat.editing == turn.id else _asked(text, chat, turn),
         h(
             "div",
-            [_answer(text, side, turn.answers.get(side), f"answer-{number}-{side}") for side in sides],
-            class_=f"columns count-{len(sides)}",
+            [answer(text, turn, place, pieces[place], compact=False) for place in range(count)],
+            class_=f"columns count-{count}",
         ),
-        message.card("bad", *turn.problem) if turn.problem else None,
+        message.card("bad", *told(turn)) if turn.error else None,
+        _votes(text, turn) if count > 1 and answered(turn) and not turn.error else None,
         class_="turn",
     )
 
 
-def _answer(text: Text, side: str, answer: Answer | None, id: str) -> Markup:
-    facts = _facts(text, answer or Answer())
-    if answer is None or not (answer.text or answer.done):
-        inner = h(
-            "p", h("span", text("chat.waiting"), class_="unseen"), h("i"), h("i"), h("i"), class_="typing"
-        )
-        return h("div", inner, h("p", facts, class_="answer-facts"), class_=f"answer {side}")
+def _asked(text: Text, chat: Chat, turn: Turn) -> Markup:
+    beside = chat.siblings(turn)
+    place = beside.index(turn)
+    tools = (
+        []
+        if chat.busy
+        else [
+            _tool(text("chat.edit"), "edit", turn, "edit"),
+            _tool(text("chat.again"), "again", turn, "again", data_event="send"),
+        ]
+    )
+    arrows = [
+        _tool(text("chat.earlier"), "back", turn, "walk", data_step="-1", disabled=place == 0),
+        h("span", text("chat.place", place=place + 1, count=len(beside)), class_="quiet"),
+        _tool(text("chat.later"), "next", turn, "walk", data_step="1", disabled=place + 1 == len(beside)),
+    ]
     return h(
         "div",
-        h(
-            "p",
-            answer.text or text("chat.silent"),
-            id=id,
-            class_=classes("answer-text", not answer.text and "quiet"),
-        ),
-        h(
-            "p",
-            h("span", facts),
-            h("span", text("chat.cut"), class_="badge wait") if answer.finish_reason == "length" else None,
-            h("span", class_="grow"),
-            h(
-                "button",
-                icon("copy", 16),
-                type="button",
-                class_="icon-button",
-                data_copy=id,
-                aria_label=text(f"chat.copy.{side}"),
-            ),
-            class_="answer-facts line",
-        ),
-        class_=f"answer {side}",
+        h("p", turn.prompt, class_="said"),
+        h("div", arrows if len(beside) > 1 and not chat.busy else None, tools, class_="line said-tools"),
+        class_="asked",
     )
 
 
-def _facts(text: Text, answer: Answer) -> str | Markup:
-    """What is known of an answer: its pace once it is complete, and which steps of a run it came from."""
-    told = []
-    if answer.done and answer.tokens is not None:
-        told.append(
-            text(
-                "chat.facts",
-                tokens=answer.tokens,
-                speed=f"{answer.tokens_per_second or 0:.0f}",
-                first=loss_text(answer.seconds_to_first),
-            )
-        )
-    if answer.steps is not None:
-        first, last = answer.steps
-        told.append(text("chat.steps", first=first, last=last) if answer.done else text("chat.between"))
-    return " · ".join(told) or Markup("&nbsp;")
-
-
-def composer(text: Text, *, busy: bool, ready: bool = True) -> Markup:
-    """The box at the bottom: Enter sends, Shift and Enter begins a new line."""
+def _tool(label: str, symbol: str, turn: Turn, act: str, **more: object) -> Markup:
     return h(
-        "div",
-        h(
-            "textarea",
-            rows="1",
-            data_prompt=True,
-            placeholder=text("chat.placeholder"),
-            aria_label=text("chat.prompt"),
-            disabled=not ready,
-        ),
-        button(text("chat.stop"), "halt", symbol="stop", data_event="halt")
-        if busy
-        else button(
-            text("chat.send"), "send", kind="primary", symbol="send", data_event="send", disabled=not ready
-        ),
-        class_="composer",
+        "button",
+        icon(symbol, 16),
+        type="button",
+        class_="icon-button",
+        data_act=act,
+        data_turn=turn.id,
+        aria_label=label,
+        title=label,
+        **more,
     )
 
 
-def sampling(text: Text, values: Sampling) -> Markup:
-    """Folded away: the same settings and seed go to both sides."""
-    return fold(
-        text("chat.sampling"),
+def _edit(text: Text, turn: Turn) -> Markup:
+    """The question as a box: what it was stays, on a branch of its own."""
+    return h(
+        "div",
+        h("textarea", turn.prompt, rows="2", data_prompt=True, aria_label=text("chat.edit")),
         h(
             "div",
-            [
-                h(
-                    "div",
-                    h("label", text(f"chat.{name}"), for_=f"chat-{name}", class_="label"),
-                    h(
-                        "input",
-                        type="number",
-                        id=f"chat-{name}",
-                        min=low,
-                        max=high,
-                        step=step,
-                        value=setting_text(getattr(values, name)),
-                        data_act="sampling",
-                        data_key=name,
-                    ),
-                    h("p", text(f"chat.{name}.help"), class_="help"),
-                    class_="field",
-                )
-                for name, low, high, step in _SAMPLING
-            ],
-            class_="form-grid",
+            button(text("chat.edit.cancel"), "edit-cancel", kind="quiet small"),
+            button(text("chat.edit.ask"), "send", kind="small", data_event="send", data_turn=turn.id),
+            class_="line",
         ),
+        class_="asked edit",
     )
 
 
-def picker(text: Text, choices: Sequence[tuple[str, str]], chosen: str | None) -> Markup:
-    """Which run (beside its base) or model answers."""
+def _votes(text: Text, turn: Turn) -> Markup:
+    """Which answer is best: places from the left, so that a blind vote gives nothing away."""
+    count = len(turn.answers)
+    places = ["left", "right"] if count == 2 else [str(n + 1) for n in range(count)]
+    choices = [
+        (str(turn.setup.shown[n]), str(n), text(f"chat.vote.{place}")) for n, place in enumerate(places)
+    ]
+    choices[1:1] = (
+        [(TIE, TIE, text("chat.vote.tie")), (BAD, BAD, text("chat.vote.bad"))] if count == 2 else []
+    )
+    if count > 2:
+        choices += [(TIE, TIE, text("chat.vote.tie")), (BAD, BAD, text("chat.vote.bad"))]
     return h(
         "div",
-        h("label", text("chat.model"), for_="chat-model", class_="label"),
-        h(
-            "span",
+        [
             h(
-                "select",
-                [h("option", title, value=name, selected=name == chosen) for name, title in choices],
-                id="chat-model",
-                data_act="pick",
-            ),
-            class_="select",
-        ),
-        h("button", text("chat.clear"), type="button", class_="button quiet", data_act="clear"),
-        class_="line picker",
+                "button",
+                icon("done", 14) if turn.vote == choice else None,
+                words,
+                type="button",
+                data_act="vote",
+                data_turn=turn.id,
+                data_choice=sent,
+                aria_pressed="true" if turn.vote == choice else "false",
+                disabled=turn.setup.blind and turn.vote is not None,
+            )
+            for choice, sent, words in choices
+        ],
+        None if revealed(turn) else h("p", text("chat.vote.blind"), class_="quiet"),
+        class_="votes",
+        role="group",
+        aria_label=text("chat.vote"),
     )

@@ -1,4 +1,4 @@
-"""The stylesheet: the tokens as custom properties, then `studio.css`, which names no colour itself."""
+"""The stylesheet: the tokens as custom properties, then the rules, which name no colour themselves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FOLDER = Path(__file__).parent
 def stylesheet() -> str:
     """All rules of the studio. `html[data-theme]` decides between light and dark (see `studio.js`)."""
     fixed = {**tokens.SIZES, "sans": tokens.SANS, "mono": tokens.MONO, "chart-text": tokens.CHART_TEXT}
-    rules = (FOLDER / "studio.css").read_text(encoding="utf-8")
+    rules = [(FOLDER / name).read_text(encoding="utf-8") for name in ("studio.css", "chat.css")]
     return "\n".join(
         [
             _block(":root", {**fixed, **tokens.LIGHT}),
             _block('html[data-theme="dark"]', tokens.DARK),
-            rules,
+            *rules,
         ]
     )
 

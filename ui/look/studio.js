@@ -250,6 +250,14 @@
       else if (now.startsWith(`tab=${root.dataset.tab || "home"}`)) setAddress(now);
     }
   }
+  function closeDrawers(event) { // a click beside them, or Escape
+    if (event.type === "keydown" && event.key !== "Escape") return;
+    all(".drawer[open]").forEach((drawer) => {
+      if (event.type === "keydown" || !drawer.contains(event.target)) drawer.open = false;
+    });
+  }
+  addEventListener("click", closeDrawers);
+  addEventListener("keydown", closeDrawers);
   addEventListener("DOMContentLoaded", () => {
     paint();
     setInterval(alive, 2500);

@@ -22,8 +22,12 @@ PARTS: dict[str, str] = {
     "part-context": "#6b7486",
 }
 
+# Answers beside the base's slate and the first run's accent, after Okabe and Ito.
+PANES: dict[str, str] = {"pane-3": "#d55e00", "pane-4": "#009e73", "pane-5": "#3d93c9"}
+
 LIGHT: dict[str, str] = {
     **PARTS,
+    **PANES,
     "page": "#f6f7f9",
     "surface": "#ffffff",
     "sunken": "#f0f2f5",
@@ -51,6 +55,7 @@ LIGHT: dict[str, str] = {
 
 DARK: dict[str, str] = {
     **PARTS,
+    **PANES,
     "page": "#0f1218",
     "surface": "#171b23",
     "sunken": "#1f242e",

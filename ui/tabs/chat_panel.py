@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from backend.chat_api import Setup, Turn
 from studio.errors import StudioError
 from ui import chat as moves
 from ui.chat import Chat
 from ui.fragments import chat as draw
+from ui.fragments import compose, prompt_set
 from ui.page import Page, Updates
 from ui.view import HIDDEN, act_data, view
 
 REDRAW_SECONDS = 0.06  # streamed pieces come faster than an eye can follow
+Beside = Callable[[Chat], Updates]
 
 
 @dataclass(frozen=True)
 class ChatPanel:
-    """Conversation, the box to type in, sampling folded below."""
+    """Conversation, the box to type in, sampling folded below. `name` makes the ids of its parts its own."""
 
+    name: str
     state: gr.State
     talk: gr.HTML
     box: gr.HTML
@@ -34,85 +39,161 @@ def build(name: str) -> ChatPanel:
         talk = view(id=f"{name}-talk", classes="talk")
         box = view(id=f"{name}-box", classes="box")
         sampling = view(id=f"{name}-sampling")
-    return ChatPanel(gr.State(Chat()), talk, box, sampling)
+    return ChatPanel(name, gr.State(Chat()), talk, box, sampling)
 
 
-def outputs(panel: ChatPanel) -> list[object]:
-    """What `choose` may change."""
+def outputs(panel: ChatPanel) -> list[Any]:
+    """What `shown` may change."""
     return [panel.state, panel.talk, panel.box, panel.sampling]
 
 
-def choose(page: Page, panel: ChatPanel, model: str, goal: str | None = None) -> Updates:
-    """An empty conversation with this model."""
-    chat = Chat(model=model)
+def shown(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> Updates:
+    """The whole panel with this conversation."""
     return {
-        panel.state: chat,
-        panel.sampling: draw.sampling(page.text, chat.sampling),
+        panel.sampling: compose.sampling(page.text, chat, panel.name),
         **_drawn(page, panel, chat, goal),
     }
 
 
-def clear(page: Page, panel: ChatPanel, chat: Chat) -> Updates:
-    """The conversation begun anew: same model, same sampling."""
-    chat = replace(chat, turns=(), busy=False)
-    return {panel.state: chat, **_drawn(page, panel, chat)}
+def looked_at(page: Page, panel: ChatPanel, chat: Chat) -> Updates:
+    """The conversation in another light: what is half typed below it stays."""
+    return {panel.state: chat, panel.talk: _talk(page, chat)}
 
 
 def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) -> Updates:
-    titles = {
-        s: page.text(f"chat.side.{s}", name=(chat.model or "").removeprefix("run:")) for s in chat.sides
-    }
-    suggestions = [page.text(f"chat.try.{goal or 'any'}.{i}") for i in (1, 2, 3)]
     return {
-        panel.talk: draw.conversation(page.text, chat.turns, titles, suggestions),
-        panel.box: draw.composer(page.text, busy=chat.busy, ready=chat.model is not None),
+        panel.state: chat,
+        panel.talk: _talk(page, chat, goal),
+        panel.box: compose.composer(page.text, chat),
     }
 
 
-def wire(panel: ChatPanel, page: Page) -> list[Any]:
-    """Send streams both answers; stop keeps what came; sampling counts from the next prompt.
+def _talk(page: Page, chat: Chat, goal: str | None = None) -> Markup:
+    def told(turn: Turn) -> tuple[str, str]:
+        assert turn.error is not None
+        return page.words.error(StudioError.from_dict(turn.error))
 
-    Gives the events that stream, so that what ends the conversation can cancel them.
+    if chat.prompts:
+        return prompt_set.table(page.text, chat, told)
+    suggestions = [page.text(f"chat.try.{goal or 'any'}.{i}") for i in (1, 2, 3)]
+    return draw.conversation(page.text, chat, told, suggestions)
+
+
+def wire(
+    panel: ChatPanel, page: Page, beside: Beside = lambda _: {}, beside_outputs: Sequence[Any] = ()
+) -> list[Any]:
+    """Send streams all answers; stop keeps what came; the rest is one act each.
+
+    `beside`: what else of the tab follows when a question was kept and when it is answered. Gives the events
+    that stream, so that what ends the conversation can cancel them.
     """
 
     def send(chat: Chat, event: gr.EventData) -> Iterator[Updates]:
-        prompt = str(act_data(event).get("value", "")).strip()
-        if not prompt or chat.model is None or chat.busy:
+        sent = act_data(event)
+        if chat.busy or not chat.panes:
             yield {panel.state: gr.skip()}
             return
-        chat = moves.ask(chat, prompt)
-        yield {panel.state: chat, **_drawn(page, panel, chat)}
-        drawn = monotonic()
-        try:
-            for delta in page.facade.chat(moves.request(chat)):
-                chat = moves.add(chat, delta)
-                if monotonic() - drawn > REDRAW_SECONDS or delta.done:
-                    yield {panel.state: chat, panel.talk: _drawn(page, panel, chat)[panel.talk]}
-                    drawn = monotonic()
-            chat = moves.end(chat)
-        except StudioError as error:
-            chat = moves.fail(chat, *page.words.error(error))
-        yield {panel.state: chat, **_drawn(page, panel, chat)}
+        going_on = sent["act"] == "set-go"
+        for prompt in chat.waiting if going_on else [None]:
+            asked = (None, prompt, moves.setup(chat)) if prompt else _question(chat, sent)
+            for state in _answered(page, chat, *asked):
+                more = going_on and bool(state.waiting) and not state.turns[-1].error
+                chat = replace(state, busy=state.busy or more)
+                yield _redrawn(page, panel, chat, beside)
+            if chat.turns and chat.turns[-1].error:
+                return
 
     def halt(chat: Chat) -> Updates:
-        chat = moves.end(chat)
-        return {panel.state: chat, **_drawn(page, panel, chat)}
+        return _drawn(page, panel, moves.end(chat))
 
-    def sampling(chat: Chat, event: gr.EventData) -> Updates:
-        data = act_data(event)
-        chat = moves.set_sampling(chat, data["key"], data["value"])
-        return {panel.state: chat, panel.sampling: draw.sampling(page.text, chat.sampling)}
+    def act(chat: Chat, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        if chat.busy:  # the answer that comes has the conversation as it was: a change would be lost
+            return {panel.state: gr.skip()}
+        chat = ACTS[sent["act"]](page, chat, sent)
+        updates = looked_at(page, panel, chat) | beside(chat)
+        if sent["act"] in ("sampling", "preset", "system"):
+            updates[panel.sampling] = compose.sampling(page.text, chat, panel.name, open_=True)
+        return updates
 
-    shown = [panel.state, panel.talk, panel.box, page.notice]
+    changed = [*outputs(panel), *beside_outputs, page.notice]
     sending = [
-        source.send(page.handler(send), inputs=[panel.state], outputs=shown, **HIDDEN)
+        source.send(page.handler(send), inputs=[panel.state], outputs=changed, **HIDDEN)
         for source in (panel.box, panel.talk)
     ]
-    panel.box.halt(page.handler(halt), inputs=[panel.state], outputs=shown, cancels=sending, **HIDDEN)
-    panel.sampling.act(
-        page.handler(sampling),
-        inputs=[panel.state],
-        outputs=[panel.state, panel.sampling, page.notice],
-        **HIDDEN,
-    )
+    panel.box.halt(page.handler(halt), inputs=[panel.state], outputs=changed, cancels=sending, **HIDDEN)
+    for source in (panel.talk, panel.sampling):
+        source.act(page.handler(act), inputs=[panel.state], outputs=changed, **HIDDEN)
     return sending
+
+
+def _question(chat: Chat, sent: Mapping[str, Any]) -> tuple[int | None, str, Setup]:
+    """(the turn it follows, the prompt, how it is put) of a new, a changed, or a repeated question."""
+    if sent["act"] == "again":
+        turn = chat.turn(int(sent["turn"]))
+        return turn.parent, turn.prompt, moves.setup_again(chat, turn)
+    prompt = str(sent.get("value", "")).strip()
+    parent = chat.turn(int(sent["turn"])).parent if "turn" in sent else chat.at
+    return parent, prompt, moves.setup(chat)
+
+
+def _answered(page: Page, chat: Chat, parent: int | None, prompt: str, setup: Setup) -> Iterator[Chat]:
+    """The conversation as this question is put and answered: first with it, last with all of its answers."""
+    if not prompt:
+        return
+    chat = moves.asked(chat, page.facade.ask(chat.conversation, parent, prompt, setup))
+    yield chat
+    drawn = monotonic()
+    try:
+        for delta in page.facade.answer(chat.turns[-1].id):
+            chat = moves.add(chat, delta)
+            if monotonic() - drawn > REDRAW_SECONDS or delta.done:
+                yield chat
+                drawn = monotonic()
+        chat = moves.end(chat)
+    except StudioError as error:
+        chat = moves.fail(chat, error.as_dict())
+    yield chat
+
+
+def _redrawn(page: Page, panel: ChatPanel, chat: Chat, beside: Beside) -> Updates:
+    """While answers come only they are drawn: what a person types meanwhile stays."""
+    begins = not any(answer.text or answer.done for answer in chat.turns[-1].answers)
+    if begins or not chat.busy:
+        return _drawn(page, panel, chat) | beside(chat)
+    return looked_at(page, panel, chat)
+
+
+def _vote(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:
+    """A place is voted for; who stands there may not be known yet. The same vote again takes it back, but one
+    that was cast blind stands: the person has seen who it was."""
+    turn = chat.turn(int(sent["turn"]))
+    if turn.setup.blind and turn.vote is not None:
+        return chat
+    choice: str | None = sent["choice"]
+    if choice is not None and choice.isdecimal():
+        choice = str(turn.setup.shown[int(choice)])
+    if choice == turn.vote:
+        choice = None
+    page.facade.vote(turn.id, choice)
+    return moves.voted(chat, turn.id, choice)
+
+
+def _keep(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:
+    turn = chat.turn(int(sent["turn"]))
+    pane = turn.setup.shown[int(sent["place"])]
+    keep = not turn.answers[pane].kept
+    page.facade.keep_answer(turn.id, pane, keep)
+    return moves.kept(chat, turn.id, pane, keep)
+
+
+ACTS: Mapping[str, Callable[[Page, Chat, Mapping[str, Any]], Chat]] = {
+    "vote": _vote,
+    "keep": _keep,
+    "edit": lambda _, chat, sent: replace(chat, editing=int(sent["turn"])),
+    "edit-cancel": lambda _, chat, _sent: replace(chat, editing=None),
+    "walk": lambda _, chat, sent: moves.walk(chat, int(sent["turn"]), int(sent["step"])),
+    "sampling": lambda _, chat, sent: moves.set_sampling(chat, sent["key"], sent["value"]),
+    "preset": lambda _, chat, sent: moves.set_preset(chat, sent["name"]),
+    "system": lambda _, chat, sent: replace(chat, system=str(sent["value"])),
+}

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui import acts, steps
+from ui.chat import Chat
 from ui.fragments import run as run_fragments
 from ui.live import follow, timer
 from ui.page import Page, Updates
@@ -134,8 +135,10 @@ def shown(tab: Home, page: Page, wizard: Wizard) -> Updates:
     if now.step is not None:
         updates[tab.views[wizard.name]] = now.step
     if wizard.name == "compare":
-        page.facade.warm_chat(f"run:{wizard.run}")
-        updates |= chat_panel.choose(page, tab.chat, f"run:{wizard.run}", wizard.goal)
+        run = f"run:{wizard.run}"
+        page.facade.warm_chat(run)
+        panes = tuple(name for name in (page.facade.base_of(run), run) if name)
+        updates |= chat_panel.shown(page, tab.chat, Chat(panes), wizard.goal)
     return updates | _watched(tab, page, wizard)
 
 

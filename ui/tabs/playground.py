@@ -1,16 +1,22 @@
-"""Playground: any tuned model beside its base, or any model on disk alone."""
+"""Playground: two to four models beside each other, conversations that are kept, votes, prompt sets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import gradio as gr
+from markupsafe import Markup
 
+from backend.chat_api import MAX_PANES, ChatModel
+from studio.errors import StudioError
+from ui import acts
+from ui import chat as moves
 from ui.chat import Chat
-from ui.fragments import chat as draw
-from ui.fragments import message
+from ui.fragments import message, prompt_set
+from ui.fragments import playground as draw
 from ui.fragments.parts import button
 from ui.fragments.wizard import address
 from ui.page import Page, Updates
@@ -25,40 +31,54 @@ _NONE = Chat()  # nobody was talked to yet
 class Playground:
     """Components of the tab."""
 
+    bar: gr.HTML
     picker: gr.HTML
     chat: chat_panel.ChatPanel
+    prompts: gr.HTML
     address: gr.HTML
 
 
 def build() -> Playground:
     with gr.Column(elem_id="playground", elem_classes="tab-body"):
+        bar = view(id="playground-bar")
         picker = view(id="playground-picker")
         chat = chat_panel.build("playground")
+        prompts = view(id="playground-prompts")
         where = view(classes="unseen")
-    return Playground(picker, chat, where)
+    return Playground(bar, picker, chat, prompts, where)
 
 
 def wire(tab: Playground, page: Page) -> None:
     tab.picker.value = message.loading(page.text)
 
-    def pick(chat: Chat, event: gr.EventData) -> Updates:
-        data = act_data(event)
-        if data["act"] == "clear":
-            return chat_panel.clear(page, tab.chat, chat)
-        return shown(tab, page, data["value"], chat)
+    def act(chat: Chat, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        if chat.busy:  # the answer that comes has the conversation as it was: a change would be lost
+            return {tab.chat.state: gr.skip()}
+        if sent["act"] == "search":
+            return {tab.bar: _bar(page, chat, str(sent["value"]).strip())}
+        chat = ACTS[sent["act"]](page, chat, sent)
+        return _chosen(tab, page, chat, page.facade.chat_models()) | chat_panel.looked_at(
+            page, tab.chat, chat
+        )
 
-    answering = chat_panel.wire(tab.chat, page)
-    tab.picker.act(
-        page.handler(pick),
-        inputs=inputs(tab),
-        outputs=[*outputs(tab), page.notice],
-        cancels=answering,
-        **HIDDEN,
-    )
+    def leave(chat: Chat, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        return shown(tab, page, LEAVING[sent["act"]](page, moves.end(chat), sent))
+
+    def beside(chat: Chat) -> Updates:
+        return {tab.bar: _bar(page, chat), tab.address: _address(chat)}
+
+    answering = chat_panel.wire(tab.chat, page, beside, [tab.bar, tab.address])
+    everything = [*outputs(tab), page.notice]
+    tab.picker.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
+    tab.bar.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
+    for event in (tab.bar.halt, tab.prompts.act):
+        event(page.handler(leave), inputs=inputs(tab), outputs=everything, cancels=answering, **HIDDEN)
 
 
 def outputs(tab: Playground) -> list[Any]:
-    return [tab.picker, tab.address, *chat_panel.outputs(tab.chat)]
+    return [tab.bar, tab.picker, tab.prompts, tab.address, *chat_panel.outputs(tab.chat)]
 
 
 def inputs(tab: Playground) -> list[Any]:
@@ -67,33 +87,119 @@ def inputs(tab: Playground) -> list[Any]:
 
 
 def opened(tab: Playground, page: Page, query: str, chat: Chat = _NONE) -> Updates:
-    """The tab at this address: `run=ID` or `model=NAME`; without one the conversation goes on."""
-    found = {k: v[0] for k, v in parse_qs(query.lstrip("?")).items()}
-    wanted = f"run:{found['run']}" if "run" in found else found.get("model")
-    return shown(tab, page, wanted or chat.model, chat)
+    """The tab at this address: `chat=ID` is a conversation that was kept, `run=ID` a run beside its base,
+    `pane=NAME` (repeatable) any models. Without one, what was going on goes on."""
+    found = parse_qs(query.lstrip("?"))
+    models = page.facade.chat_models()
+    if "chat" in found and found["chat"][0].isdecimal():
+        id = int(found["chat"][0])
+        if id == chat.conversation:
+            return shown(tab, page, chat, models)
+        try:
+            return shown(tab, page, moves.opened(chat, page.facade.conversation(id)), models)
+        except StudioError as error:  # deleted meanwhile
+            notice = message.notice(page.text, *page.words.error(error))
+            return shown(tab, page, moves.begin(chat), models) | {page.notice: notice}
+    wanted = tuple(_wanted(found, models)) or chat.panes or _first(models)
+    if wanted != chat.panes:
+        chat = replace(moves.begin(chat), panes=wanted)
+    return shown(tab, page, chat, models)
 
 
-def shown(tab: Playground, page: Page, wanted: str | None, chat: Chat) -> Updates:
-    """The picker with this model chosen, or the first there is. Another one than before begins anew."""
-    names = page.facade.chat_models()
-    chosen = wanted if wanted in names else (names[0] if names else None)
-    if chosen is None:
-        nothing = message.empty(
-            page.text("chat.none.title"),
-            page.text("chat.none.line"),
-            button(page.text("runs.empty.button"), None, kind="primary", data_go="home"),
-            symbol="playground",
-        )
-        return {tab.picker: nothing}
-    page.facade.warm_chat(chosen)
-    titles = {m.name: m.title for m in page.facade.models()}
-    choices = [
-        (n, page.text("chat.pick.run", run=n[4:]) if n.startswith("run:") else titles.get(n, n))
-        for n in names
-    ]
-    where = {"tab": NAME, **({"run": chosen[4:]} if chosen.startswith("run:") else {"model": chosen})}
+def shown(tab: Playground, page: Page, chat: Chat, models: list[ChatModel] | None = None) -> Updates:
+    """All of the tab."""
+    models = page.facade.chat_models() if models is None else models
+    if not models:
+        return {tab.picker: _nobody(page)}
+    if not chat.panes:
+        chat = replace(chat, panes=_first(models))
     return {
-        tab.picker: draw.picker(page.text, choices, chosen),
-        tab.address: address(urlencode(where)),
-        **(chat_panel.choose(page, tab.chat, chosen) if chosen != chat.model else {}),
+        **_chosen(tab, page, chat, models),
+        **chat_panel.shown(page, tab.chat, chat),
+        tab.prompts: prompt_set.drop_zone(page.text),
     }
+
+
+def _chosen(tab: Playground, page: Page, chat: Chat, models: list[ChatModel]) -> Updates:
+    """Who answers, as the page shows it, and their engines started."""
+    bases = {model.name: model.base for model in models}
+    for name in {bases[pane]: pane for pane in chat.panes if pane in bases}.values():
+        page.facade.warm_chat(name)
+    return {
+        tab.bar: _bar(page, chat),
+        tab.picker: draw.picker(page.text, chat, models),
+        tab.address: _address(chat),
+    }
+
+
+def _wanted(found: Mapping[str, list[str]], models: list[ChatModel]) -> list[str]:
+    """The panes that an address names, as far as there are such models."""
+    bases = {model.name: model.base for model in models}
+    if "run" in found and (run := f"run:{found['run'][0]}") in bases:
+        return [bases[run], run]
+    return [name for name in found.get("pane", []) if name in bases][:MAX_PANES]
+
+
+def _first(models: list[ChatModel]) -> tuple[str, ...]:
+    """The newest run beside its base, else the first model there is."""
+    if not models:
+        return ()
+    first = models[0]
+    return (first.name,) if first.base == first.name else (first.base, first.name)
+
+
+def _nobody(page: Page) -> Markup:
+    return message.empty(
+        page.text("chat.none.title"),
+        page.text("chat.none.line"),
+        button(page.text("runs.empty.button"), None, kind="primary", data_go="home"),
+        symbol="playground",
+    )
+
+
+def _bar(page: Page, chat: Chat, search: str | None = None) -> Markup:
+    facade = page.facade
+    listed = facade.conversations(search or "")
+    return draw.bar(page.text, chat, listed, facade.pair_votes(), facade.chat_rows(), search)
+
+
+def _address(chat: Chat) -> Markup:
+    if chat.conversation is not None:
+        return address(urlencode({"tab": NAME, "chat": chat.conversation}))
+    return address(urlencode([("tab", NAME), *(("pane", pane) for pane in chat.panes)]))
+
+
+def _delete(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:
+    page.facade.delete_conversation(int(sent["id"]))
+    return moves.begin(chat) if int(sent["id"]) == chat.conversation else chat
+
+
+def _rename(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:
+    assert chat.conversation is not None  # the field stands above a conversation only
+    page.facade.rename_conversation(chat.conversation, str(sent["value"]))
+    return replace(chat, title=page.facade.conversation(chat.conversation).title)
+
+
+def _upload(page: Page, chat: Chat, sent: Mapping[str, Any]) -> Chat:
+    dataset = acts.take_upload(page.facade, sent)
+    return moves.opened(chat, page.facade.begin_set(dataset))
+
+
+ACTS: Mapping[str, Callable[[Page, Chat, Mapping[str, Any]], Chat]] = {
+    "pane": lambda _, chat, sent: moves.set_pane(chat, int(sent["number"]), sent["value"]),
+    "add-pane": lambda page, chat, _sent: moves.add_pane(
+        chat, tuple(m.name for m in page.facade.chat_models())
+    ),
+    "remove-pane": lambda _, chat, sent: moves.remove_pane(chat, int(sent["number"])),
+    "differences": lambda _, chat, sent: replace(chat, differences=bool(sent["value"])),
+    "blind": lambda _, chat, sent: replace(chat, blind=bool(sent["value"])),
+    "rename": _rename,
+}
+# What ends an answer that still comes.
+LEAVING: Mapping[str, Callable[[Page, Chat, Mapping[str, Any]], Chat]] = {
+    "open": lambda page, chat, sent: moves.opened(chat, page.facade.conversation(int(sent["id"]))),
+    "new": lambda _, chat, _sent: moves.begin(chat),
+    "delete": _delete,
+    "upload": _upload,
+    "upload-failed": lambda _, _chat, sent: acts.refuse_upload(sent),
+}

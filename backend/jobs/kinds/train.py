@@ -103,7 +103,7 @@ def _train(work: Work, plan: Plan, folder: Path, model: Path, base: str) -> Outc
             device=worker_device(work),
             base_hash=base,
             micro_batch=rows_at_once(work.job) or _probed_rows(work),
-            guest=RunChat(work.home, work.job.id),
+            guest=RunChat(work.home, work.job.id, base),
         )
     except StudioError as error:
         if error.code != "memory_full":

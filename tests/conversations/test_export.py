@@ -1,0 +1,75 @@
+"""Conversations as files: read back by the studio's own readers where there is one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from backend.chat_api import Answer, Conversation, Proof, Setup, Turn
+from backend.conversations.export import export
+from studio.data.read import read_dataset
+from studio.errors import StudioError
+
+SETUP = Setup(("starter", "run:a-1"))
+
+
+def turn(id: int, parent: int | None, prompt: str, vote: str | None = None) -> Turn:
+    answers = tuple(
+        Answer(f"{model}: {prompt}!", True, "stop", 7, 41.7, 0.2, Proof("b" * 64, adapter, "c" * 64))
+        for model, adapter in (("base", None), ("tuned", "a" * 64))
+    )
+    return Turn(id, 1, parent, prompt, SETUP, answers, vote)
+
+
+TREE = Conversation(
+    1,
+    "Parrots",
+    (turn(1, None, "one"), turn(4, 1, "two", "1"), turn(7, 1, "two, again"), turn(9, 7, "three")),
+)
+SET = Conversation(2, "ask.txt", (turn(1, None, 'say "a",\nb', "tie"), turn(2, None, "two", "0")), ("x", "y"))
+
+
+def test_markdown_has_every_branch_and_what_answered() -> None:
+    text = export(TREE, "markdown", "parrots").text
+    heads = [line for line in text.split("\n") if line.startswith("## ")]
+    assert heads == ["## 1", "## 2a", "## 2b", "## 3"]
+    assert "### run:a-1 (voted best)\n\ntuned: two!" in text
+    assert text.count("(voted best)") == 1
+    line = "seed 0 · temperature 0 · 7 tokens · 42 a second · base `bbbbbbbbbbbb` · adapter `aaaaaaaaaaaa`"
+    assert line in text
+    assert "> two, again" in text
+
+
+def test_rows_are_what_the_studio_reads_as_chats_one_for_each_branch(tmp_path: Path) -> None:
+    made = export(TREE, "rows-1", "parrots")
+    assert made.name == "parrots-rows-1.jsonl"
+    (tmp_path / made.name).write_text(made.text)
+    dataset = read_dataset(tmp_path / made.name)
+    assert (dataset.format, dataset.problems) == ("messages", [])
+    said = [[m.text for m in row.streams["text"].messages] for row in dataset.rows]
+    assert said == [
+        ["one", "tuned: one!", "two", "tuned: two!"],
+        ["one", "tuned: one!", "two, again", "tuned: two, again!", "three", "tuned: three!"],
+    ]
+
+
+def test_a_table_has_a_prompt_a_row_and_an_answer_a_column() -> None:
+    rows = list(csv.reader(io.StringIO(export(SET, "csv", "ask").text)))
+    assert rows == [
+        ["prompt", "starter", "run:a-1", "vote"],
+        ['say "a",\nb', 'base: say "a",\nb!', 'tuned: say "a",\nb!', "tie"],
+        ["two", "base: two!", "tuned: two!", "starter"],
+    ]
+    second = json.loads(export(SET, "jsonl", "ask").text.split("\n")[1])
+    assert (second["prompt"], second["vote"], second["answers"][1]["adapter"]) == ("two", "starter", "a" * 64)
+
+
+def test_other_forms_are_refused_with_those_that_there_are() -> None:
+    for form in ("rows-2", "pdf", "rows-x"):
+        with pytest.raises(StudioError) as refused:
+            export(TREE, form, "parrots")
+        assert refused.value.facts["known"] == ["markdown", "csv", "jsonl", "rows-0", "rows-1"]

@@ -62,6 +62,15 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
     assert abs(compare(config, plan)) <= 0.01
 
 
+def test_no_part_falls_below_nothing_where_the_worst_moment_moves():
+    """In 32 bit the worst moment of 4 and of 5 layers' backward pass are two different ones."""
+    for layers in (6, 9):
+        config = CONFIGS["llama"] | {"num_hidden_layers": layers}
+        plan = plan_of("full", facts_of(config), precision="fp32")
+        assert min(estimate(plan, facts_of(config)).parts.values()) > 0
+        assert abs(compare(config, plan)) <= 0.01
+
+
 @pytest.mark.parametrize("skip_every", [2, 3])
 def test_deep_models_with_layers_that_have_no_rung(skip_every):
     config = CONFIGS["llama"] | {"num_hidden_layers": 9}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -57,8 +56,9 @@ class Step:
             whole = self.layers == self.work.facts.layers
             return sizes if whole else [round(sum(sizes) * self.layers / self.work.facts.layers)]
         in_order = sorted(self.terms.trainable, key=lambda shape: len(shape) < 2)
-        scratch = partial(self.work.plan.optimizer.loop_scratch, params=self.work.plan.optimizer_params)
-        each = [(0, 0), *(scratch(shape, self.c.trained) for shape in in_order)]
+        plan, item = self.work.plan, self.c.trained
+        scratch = (plan.optimizer.loop_scratch(shape, item, plan.optimizer_params) for shape in in_order)
+        each = [(0, 0), *scratch]
         return [max(own + kept for (_, kept), (own, _) in pairwise(each))]
 
     def _forward(self) -> Tensor:

@@ -15,5 +15,6 @@ EXTENSION = Optimizer(
     params=AdamWParams,
     torch="studio.train.optim:paged_adamw_8bit",
     state_bytes=state_bytes,
+    loop_scratch=lambda *_: (0, 0),  # one kernel, in place
     implementations=("loop",),
 )

@@ -7,7 +7,7 @@ import pytest
 from studio.memory.estimate import estimate
 from studio.models.config import facts_of
 from studio.models.families import FAMILIES
-from studio.plan import methods
+from studio.plan import methods, optimizers
 from tests.memory.families import CONFIGS
 from tests.memory.plans import METHODS, plan_of
 
@@ -62,6 +62,15 @@ def test_deep_models_follow_from_shallow_ones(method, checkpointing):
     assert abs(compare(config, plan)) <= 0.01
 
 
+def test_no_part_falls_below_nothing_where_the_worst_moment_moves():
+    """In 32 bit the worst moment of 4 and of 5 layers' backward pass are two different ones."""
+    for layers in (6, 9):
+        config = CONFIGS["llama"] | {"num_hidden_layers": layers}
+        plan = plan_of("full", facts_of(config), precision="fp32")
+        assert min(estimate(plan, facts_of(config)).parts.values()) > 0
+        assert abs(compare(config, plan)) <= 0.01
+
+
 @pytest.mark.parametrize("skip_every", [2, 3])
 def test_deep_models_with_layers_that_have_no_rung(skip_every):
     config = CONFIGS["llama"] | {"num_hidden_layers": 9}
@@ -93,9 +102,6 @@ def test_deep_models_with_layers_that_have_no_rung(skip_every):
         ("full", {"adapter_dtype": "fp32"}),
         ("full", {"adapter_dtype": "bf16", "precision": "fp32"}),
         ("full", {"loss_kernel": "full"}),
-        ("full", {"optimizer": "sgd", "optimizer_impl": "loop"}),
-        ("full", {"optimizer": "lion", "optimizer_impl": "loop"}),
-        ("full", {"optimizer": "adafactor", "optimizer_impl": "loop"}),
         ("full", {"attention": "eager"}),
         ("qlora", {"device": "cuda:0", "optimizer": "paged_adamw_8bit", "precision": "mixed"}),
         ("full", {"device": "cuda:0", "optimizer": "adamw_8bit", "gradient_checkpointing": True}),
@@ -127,3 +133,11 @@ def test_trained_numbers_are_those_of_the_model(name):
         trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
         terms = methods.get(method).memory(facts, plan.method_params, plan.settings)
         assert terms.trainable_params == trained
+
+
+@pytest.mark.parametrize("optimizer", sorted(optimizers.all()))
+def test_every_optimizer_agrees_with_the_trace(optimizer):
+    """On so few tokens that most lives while it steps one tensor after the other."""
+    config = CONFIGS["llama"]
+    settings = {"optimizer": optimizer, "optimizer_impl": "loop", "batch": 1, "seq": 16}
+    assert abs(compare(config, plan_of("full", facts_of(config), **settings))) <= 0.01

@@ -51,8 +51,8 @@ class ChatHome:
         return list(out[0, len(ids) :].tolist())
 
     def endless(self) -> str:
-        """A prompt whose greedy answer falls into a loop and never ends."""
-        return next(p for p in ("tell me", "again", "more", "on") if 1 not in self.reference(p, 300))
+        """A prompt whose greedy answer has fallen into a loop and goes on for thousands of tokens."""
+        return next(p for p in ("again", "more", "tell me", "on") if _loops(self.reference(p, 400)))
 
     def text(self, tokens: list[int]) -> str:
         """What a person sees of these tokens."""
@@ -64,6 +64,10 @@ class ChatHome:
 
     def renderer(self) -> Renderer:
         return Renderer.from_folder(self.run("tuned-1") / "tokenizer")
+
+
+def _loops(tokens: list[int]) -> bool:
+    return any(tokens[-100:] == tokens[-100 - period : -period] for period in range(1, 50))
 
 
 def write_home(root: Path) -> ChatHome:

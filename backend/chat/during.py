@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from backend.chat import runs
 from backend.chat.announcement import announce, withdraw
 from backend.chat.answers import Answers, Voice
-from backend.chat.protocol import Order
+from backend.chat.protocol import Limits, Order
 from backend.chat.server import Backend, ChatServer
 from backend.chat_api import Proof
 from backend.home import Home
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("studio.chat")
 _GRACE_SECONDS = 5.0  # for what is being sent when the run ends
 _BASE = "base"
+LIMITS = Limits()
 
 
 class RunChat(Answers):
@@ -46,7 +47,9 @@ class RunChat(Answers):
         """See `Guest`."""
         self._lending = lending
         token = secrets.token_urlsafe(32)
-        self._server = ChatServer(Backend(token, self.submit, self._models), listen("127.0.0.1", 0, 0))
+        self._server = ChatServer(
+            Backend(token, self.submit, self._models, limits=LIMITS), listen("127.0.0.1", 0, 0)
+        )
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True).start()
         announce(self._home.root, self._name, self._server.url, token, time.time())
 

@@ -52,7 +52,7 @@ class ChatHome:
 
     def endless(self) -> str:
         """A prompt whose greedy answer has fallen into a loop and goes on for thousands of tokens."""
-        return next(p for p in ("again", "more", "tell me", "on") if _loops(self.reference(p, 400)))
+        return next(p for p in "xabcdefghijklmnopqrstuvwyz" if _loops(self.reference(p, 500)))
 
     def text(self, tokens: list[int]) -> str:
         """What a person sees of these tokens."""

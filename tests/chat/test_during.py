@@ -17,11 +17,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from backend.api import ChatDelta, ChatRequest
-from backend.chat import answering
+from backend.chat import during
 from backend.chat.announcement import read_announcement
 from backend.chat.during import RunChat
+from backend.chat.protocol import Limits
 from backend.chat.service import ChatService
+from backend.chat_api import ChatDelta, ChatRequest, Pane, Sampling
 from backend.facade import StudioFacade
 from backend.home import Home
 from backend.jobs.kinds import train
@@ -87,12 +88,14 @@ class Bench:
     def ask(self, run: str, **more: Any) -> dict[str, list[ChatDelta]]:
         sides: dict[str, list[ChatDelta]] = {}
         for delta in self.stream(run, **more):
-            sides.setdefault(delta.side, []).append(delta)
+            sides.setdefault(("tuned", "base")[delta.pane], []).append(delta)
         return sides
 
-    def stream(self, run: str, **more: Any) -> Iterator[ChatDelta]:
+    def stream(self, run: str, compare: bool = False, **more: Any) -> Iterator[ChatDelta]:
         messages = [{"role": "user", "content": PROMPT}]
-        return self.service.stream(ChatRequest(f"run:{run}", messages, **{"max_tokens": 20, **more}))
+        names = [f"run:{run}", *([str(self.model)] if compare else [])]
+        panes = tuple(Pane(name, messages) for name in names)
+        return self.service.stream(ChatRequest(panes, Sampling(**{"max_tokens": 20, **more})))
 
     def engine_runs(self) -> bool:
         return bool(self.service._started)
@@ -218,7 +221,7 @@ def test_the_curve_is_that_of_a_run_that_nobody_asks(bench: Bench) -> None:
 def test_whoever_leaves_is_forgotten_and_who_is_too_many_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "QUEUE_LIMIT", 2)
+    monkeypatch.setattr(during, "LIMITS", Limits(rows=1, waiting=1))
     run = bench.start(5000)
     until(lambda: bench.asked_can_be(run))
     streams = [bench.stream(run, max_tokens=40_000) for _ in range(2)]
@@ -226,7 +229,7 @@ def test_whoever_leaves_is_forgotten_and_who_is_too_many_is_told(
         next(stream)
     with pytest.raises(StudioError) as refused:
         bench.ask(run)
-    assert (refused.value.code, refused.value.facts) == ("chat_queue_full", {"limit": 2})
+    assert (refused.value.code, refused.value.facts) == ("chat_queue_full", {"limit": 1})
     assert bench.guests[-1].waiting
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]

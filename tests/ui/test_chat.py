@@ -39,14 +39,12 @@ def test_pieces_add_up_in_their_own_pane():
 
 
 def test_a_run_that_trains_is_said_to_and_from_which_steps(words):
-    chat = moves.add(asked(), ChatDelta("tuned", "", steps=(12, 12)))
-    drawn = draw.conversation(words.text, chat.turns, {"tuned": "Tuned"}, [])
-    assert "It is being trained: it answers between its steps." in drawn
-    chat = moves.add(chat, ChatDelta("tuned", "Ahoy"))
-    chat = moves.add(chat, ChatDelta("tuned", "", done=True, tokens=3, seconds_to_first=0.5, steps=(12, 19)))
-    drawn = draw.conversation(words.text, chat.turns, {"tuned": "Tuned"}, [])
-    assert "3 tokens" in drawn
-    assert "while it trained, steps 12 to 19" in drawn
+    chat = moves.add(asked(), ChatDelta(1, "", steps=(12, 12)))
+    assert "It is being trained: it answers between its steps." in drawn(words, chat)
+    chat = moves.add(chat, ChatDelta(1, "Ahoy"))
+    chat = moves.add(chat, ChatDelta(1, "", done=True, tokens=3, seconds_to_first=0.5, steps=(12, 19)))
+    assert "3 tokens" in drawn(words, chat)
+    assert "while it trained, steps 12 to 19" in drawn(words, chat)
 
 
 def test_stopping_keeps_what_came():

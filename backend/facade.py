@@ -31,8 +31,7 @@ from backend.api import (
     Series,
     ServeRequest,
 )
-from backend.chat.service import ChatService
-from backend.chat_api import (
+from backend.api.chat import (
     ChatDelta,
     ChatModel,
     ChatRequest,
@@ -43,6 +42,7 @@ from backend.chat_api import (
     Setup,
     Turn,
 )
+from backend.chat.service import ChatService
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.hardware import report

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from backend.chat_api import (
+from backend.api.chat import (
     ChatDelta,
     ChatModel,
     ChatRequest,
@@ -34,7 +34,7 @@ from tests.fake_runs import FakeRun
 
 
 class FakeChat:
-    """`backend.chat_api.ChatFacade`; the runs it answers with are those of the fake facade it is part of."""
+    """`backend.api.chat.ChatFacade`; the runs it answers with are those of the fake facade it is part of."""
 
     warmed: list[str]
     _chat_seconds: float

@@ -43,7 +43,7 @@ UI_WITHOUT_GRADIO = ("ui/cli/", "ui/fragments/", "ui/words.py", "ui/running.py",
 # All that `ui` may know of what lies under it: the facade, its types, where the home is, who may use a port;
 # errors and reasons.
 UI_MAY = {
-    *("backend.api", "backend.chat_api", "backend.facade", "backend.home", "backend.hosts"),
+    *("backend.api", "backend.api.chat", "backend.facade", "backend.home", "backend.hosts"),
     "studio.errors",
 }
 

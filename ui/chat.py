@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.chat_api import MAX_PANES, ChatDelta, Conversation, Sampling, Setup, Turn
+from backend.api.chat import MAX_PANES, ChatDelta, Conversation, Sampling, Setup, Turn
 
 # Named ways to draw the next word; whatever else a person sets is their own.
 PRESETS: Mapping[str, tuple[float, float]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from backend.api.chat import Steps
 from backend.chat.replies import Candidate, Timings, TokenSaid
 from backend.chat.ticket import Ended, Failed, Piece, Ticket
-from backend.chat_api import Steps
 from studio.data.render import Renderer
 from studio.generate.text import AnswerText
 

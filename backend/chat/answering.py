@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.api.chat import Proof
 from backend.chat import runs
 from backend.chat.announcement import log_file
 from backend.chat.answers import Answers, Voice
 from backend.chat.protocol import Order
-from backend.chat_api import Proof
 from backend.inputs import template_hash
 from studio.data.render import Renderer
 from studio.errors import StudioError

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backend.api.chat import Proof
 from backend.chat.answer import Answer
 from backend.chat.protocol import Order, Prompt
 from backend.chat.ticket import Accepted, Failed, Ticket
-from backend.chat_api import Proof
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.errors import StudioError

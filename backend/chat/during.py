@@ -13,12 +13,12 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from backend.api.chat import Proof
 from backend.chat import runs
 from backend.chat.announcement import announce, withdraw
 from backend.chat.answers import Answers, Voice
 from backend.chat.protocol import Limits, Order
 from backend.chat.server import Backend, ChatServer
-from backend.chat_api import Proof
 from backend.home import Home
 from backend.hosts import listen
 from backend.inputs import template_hash

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from backend.api.chat import Proof, Steps
 from backend.chat.protocol import Order
-from backend.chat_api import Proof, Steps
 from studio.errors import StudioError
 
 _STATUS = {

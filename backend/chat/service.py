@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Pane, Proof, Sampling, Steps
 from backend.chat import runs
 from backend.chat.announcement import Announcement, log_file, read_announcement
 from backend.chat.client import Call, EngineGone
-from backend.chat_api import ChatDelta, ChatModel, ChatRequest, Pane, Proof, Sampling, Steps
 from backend.jobs.launchers.local import worker_environment
 from backend.jobs.processes import own_identity, start_detached
 from studio.errors import StudioError

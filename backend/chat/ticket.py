@@ -7,9 +7,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from backend.api.chat import Proof, Steps
 from backend.chat.protocol import Order
 from backend.chat.replies import Timings, TokenSaid
-from backend.chat_api import Proof, Steps
 from studio.errors import StudioError
 
 

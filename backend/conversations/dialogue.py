@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backend.chat_api import Turn
+from backend.api.chat import Turn
 
 Messages = list[dict[str, str]]
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from backend.chat_api import Conversation, Export, Turn
+from backend.api.chat import Conversation, Export, Turn
 from backend.conversations.dialogue import leaves, path_to, training_messages
 from studio.errors import StudioError
 

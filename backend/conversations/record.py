@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from backend.chat_api import Answer, Conversation, ConversationInfo, Proof, Sampling, Setup, Turn
+from backend.api.chat import Answer, Conversation, ConversationInfo, Proof, Sampling, Setup, Turn
 from backend.store.database import Store
 from backend.store.plain import to_json
 from studio.errors import StudioError

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from backend.chat_api import (
+from backend.api.chat import (
     BAD,
     TIE,
     Answer,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from math import sqrt
 
-from backend.chat_api import BAD, TIE, PairVotes, Turn
+from backend.api.chat import BAD, TIE, PairVotes, Turn
 
 Z_95 = 1.959963984540054  # of the normal distribution, two-sided
 _Player = tuple[str, str]  # name, hash of what answered under it

@@ -17,12 +17,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from backend.api.chat import ChatDelta, ChatRequest, Pane, Sampling
 from backend.chat import during
 from backend.chat.announcement import read_announcement
 from backend.chat.during import RunChat
 from backend.chat.protocol import Limits
 from backend.chat.service import ChatService
-from backend.chat_api import ChatDelta, ChatRequest, Pane, Sampling
 from backend.facade import StudioFacade
 from backend.home import Home
 from backend.jobs.kinds import train

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.chat_api import CANCELLED, Answer, Sampling, Setup, Turn
+from backend.api.chat import CANCELLED, Answer, Sampling, Setup, Turn
 from backend.facade import StudioFacade
 from studio.data.rows import Message
 from tests.chat.homes import ChatHome, write_home

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Pane, Sampling
 from backend.chat.announcement import Announcement, announcement_file, log_file, read_announcement
 from backend.chat.client import Call
 from backend.chat.service import ChatService
-from backend.chat_api import ChatDelta, ChatModel, ChatRequest, Pane, Sampling
 from studio.errors import StudioError
 from studio.identity import adapter_identity, base_identity, json_hash
 from tests.chat.homes import CONTEXT, ChatHome, write_home

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from backend.api import HardwareReport
-from backend.chat_api import ChatDelta
+from backend.api.chat import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
 from ui.cli.main import main

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.chat_api import BAD, CANCELLED, TIE, ChatDelta, ChatRequest, Proof, Sampling, Setup, Turn
+from backend.api.chat import BAD, CANCELLED, TIE, ChatDelta, ChatRequest, Proof, Sampling, Setup, Turn
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.home import open_home

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.chat_api import Answer, Conversation, Proof, Setup, Turn
+from backend.api.chat import Answer, Conversation, Proof, Setup, Turn
 from backend.conversations.export import export
 from studio.data.read import read_dataset
 from studio.errors import StudioError

@@ -6,7 +6,7 @@ from math import sqrt
 
 import pytest
 
-from backend.chat_api import Answer, Proof, Setup, Turn
+from backend.api.chat import Answer, Proof, Setup, Turn
 from backend.conversations.votes import Z_95, pair_votes, wilson
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Download, Page, expect
 
-from backend.chat_api import CANCELLED
+from backend.api.chat import CANCELLED
 from backend.facade import StudioFacade
 from benchmarks.screens import TOKEN, served
 from tests.e2e.conftest import screen

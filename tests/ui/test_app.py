@@ -10,7 +10,7 @@ import pytest
 from gradio.context import get_blocks_context
 from markupsafe import escape
 
-from backend.chat_api import Sampling, Setup
+from backend.api.chat import Sampling, Setup
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.chat_api import Answer, ChatDelta, Conversation, Proof, Sampling, Setup, Turn
+from backend.api.chat import Answer, ChatDelta, Conversation, Proof, Sampling, Setup, Turn
 from ui import chat as moves
 from ui.chat import Chat
 from ui.fragments import chat as draw

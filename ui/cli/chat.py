@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backend.api import Facade
-from backend.chat_api import ChatRequest, Pane, Sampling
+from backend.api.chat import ChatRequest, Pane, Sampling
 from ui.cli.output import Output
 from ui.cli.parser import Sub, UsageError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from backend.chat_api import CANCELLED, Answer, Proof, Turn
+from backend.api.chat import CANCELLED, Answer, Proof, Turn
 from ui.chat import revealed
 from ui.differences import Piece
 from ui.fragments.format import loss_text

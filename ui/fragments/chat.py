@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from backend.chat_api import BAD, TIE, Turn
+from backend.api.chat import BAD, TIE, Turn
 from ui.chat import Chat, answered, revealed
 from ui.differences import against_first
 from ui.fragments import message

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from backend.chat_api import MAX_PANES, ChatModel, ConversationInfo, PairVotes
+from backend.api.chat import MAX_PANES, ChatModel, ConversationInfo, PairVotes
 from ui.chat import Chat
 from ui.fragments.format import duration_text, percent_text
 from ui.fragments.html import classes, h

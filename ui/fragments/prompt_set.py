@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from backend.chat_api import Turn
+from backend.api.chat import Turn
 from ui.chat import Chat
 from ui.differences import against_first
 from ui.fragments.answer import answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backend.chat_api import ChatModel
+from backend.api.chat import ChatModel
 from ui.fragments.text import Text
 
 _TUNED = ("tuned", "third", "fourth", "fifth")

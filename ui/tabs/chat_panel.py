@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from backend.chat_api import Setup, Turn
+from backend.api.chat import Setup, Turn
 from studio.errors import StudioError
 from ui import chat as moves
 from ui.chat import Chat

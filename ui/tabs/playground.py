@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode
 import gradio as gr
 from markupsafe import Markup
 
-from backend.chat_api import MAX_PANES, ChatModel
+from backend.api.chat import MAX_PANES, ChatModel
 from studio.errors import StudioError
 from ui import acts
 from ui import chat as moves

@@ -1,0 +1,71 @@
+"""What is made of a run: merges, endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """What is to be merged. `models`: runs, adapters or mixes of one base. With `how` (an id of `merges()`)
+    and its settings `set` they become one adapter, stored as ComPEFT does where `compress` gives a density.
+    Without it, one run is merged into its base; with a weight below 1, only so far; `exact`: into the rounded
+    weights of a base in 4 bit. `weights` are one per model, None: the usual. `out`: a folder that is not
+    there yet; None: within the home."""
+
+    models: Sequence[str]
+    how: str | None = None
+    weights: Sequence[float] | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    compress: float | None = None
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a merge (or another job that makes files) left behind; None and empty before it has.
+
+    `facts` of an adapter: `rank`, `error`, `compression_error`, `size_bytes`, `input_bytes`; of merged
+    weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
+    `bound`, and `passed`), see `studio.merge.verify`.
+    """
+
+    run: str
+    kind: str
+    state: str
+    artifact: int | None
+    path: str | None
+    files: tuple[str, ...]
+    facts: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """Models of one base to keep on an OpenAI-compatible endpoint, and what it takes on at most.
+
+    `port` None: the first free one. `rows` are answers at a time, `waiting` further ones in line,
+    `max_tokens` those of one answer (None: until the context is full).
+    """
+
+    models: Sequence[str]
+    host: str = "127.0.0.1"
+    port: int | None = None
+    device: str | None = None
+    rows: int = 8
+    waiting: int = 64
+    max_tokens: int | None = None
+    body_bytes: int = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a job of kind `serve` answers, and the key that opens it."""
+
+    run: str
+    url: str
+    token: str
+    models: tuple[str, ...]

@@ -9,6 +9,7 @@ REDUCTION = 16
 # Below this width a side network has too few numbers to carry anything.
 LEAST_WIDTH = 64
 HEAD_DIM = 64
+POINTER_DIM = 32
 _STEP = 16  # widths are multiples of it, so that heads and kernels divide evenly
 
 
@@ -25,6 +26,10 @@ class SideParams(Protocol):
     def skip_every(self) -> int: ...
     @property
     def tap_bits(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def pointers(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,28 @@ class SideShape:
     downsampler: str
     rank: int
     tap_bits: int = 16
+    pointers: int = 0
 
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
 
     @property
+    def pointed(self) -> int:
+        """Width of the queries and keys of all pointers together."""
+        return self.pointers * POINTER_DIM
+
+    @property
     def kept_per_token(self) -> int:
         """Bytes of activations kept for the backward pass, in 16 bit: of each rung (24 + 8 inner / width) per
-        unit of width, a tap whose downsampler learns, and at the end the two states that are mixed."""
+        unit of width, a tap whose downsampler learns, at the end the two states that are mixed, and what the
+        pointers look at and with."""
         rung = 24 * self.width + 8 * self.inner
         tap = self.hidden * self.tap_bits // 8
         down = {"adapter": tap + 4 * self.rank, "linear": tap}
-        return len(self.taps) * (rung + down.get(self.downsampler, 0)) + 2 * (self.hidden + self.width)
+        pointed = 2 * (self.hidden + 2 * self.pointed + self.pointers) if self.pointers else 0
+        mixed = 2 * (self.hidden + self.width)
+        return len(self.taps) * (rung + down.get(self.downsampler, 0)) + mixed + pointed
 
     def trainable(self, output: int, mixed: bool) -> tuple[tuple[int, ...], ...]:
         """Shapes of all trained tensors; `output` is the width that the head reads."""
@@ -63,7 +77,8 @@ class SideShape:
         mlp = [(self.inner, self.width)] * 2 + [(self.width, self.inner)]
         layer = [*down, *attention, *mlp, (self.width,), (self.width,)]
         last = [(len(self.taps),), (self.width,), (output, self.width)]
-        return (*down, *layer * len(self.taps), *last, *([()] if mixed else []))
+        pointing = [(self.pointed, self.width)] * 2 + [(self.pointers, self.width)] if self.pointers else []
+        return (*down, *layer * len(self.taps), *last, *pointing, *([()] if mixed else []))
 
 
 def automatic_reduction(hidden: int) -> int:
@@ -85,6 +100,7 @@ def side_shape(hidden: int, layers: int, params: SideParams) -> SideShape:
         downsampler=params.downsampler,
         rank=params.down_rank,
         tap_bits=int(params.tap_bits),
+        pointers=params.pointers if params.output == "mix" else 0,
     )
 
 

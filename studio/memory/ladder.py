@@ -41,14 +41,13 @@ class LadderTape:
         return add(tape, mul(tape, hidden, alpha), side)
 
     def _pointed(self, read: Tensor) -> Tensor:
-        """What the pointers add: queries, keys, gates and the head's rows are kept, patterns made again."""
+        """What the pointers add: queries, keys and gates are kept, patterns made again."""
         tape, c, shape = self.tape, self.c, self.shape
-        rows = tape.new(c.tokens * shape.hidden, c.base)
         query, key = (
             product(tape, c, read, f"pointer.{name}", shape.width, shape.pointed) for name in ("query", "key")
         )
         gate = scale(tape, product(tape, c, read, "pointer.gate", shape.width, shape.pointers))
-        out = tape.new(rows.n, rows.item)
+        out = tape.new(c.tokens * shape.hidden, c.base)
         self._weigh(self._pattern(4 if c.autocast else query.item))
         inputs = (query, key, gate)
         sizes = [(x.n, x.item) for x in inputs]
@@ -63,7 +62,7 @@ class LadderTape:
             del pattern, wanted, less, both
             return gradients
 
-        return tape.result(out, inputs, (*(x.storage for x in inputs), rows.storage), back)
+        return tape.result(out, inputs, tuple(x.storage for x in inputs), back)
 
     def _pattern(self, item: int) -> Tensor:
         """Where each position of one row looks, by head."""
@@ -77,7 +76,8 @@ class LadderTape:
     def _weigh(self, pattern: Tensor) -> Tensor:
         """The pattern of one row times something, beside the directions of its tokens."""
         tape, c = self.tape, self.c
-        directions = tape.new(c.length * self.shape.hidden, c.base)
+        rows, directions = (tape.new(c.length * self.shape.hidden, c.base) for _ in range(2))
+        del rows
         weighed = tape.new(pattern.n, pattern.item)
         summed = tape.new(c.length**2, pattern.item)
         del directions, summed

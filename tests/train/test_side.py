@@ -63,7 +63,7 @@ def _trained(family: str = "llama", **params: Any) -> tuple[Any, SideTuner]:
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for name, parameter in ladder(model).network.named_parameters():
-            # What a pointer's gate says counts a hundredfold.
+            # What a pointer's gate says counts for more than its weights do.
             distance = 0.002 if name == "pointer.gate.weight" else 0.2
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=distance)
     return model.eval(), tuner
@@ -339,7 +339,8 @@ def test_pointers_add_the_directions_of_tokens_by_gated_attention(masked: bool) 
     def drawn(*sizes: int) -> Tensor:
         return torch.randn(*sizes, generator=generator, dtype=torch.float64)
 
-    query, key, gate, rows = drawn(2, 3, 5, 4), drawn(2, 3, 8, 4), drawn(2, 3, 5), drawn(2, 8, 7)
+    query, key, gate, table = drawn(2, 3, 5, 4), drawn(2, 3, 8, 4), drawn(2, 3, 5), drawn(9, 7)
+    tokens = torch.randint(0, 9, (2, 8), generator=generator)
     seen = torch.ones(5, 8, dtype=torch.bool).tril(3)
     mask = None
     if masked:
@@ -350,15 +351,16 @@ def test_pointers_add_the_directions_of_tokens_by_gated_attention(masked: bool) 
         places = [j for j in range(8) if (seen if mask is None else mask[b, 0])[i, j]]
         weights = torch.stack([query[b, n, i] @ key[b, n, j] / 2 for j in places]).softmax(0)
         for weight, j in zip(weights, places, strict=True):
-            expected[b, i] += gate[b, n, i] * weight * rows[b, j] / rows[b, j].square().sum()
-    torch.testing.assert_close(_Pointed.apply(query, key, gate, rows, mask), expected)
+            row = table[tokens[b, j]]
+            expected[b, i] += gate[b, n, i] * weight * row / row.square().sum()
+    torch.testing.assert_close(_Pointed.apply(query, key, gate, tokens, table, mask), expected)
     moving = [x.requires_grad_() for x in (query, key, gate)]
-    assert torch.autograd.gradcheck(lambda *x: _Pointed.apply(*x, rows, mask), moving)
+    assert torch.autograd.gradcheck(lambda *x: _Pointed.apply(*x, tokens, table, mask), moving)
 
 
 @torch.no_grad()
 def test_a_pointer_raises_the_logit_of_the_token_it_looks_at() -> None:
-    """One token repeated: every pattern looks at it alone, and a gate of 1 / strength makes it one more."""
+    """One token repeated: every pattern looks at it alone, and a gate of 1 makes its logit one more."""
     model, _ = _fresh("llama")
     ids = torch.full((1, 6), 17)
     before = model(ids).logits
@@ -367,7 +369,8 @@ def test_a_pointer_raises_the_logit_of_the_token_it_looks_at() -> None:
     states: list[Tensor] = []
     network.norm.register_forward_hook(lambda *call: states.append(call[-1]))
     raised = model(ids).logits[0, :, 17] - before[0, :, 17]
-    torch.testing.assert_close(raised, 100 * network.pointer.gate(states[0])[0].sum(-1), rtol=1e-4, atol=1e-5)
+    gates = 2048 / network.shape.width * network.pointer.gate(states[0])[0]
+    torch.testing.assert_close(raised, gates.sum(-1), rtol=1e-4, atol=1e-5)
 
 
 def test_pointers_need_tokens() -> None:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -104,6 +103,8 @@ class Ladder:
         given |= given.pop("kwargs", {})
         self._mask, self._positions = given.get("attention_mask"), given.get("position_ids")
         self._tokens = given.get("input_ids")
+        if self._tokens is None and self.network.pointer is not None:
+            raise StudioError("side_needs_tokens")
         if self._mask is not None and (not isinstance(self._mask, Tensor) or self._mask.ndim != 2):
             raise StudioError("side_mask_unknown")
 
@@ -124,18 +125,6 @@ class Ladder:
             mask,
             None if cache is None else self._side_layers(cache, past),
         )
-
-    def _rows(self) -> Tensor | None:
-        """The head's rows of the tokens (B, S, H) where pointers want them.
-
-        Raises StudioError `side_needs_tokens` where the model was given embeddings in their place.
-        """
-        if not self.network.shape.pointers:
-            return None
-        if self._tokens is None:
-            raise StudioError("side_needs_tokens")
-        head: Any = self._anatomy.head
-        return F.embedding(self._tokens, head.weight.detach())
 
     def _side_layers(self, cache: Cache, past: int) -> list[DynamicLayer]:
         """The side network's layers of a cache, behind the model's own.
@@ -171,7 +160,14 @@ class Ladder:
         hidden = output.last_hidden_state.detach()
         cache = None if now.cache is None else now.cache[-1]
         with self._gradient():
-            output.last_hidden_state = self.network.output(now.state, hidden, self._rows(), now.mask, cache)
+            output.last_hidden_state = self.network.output(
+                now.state, hidden, self._tokens, self._table(), now.mask, cache
+            )
+
+    def _table(self) -> Tensor:
+        head: Any = self._anatomy.head
+        weight: Tensor = head.weight
+        return weight.detach()
 
 
 def _positions_and_mask(

@@ -70,16 +70,17 @@ class SideNetwork(nn.Module):
         self,
         state: Tensor,
         hidden: Tensor,
-        rows: Tensor | None,
+        tokens: Tensor | None,
+        table: Tensor,
         mask: Tensor | None,
         cache: DynamicLayer | None,
     ) -> Tensor:
-        """What the head reads (B, S, output); `hidden` is the backbone's own final state, `rows` (B, S,
-        output) are the head's for the tokens read, None without pointers."""
+        """What the head reads (B, S, output); `hidden` is the backbone's own final state. Pointers want the
+        tokens' ids (B, S) and the head's `table` (V, output); `mask` and `cache` are those of a rung."""
         state = self.norm(state)
         side: Tensor = self.up(state).to(hidden.dtype)
-        if self.pointer is not None and rows is not None:
-            side = side + self.pointer(state, rows, mask, cache).to(hidden.dtype)
+        if self.pointer is not None:
+            side = side + self.pointer(state, tokens, table, mask, cache).to(hidden.dtype)
         return side if self.alpha is None else self.alpha.to(hidden.dtype) * hidden + side
 
     def _working(self, narrow: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class SideShape:
         rung = 24 * self.width + 8 * self.inner
         tap = self.hidden * self.tap_bits // 8
         down = {"adapter": tap + 4 * self.rank, "linear": tap}
-        pointed = 2 * (self.hidden + 2 * self.pointed + self.pointers) if self.pointers else 0
+        pointed = 2 * (2 * self.pointed + self.pointers) + 8 if self.pointers else 0
         mixed = 2 * (self.hidden + self.width)
         return len(self.taps) * (rung + down.get(self.downsampler, 0)) + mixed + pointed
 

@@ -369,7 +369,7 @@ def test_a_pointer_raises_the_logit_of_the_token_it_looks_at() -> None:
     states: list[Tensor] = []
     network.norm.register_forward_hook(lambda *call: states.append(call[-1]))
     raised = model(ids).logits[0, :, 17] - before[0, :, 17]
-    gates = 2048 / network.shape.width * network.pointer.gate(states[0])[0]
+    gates = 4096 / network.shape.width * network.pointer.gate(states[0])[0]
     torch.testing.assert_close(raised, gates.sum(-1), rtol=1e-4, atol=1e-5)
 
 

@@ -17,7 +17,7 @@ from studio.train.side.shape import SideShape
 
 # A step moves each of a gate's weights by thousandths, and so the gate by as many times the width; logits
 # differ by tens.
-_STRENGTH = 2048.0
+_STRENGTH = 4096.0
 _LEAST_NORM = 1e-2  # its inverse square is a number in 16 bit
 
 
@@ -97,11 +97,13 @@ def _pattern(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
         mask = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).tril(
             key.shape[1] - query.shape[1]
         )
-    return scores.masked_fill_(~mask, -torch.inf).softmax(-1)
+    pattern: Tensor = scores.masked_fill_(~mask, -torch.inf).softmax(-1)
+    return pattern
 
 
 def _directions(rows: Tensor) -> Tensor:
     """row / |row|^2; zero for a row of zeros, as that of the padding token may be."""
     exact = torch.promote_types(rows.dtype, torch.float32)
     norm = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=exact)
-    return rows * norm.clamp_min(_LEAST_NORM).pow(-2).to(rows.dtype)
+    directions: Tensor = rows * norm.clamp_min(_LEAST_NORM).pow(-2).to(rows.dtype)
+    return directions

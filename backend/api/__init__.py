@@ -20,6 +20,8 @@ from backend.api.memory import (
 from backend.api.plans import Draft
 from backend.api.products import Endpoint, MergeRequest, Product, ServeRequest
 from backend.api.runs import LIVE_STATES, STATES, RunDetail, RunSummary, Series
+from studio.cost import Spent
+from studio.errors import Reason
 
 __all__ = [
     "LIVE_STATES",
@@ -42,10 +44,12 @@ __all__ = [
     "PreviewRow",
     "Product",
     "PurposeNeed",
+    "Reason",
     "Room",
     "RunDetail",
     "RunSummary",
     "SampleInfo",
     "Series",
     "ServeRequest",
+    "Spent",
 ]

@@ -31,12 +31,58 @@ class LadderTape:
     def output(self, state: Tensor, hidden: Tensor, mixed: bool) -> Tensor:
         """What the head reads."""
         tape, shape = self.tape, self.shape
-        side = product(tape, self.c, self._norm(state, "norm"), "up", shape.width, shape.hidden)
-        side = cast(tape, side, hidden.item)
+        read = self._norm(state, "norm")
+        side = cast(tape, product(tape, self.c, read, "up", shape.width, shape.hidden), hidden.item)
+        if shape.pointers:
+            side = add(tape, side, cast(tape, self._pointed(read), hidden.item))
+        del read
         if not mixed:
             return side
         alpha = Tensor(1, hidden.item, None, self.c.leaf(tape, "alpha"))
         return add(tape, mul(tape, hidden, alpha), side)
+
+    def _pointed(self, read: Tensor) -> Tensor:
+        """What the pointers add: queries, keys and gates are kept, patterns made again."""
+        tape, c, shape = self.tape, self.c, self.shape
+        query, key = (
+            product(tape, c, read, f"pointer.{name}", shape.width, shape.pointed) for name in ("query", "key")
+        )
+        gate = scale(tape, product(tape, c, read, "pointer.gate", shape.width, shape.pointers))
+        out = tape.new(c.tokens * shape.hidden, c.base)
+        self._weigh(self._pattern(4 if c.autocast else query.item))
+        inputs = (query, key, gate)
+        sizes = [(x.n, x.item) for x in inputs]
+
+        def back(g: Tensor) -> tuple[Tensor, ...]:
+            del g
+            gradients = tuple(tape.new(*size) for size in sizes)
+            pattern = self._pattern(sizes[0][1])
+            wanted = self._weigh(pattern)
+            less = tape.new(pattern.n, pattern.item)
+            both = tape.new(pattern.n, pattern.item), tape.new(pattern.n, pattern.item)
+            del pattern, wanted, less, both
+            return gradients
+
+        return tape.result(out, inputs, tuple(x.storage for x in inputs), back)
+
+    def _pattern(self, item: int) -> Tensor:
+        """Where each position of one row looks, by head."""
+        tape, length = self.tape, self.c.length
+        scores = tape.new(self.shape.pointers * length**2, item)
+        seen = tape.new(2 * length**2, 1)
+        pattern = tape.new(scores.n, item)
+        del scores, seen
+        return pattern
+
+    def _weigh(self, pattern: Tensor) -> Tensor:
+        """The pattern of one row times something, beside the directions of its tokens."""
+        tape, c = self.tape, self.c
+        rows, directions = (tape.new(c.length * self.shape.hidden, c.base) for _ in range(2))
+        del rows
+        weighed = tape.new(pattern.n, pattern.item)
+        summed = tape.new(c.length**2, pattern.item)
+        del directions, summed
+        return weighed
 
     def _down(self, tap: Tensor, name: str) -> Tensor:
         """A tap made narrow. The product runs in the tap's own dtype; what it keeps may have 8 bits."""

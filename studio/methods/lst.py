@@ -45,6 +45,14 @@ class LstParams:
         high=1000,
         expert=True,
     )
+    pointers: int = param(
+        4,
+        "Heads that point at a token read before and raise it, so that names and numbers are copied whole; 0 "
+        "for none, as in the papers. They cost the square of a row's length in arithmetic, not in memory.",
+        low=0,
+        high=16,
+        expert=True,
+    )
     init: str = param(
         "random",
         "What the side network starts from: pruned takes the parts of the model's own weights that matter "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
 from studio.plan import Settings
 from studio.train.side.blocks import Projection, downsampler, rope
+from studio.train.side.pointer import _Pointed
 from studio.train.side.shape import side_shape
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
@@ -60,8 +62,10 @@ def _trained(family: str = "llama", **params: Any) -> tuple[Any, SideTuner]:
     model, tuner = _fresh(family, **params)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
-        for parameter in ladder(model).network.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+        for name, parameter in ladder(model).network.named_parameters():
+            # What a pointer's gate says counts for more than its weights do.
+            distance = 0.002 if name == "pointer.gate.weight" else 0.2
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=distance)
     return model.eval(), tuner
 
 
@@ -325,3 +329,55 @@ def test_a_tap_in_8_bit_changes_nothing_but_the_gradient_a_little() -> None:
     error = (rounded.first.weight.grad - wanted).norm() / wanted.norm()
     assert 0 < error < 0.01
     assert torch.equal(rounded.second.weight.grad, exact.second.weight.grad)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_pointers_add_the_directions_of_tokens_by_gated_attention(masked: bool) -> None:
+    """sum_n gate_n softmax(query_n key_n' / sqrt(d)) row / |row|^2, written out; and its gradients."""
+    generator = torch.Generator().manual_seed(7)
+
+    def drawn(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, generator=generator, dtype=torch.float64)
+
+    query, key, gate, table = drawn(2, 3, 5, 4), drawn(2, 3, 8, 4), drawn(2, 3, 5), drawn(9, 7)
+    tokens = torch.randint(0, 9, (2, 8), generator=generator)
+    seen = torch.ones(5, 8, dtype=torch.bool).tril(3)
+    mask = None
+    if masked:
+        mask = seen.expand(2, 1, 5, 8).clone()
+        mask[1, :, :, :2] = False
+    expected = torch.zeros(2, 5, 7, dtype=torch.float64)
+    for b, n, i in itertools.product(range(2), range(3), range(5)):
+        places = [j for j in range(8) if (seen if mask is None else mask[b, 0])[i, j]]
+        weights = torch.stack([query[b, n, i] @ key[b, n, j] / 2 for j in places]).softmax(0)
+        for weight, j in zip(weights, places, strict=True):
+            row = table[tokens[b, j]]
+            expected[b, i] += gate[b, n, i] * weight * row / row.square().sum()
+    torch.testing.assert_close(_Pointed.apply(query, key, gate, tokens, table, mask), expected)
+    moving = [x.requires_grad_() for x in (query, key, gate)]
+    assert torch.autograd.gradcheck(lambda *x: _Pointed.apply(*x, tokens, table, mask), moving)
+
+
+@torch.no_grad()
+def test_a_pointer_raises_the_logit_of_the_token_it_looks_at() -> None:
+    """One token repeated: every pattern looks at it alone, and a gate of 1 makes its logit one more."""
+    model, _ = _fresh("llama")
+    ids = torch.full((1, 6), 17)
+    before = model(ids).logits
+    network = ladder(model).network
+    network.pointer.gate.weight.normal_(0, 0.001, generator=torch.Generator().manual_seed(1))
+    states: list[Tensor] = []
+    network.norm.register_forward_hook(lambda *call: states.append(call[-1]))
+    raised = model(ids).logits[0, :, 17] - before[0, :, 17]
+    gates = 4096 / network.shape.width * network.pointer.gate(states[0])[0]
+    torch.testing.assert_close(raised, gates.sum(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_pointers_need_tokens() -> None:
+    model, _ = _fresh("llama")
+    embeddings = torch.randn(1, 4, 32)
+    with pytest.raises(StudioError) as refusal:
+        model(inputs_embeds=embeddings)
+    assert refusal.value.code == "side_needs_tokens"
+    model, _ = _fresh("llama", pointers=0)
+    assert model(inputs_embeds=embeddings).logits.shape[1] == 4

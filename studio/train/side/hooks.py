@@ -40,10 +40,11 @@ class Ladder:
         self.network = network
         self.enabled = enabled
         self._layers = len(anatomy.layers)
-        self._decoder = anatomy.decoder
+        self._anatomy, self._decoder = anatomy, anatomy.decoder
         self._accepted = inspect.signature(anatomy.decoder.forward)
         self._mask: Tensor | None = None
         self._positions: Tensor | None = None
+        self._tokens: Tensor | None = None
         self._pass: _Pass | None = None
         self._grad: bool | None = None
         layers = anatomy.layers
@@ -101,6 +102,9 @@ class Ladder:
         given = self._accepted.bind_partial(*args, **kwargs).arguments
         given |= given.pop("kwargs", {})
         self._mask, self._positions = given.get("attention_mask"), given.get("position_ids")
+        self._tokens = given.get("input_ids")
+        if self._tokens is None and self.network.pointer is not None:
+            raise StudioError("side_needs_tokens")
         if self._mask is not None and (not isinstance(self._mask, Tensor) or self._mask.ndim != 2):
             raise StudioError("side_mask_unknown")
 
@@ -127,7 +131,8 @@ class Ladder:
 
         Raises StudioError `cache_without_side` for a cache that was filled while the side network was off.
         """
-        wanted = self._layers + len(self.network.shape.taps)
+        shape = self.network.shape
+        wanted = self._layers + len(shape.taps) + bool(shape.pointers)
         while len(cache.layers) < wanted:
             cache.layers.append(DynamicLayer())  # type: ignore[no-untyped-call]
         side: Any = cache.layers[self._layers : wanted]
@@ -152,8 +157,17 @@ class Ladder:
             return
         now, self._pass = self._pass, None
         assert now is not None, "the decoder ran none of its layers"
+        hidden = output.last_hidden_state.detach()
+        cache = None if now.cache is None else now.cache[-1]
         with self._gradient():
-            output.last_hidden_state = self.network.output(now.state, output.last_hidden_state.detach())
+            output.last_hidden_state = self.network.output(
+                now.state, hidden, self._tokens, self._table(), now.mask, cache
+            )
+
+    def _table(self) -> Tensor:
+        head: Any = self._anatomy.head
+        weight: Tensor = head.weight
+        return weight.detach()
 
 
 def _positions_and_mask(

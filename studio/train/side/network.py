@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
 from studio.train.side.blocks import Block, RmsNorm, Rope, downsampler
+from studio.train.side.pointer import Pointer
 from studio.train.side.shape import SideShape
 
 
@@ -16,7 +17,8 @@ class SideNetwork(nn.Module):
 
     The head reads `alpha * h + up(norm(s))`, alpha = 1 and up = 0 at the start: the backbone itself, bit for
     bit, yet `up` learns from the first step on (QST's `alpha h + (1 - alpha) up(s)` gives the side network no
-    gradient there). Without `mixed` it reads `up(norm(s))` alone (LST).
+    gradient there). Without `mixed` it reads `up(norm(s))` alone (LST). Pointers, where the shape has any,
+    are added: nothing at the start.
 
     Args:
         shape: The sizes.
@@ -34,6 +36,7 @@ class SideNetwork(nn.Module):
         self.gates = nn.Parameter(torch.zeros(len(shape.taps)))
         self.norm = RmsNorm(shape.width)
         self.up = nn.Linear(shape.width, output, bias=False)
+        self.pointer = Pointer(shape) if shape.pointers else None
         self.alpha = nn.Parameter(torch.ones(())) if mixed else None
 
     @torch.no_grad()
@@ -47,6 +50,8 @@ class SideNetwork(nn.Module):
                 module.weight.normal_(0.0, scale * module.in_features**-0.5, generator=generator)
         if self.alpha is not None:
             self.up.weight.zero_()
+        if self.pointer is not None:
+            self.pointer.gate.weight.zero_()
 
     def first(self, embeddings: Tensor) -> Tensor:
         """The side state (B, S, W) before the first rung, from what enters the first layer (B, S, H)."""
@@ -61,9 +66,21 @@ class SideNetwork(nn.Module):
         out: Tensor = self.blocks[i](torch.lerp(narrow, state, keep), by, mask, cache)
         return out
 
-    def output(self, state: Tensor, hidden: Tensor) -> Tensor:
-        """What the head reads (B, S, output); `hidden` is the backbone's own final state."""
-        side: Tensor = self.up(self.norm(state)).to(hidden.dtype)
+    def output(
+        self,
+        state: Tensor,
+        hidden: Tensor,
+        tokens: Tensor | None,
+        table: Tensor,
+        mask: Tensor | None,
+        cache: DynamicLayer | None,
+    ) -> Tensor:
+        """What the head reads (B, S, output); `hidden` is the backbone's own final state. Pointers want the
+        tokens' ids (B, S) and the head's `table` (V, output); `mask` and `cache` are those of a rung."""
+        state = self.norm(state)
+        side: Tensor = self.up(state).to(hidden.dtype)
+        if self.pointer is not None:
+            side = side + self.pointer(state, tokens, table, mask, cache).to(hidden.dtype)
         return side if self.alpha is None else self.alpha.to(hidden.dtype) * hidden + side
 
     def _working(self, narrow: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ REDUCTION = 16
 # Below this width a side network has too few numbers to carry anything.
 LEAST_WIDTH = 64
 HEAD_DIM = 64
+POINTER_DIM = 32
 _STEP = 16  # widths are multiples of it, so that heads and kernels divide evenly
 
 
@@ -25,6 +26,10 @@ class SideParams(Protocol):
     def skip_every(self) -> int: ...
     @property
     def tap_bits(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def pointers(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,16 @@ class SideShape:
     downsampler: str
     rank: int
     tap_bits: int = 16
+    pointers: int = 0
 
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
+
+    @property
+    def pointed(self) -> int:
+        """Width of the queries and keys of all pointers together."""
+        return self.pointers * POINTER_DIM
 
     def trainable(self, output: int, mixed: bool) -> tuple[tuple[int, ...], ...]:
         """Shapes of all trained tensors; `output` is the width that the head reads."""
@@ -54,7 +65,8 @@ class SideShape:
         mlp = [(self.inner, self.width)] * 2 + [(self.width, self.inner)]
         layer = [*down, *attention, *mlp, (self.width,), (self.width,)]
         last = [(len(self.taps),), (self.width,), (output, self.width)]
-        return (*down, *layer * len(self.taps), *last, *([()] if mixed else []))
+        pointing = [(self.pointed, self.width)] * 2 + [(self.pointers, self.width)] if self.pointers else []
+        return (*down, *layer * len(self.taps), *last, *pointing, *([()] if mixed else []))
 
 
 def automatic_reduction(hidden: int) -> int:
@@ -76,6 +88,7 @@ def side_shape(hidden: int, layers: int, params: SideParams) -> SideShape:
         downsampler=params.downsampler,
         rank=params.down_rank,
         tap_bits=int(params.tap_bits),
+        pointers=params.pointers if params.output == "mix" else 0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from studio.memory.layers import Compute, product
 from studio.memory.norms import rms
 from studio.memory.tape import Tape, Tensor, add, cast, mul, scale, unary
-from studio.train.side.shape import SideShape
+from studio.train.side.shape import STRETCH, SideShape
 
 
 class LadderTape:
@@ -49,40 +49,31 @@ class LadderTape:
         )
         gate = scale(tape, product(tape, c, read, "pointer.gate", shape.width, shape.pointers))
         out = tape.new(c.tokens * shape.hidden, c.base)
-        self._weigh(self._pattern(4 if c.autocast else query.item))
+        self._look(4 if c.autocast else query.item, further=1)
         inputs = (query, key, gate)
         sizes = [(x.n, x.item) for x in inputs]
 
         def back(g: Tensor) -> tuple[Tensor, ...]:
             del g
             gradients = tuple(tape.new(*size) for size in sizes)
-            pattern = self._pattern(sizes[0][1])
-            wanted = self._weigh(pattern)
-            less = tape.new(pattern.n, pattern.item)
-            both = tape.new(pattern.n, pattern.item), tape.new(pattern.n, pattern.item)
-            del pattern, wanted, less, both
+            self._look(sizes[0][1], further=4)
             return gradients
 
         return tape.result(out, inputs, tuple(x.storage for x in inputs), back)
 
-    def _pattern(self, item: int) -> Tensor:
-        """Where each position of one row looks, by head."""
-        tape, length = self.tape, self.c.length
-        scores = tape.new(self.shape.pointers * length**2, item)
-        seen = tape.new(2 * length**2, 1)
-        pattern = tape.new(scores.n, item)
-        del scores, seen
-        return pattern
-
-    def _weigh(self, pattern: Tensor) -> Tensor:
-        """The pattern of one row times something, beside the directions of its tokens."""
+    def _look(self, item: int, further: int) -> None:
+        """Where a stretch of one row looks, by head, and as many tensors of that size made of it, beside the
+        directions of the row's tokens."""
         tape, c = self.tape, self.c
+        looks = min(STRETCH, c.length) * c.length
         rows, directions = (tape.new(c.length * self.shape.hidden, c.base) for _ in range(2))
         del rows
-        weighed = tape.new(pattern.n, pattern.item)
-        summed = tape.new(c.length**2, pattern.item)
-        del directions, summed
-        return weighed
+        scores, seen = tape.new(self.shape.pointers * looks, item), tape.new(2 * looks, 1)
+        pattern = tape.new(scores.n, item)
+        del scores, seen
+        made = [tape.new(pattern.n, item) for _ in range(further)]
+        summed = tape.new(looks, item)
+        del directions, pattern, made, summed
 
     def _down(self, tap: Tensor, name: str) -> Tensor:
         """A tap made narrow. The product runs in the tap's own dtype; what it keeps may have 8 bits."""

@@ -21,6 +21,7 @@ from studio.models.config import facts_of
 from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
 from studio.plan import Settings
+from studio.train.side import pointer
 from studio.train.side.blocks import Projection, downsampler, rope
 from studio.train.side.pointer import _Pointed
 from studio.train.side.shape import side_shape
@@ -331,9 +332,13 @@ def test_a_tap_in_8_bit_changes_nothing_but_the_gradient_a_little() -> None:
     assert torch.equal(rounded.second.weight.grad, exact.second.weight.grad)
 
 
+@pytest.mark.parametrize("stretch", [2, 256])
 @pytest.mark.parametrize("masked", [False, True])
-def test_pointers_add_the_directions_of_tokens_by_gated_attention(masked: bool) -> None:
+def test_pointers_add_the_directions_of_tokens_by_gated_attention(
+    masked: bool, stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """sum_n gate_n softmax(query_n key_n' / sqrt(d)) row / |row|^2, written out; and its gradients."""
+    monkeypatch.setattr(pointer, "STRETCH", stretch)
     generator = torch.Generator().manual_seed(7)
 
     def drawn(*sizes: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
-from studio.train.side.shape import SideShape
+from studio.train.side.shape import STRETCH, SideShape
 
 # A step moves each of a gate's weights by thousandths, and so the gate by as many times the width; logits
 # differ by tens.
@@ -57,7 +57,8 @@ class Pointer(nn.Module):
 
 class _Pointed(torch.autograd.Function):
     """sum_n gate_n softmax(query_n key_n') rows / |rows|^2, one text after the other. Patterns and rows are
-    made again in the backward pass: patterns kept would grow with the square of the length."""
+    made again in the backward pass, for a stretch of positions at a time: those of a whole text would grow
+    with the square of its length."""
 
     @staticmethod
     def forward(
@@ -72,32 +73,43 @@ class _Pointed(torch.autograd.Function):
         ctx.save_for_backward(query, key, gate, tokens, table, mask)
         out = table.new_empty(len(tokens), query.shape[2], table.shape[1])
         for b, text in enumerate(tokens):
-            pattern = _pattern(query[b], key[b], None if mask is None else mask[b])
-            out[b] = (gate[b][..., None] * pattern).sum(0).to(table.dtype) @ _directions(table[text])
+            directions = _directions(table[text])
+            for at in _stretches(query.shape[2]):
+                pattern = _pattern(query[b], key[b], None if mask is None else mask[b], at)
+                out[b, at] = (gate[b, :, at, None] * pattern).sum(0).to(table.dtype) @ directions
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, gate, tokens, table, mask = ctx.saved_tensors
-        for_query, for_key, for_gate = (torch.empty_like(x) for x in (query, key, gate))
+        for_query, for_key, for_gate = torch.empty_like(query), torch.zeros_like(key), torch.empty_like(gate)
         scale = query.shape[-1] ** -0.5
         for b, text in enumerate(tokens):
-            pattern = _pattern(query[b], key[b], None if mask is None else mask[b])
-            wanted = pattern * (gradient[b] @ _directions(table[text]).T)  # (heads, S, past + S)
-            for_gate[b] = wanted.sum(-1)
-            wanted = gate[b][..., None] * (wanted - pattern * for_gate[b][..., None]) * scale
-            for_query[b], for_key[b] = wanted @ key[b], wanted.mT @ query[b]
+            directions = _directions(table[text])
+            for at in _stretches(query.shape[2]):
+                pattern = _pattern(query[b], key[b], None if mask is None else mask[b], at)
+                wanted = pattern * (gradient[b, at] @ directions.T)  # (heads, stretch, past + S)
+                for_gate[b, :, at] = wanted.sum(-1)
+                wanted = gate[b, :, at, None] * (wanted - pattern * for_gate[b, :, at, None]) * scale
+                for_query[b, :, at] = wanted @ key[b]
+                for_key[b] += wanted.mT @ query[b, :, at]
         return for_query, for_key, for_gate, None, None, None
 
 
-def _pattern(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-    """Where each position looks (heads, S, past + S), of one text."""
-    scores = query @ key.mT * query.shape[-1] ** -0.5
+def _stretches(length: int) -> list[slice]:
+    """Positions that look at a time."""
+    return [slice(at, min(at + STRETCH, length)) for at in range(0, length, STRETCH)]
+
+
+def _pattern(query: Tensor, key: Tensor, mask: Tensor | None, at: slice) -> Tensor:
+    """Where these positions look (heads, stretch, past + S), of one text."""
+    scores = query[:, at] @ key.mT * query.shape[-1] ** -0.5
     if mask is None:
-        mask = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).tril(
-            key.shape[1] - query.shape[1]
-        )
-    pattern: Tensor = scores.masked_fill_(~mask, -torch.inf).softmax(-1)
+        past = key.shape[1] - query.shape[1]
+        seen = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).tril(past + at.start)
+    else:
+        seen = mask[:, at]
+    pattern: Tensor = scores.masked_fill_(~seen, -torch.inf).softmax(-1)
     return pattern
 
 

@@ -10,6 +10,7 @@ REDUCTION = 16
 LEAST_WIDTH = 64
 HEAD_DIM = 64
 POINTER_DIM = 32
+STRETCH = 256  # positions whose pointers look at a time
 _STEP = 16  # widths are multiples of it, so that heads and kernels divide evenly
 
 

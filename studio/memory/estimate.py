@@ -10,16 +10,16 @@ from __future__ import annotations
 from studio.memory.beginning import begun
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
-from studio.memory.reserved import context, interval
+from studio.memory.reserved import LEAST, context, interval
 from studio.memory.sharding import Sharding, per_device
 from studio.memory.step import Step
 from studio.memory.switches import STUDIO, Switches
+from studio.memory.takings import WRITTEN, Takings
 from studio.memory.tape import PARTS
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.plan import Plan
 
-_SHORT, _LONGER = 4, 5  # layers that are computed; the first two and the last two differ from the rest
 Peaks = dict[str, dict[str, int]]  # bytes by part when most lived, by place
 
 
@@ -40,9 +40,10 @@ def estimate(
     """
     work = Workload(plan, facts, learned, switches)
     lasting = lasting_bytes(work)
+    log = Takings(LEAST) if work.device == "cuda" else None
     moments = {
         place: {name: parts[name] + lasting.get(name, 0) for name in PARTS}
-        for place, parts in _peaks(work).items()
+        for place, parts in _peaks(work, log).items()
     }
     moments["start"] = dict.fromkeys(PARTS, 0) | begun(work, lasting["weights"])
     place, alone = max(moments.items(), key=lambda entry: sum(entry[1].values()))
@@ -53,17 +54,20 @@ def estimate(
     beside = tensors - sum(alone.values())
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
-    return Need("estimate", parts, place, lambda: interval(work, lasting, tensors, beside, capacity))
+    return Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside, capacity))
 
 
-def _peaks(work: Workload) -> Peaks:
-    """Peaks of a step, without what lives all the time, for the model's own number of layers."""
+def _peaks(work: Workload, log: Takings | None) -> Peaks:
+    """Peaks of a step, without what lives all the time, for the model's own number of layers. The log is of
+    as many as stand for all."""
     layers = work.facts.layers
-    if layers <= _LONGER or not work.terms.alike(layers):
-        return _peaks_with(work, layers)
-    short, longer = _peaks_with(work, _SHORT), _peaks_with(work, _LONGER)
+    if layers <= WRITTEN or not work.terms.alike(layers):
+        return _peaks_with(work, layers, log)
+    short, longer = _peaks_with(work, WRITTEN - 1), _peaks_with(work, WRITTEN, log)
     found = {
-        place: {name: low + (layers - _SHORT) * (longer[place][name] - low) for name, low in parts.items()}
+        place: {
+            name: low + (layers - WRITTEN + 1) * (longer[place][name] - low) for name, low in parts.items()
+        }
         for place, parts in short.items()
     }
     if any(size < 0 for parts in found.values() for size in parts.values()):
@@ -71,6 +75,6 @@ def _peaks(work: Workload) -> Peaks:
     return found
 
 
-def _peaks_with(work: Workload, layers: int) -> Peaks:
-    peaks = Step(work, layers).run()
+def _peaks_with(work: Workload, layers: int, log: Takings | None = None) -> Peaks:
+    peaks = Step(work, layers, log).run()
     return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in peaks.items()}

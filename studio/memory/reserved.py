@@ -12,7 +12,7 @@ from math import prod
 
 from studio.memory.allocator import Allocator
 from studio.memory.step import Step
-from studio.memory.takings import WRITTEN, Takings
+from studio.memory.takings import Takings
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
@@ -22,7 +22,7 @@ MIB = 2**20
 # on an A100 (nvidia-smi less what the allocator held, published runs).
 CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
 _SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
-_LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
+LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
 
 
 def context(work: Workload) -> int:
@@ -32,16 +32,21 @@ def context(work: Workload) -> int:
 
 
 def interval(
-    work: Workload, lasting: Mapping[str, int], tensors: int, beside: int, capacity: int | None
+    work: Workload,
+    lasting: Mapping[str, int],
+    log: Takings | None,
+    tensors: int,
+    beside: int,
+    capacity: int | None,
 ) -> tuple[int, int]:
-    """(least, most) bytes taken from the device; `tensors` are what lives at the peak, `beside` those of
-    them that a run on one device would not have (or, negative, lacks), `capacity` all that the device has,
-    where it is known."""
+    """(least, most) bytes taken from the device. `log` is of a step (None: not on a GPU); `tensors` are what
+    lives at the peak, `beside` those of them that a run on one device would not have (or, negative, lacks);
+    `capacity` is all that the device has, where it is known."""
     low, high = CONTEXT[work.device]
-    if work.device != "cuda":
+    if log is None:
         return tensors + low, int(tensors * 1.15) + high
-    allocator = Allocator(_LEAST)
-    largest = _play(allocator, work, lasting)
+    allocator = Allocator(LEAST)
+    largest = _play(allocator, work, lasting, _entries(work, log))
     played = allocator.reserved + beside
     least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
     if capacity is None or most <= capacity:
@@ -50,14 +55,13 @@ def interval(
     return tensors + low, max(capacity, tensors + low)
 
 
-def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int]) -> int:
+def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int], log: list[int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
     held = [allocator.take(size) for size in _weights(lasting["weights"], work.facts)]
     sizes = [prod(shape) * work.terms.itemsize for shape in work.terms.trainable]
     if lasting["adapter"]:
         held += [allocator.take(size) for size in sizes]
     allocator.largest = 0
-    log = _takings(work)
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
@@ -69,18 +73,15 @@ def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int]) -> i
     return allocator.largest
 
 
-def _takings(work: Workload) -> list[int]:
-    """What one step takes and gives back, as `Allocator.play` takes it."""
-
-    def written(depth: int) -> Takings:
-        log = Takings(_LEAST)
-        Step(work, depth, log).run()
-        return log
-
+def _entries(work: Workload, log: Takings) -> list[int]:
+    """What one step of the whole model takes and gives back, as `Allocator.play` takes it."""
     layers = work.facts.layers
-    short = layers > WRITTEN and work.terms.alike(layers)
-    entries = written(WRITTEN).repeated(layers) if short else written(layers).flat()
-    return [*(entries or written(layers).flat()), *Step(work, layers).scratch()]
+    entries = log.flat() if log.layers == layers else log.repeated(layers)
+    if entries is None:  # its layers differ after all
+        whole = Takings(LEAST)
+        Step(work, layers, whole).run()
+        entries = whole.flat()
+    return [*entries, *Step(work, layers).scratch()]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

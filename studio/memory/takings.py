@@ -67,6 +67,11 @@ class Takings:
         self.stretches.append(Stretch(part, forward))
         self.entries = self.stretches[-1].entries
 
+    @property
+    def layers(self) -> int:
+        """How many layers the model had that it was written for."""
+        return len(self.begins) - 2
+
     def flat(self) -> list[int]:
         """All entries."""
         return [entry for stretch in self.stretches for entry in stretch.entries]
@@ -79,7 +84,7 @@ class Takings:
 
     def _alike(self) -> bool:
         by_part = {(stretch.part, stretch.forward): stretch.sizes for stretch in self.stretches}
-        return len(self.begins) == WRITTEN + 2 and all(
+        return self.layers == WRITTEN and all(
             by_part.get((_INNER - 1, way)) == by_part.get((_INNER, way)) == by_part.get((_INNER + 1, way))
             for way in (True, False)
         )

@@ -16,7 +16,7 @@ from backend.drafts import Considered, Request, require_sizes
 from studio.errors import Reason
 from studio.generate.precision import choose_precision, stored_precision, weights_bytes
 from studio.memory.answering import answering_need, usual_context
-from studio.memory.merging import merging_need, stored_shards, usual_shards
+from studio.memory.merging import merging_need, stored_bytes
 from studio.memory.need import Need
 from studio.names import parse
 from studio.plan import Plan
@@ -91,16 +91,14 @@ def merge(subject: Subject, considered: Considered) -> PurposeNeed:
     facts, hardware = require_sizes(considered).model, considered.hardware
     plan = subject.run or considered.plan
     folder = considered.model_folder
-    shards = stored_shards(folder) if folder else usual_shards(facts)
-    found = merging_need(plan, facts, shards)
-    code = "shards_stored" if folder else "shards_usual"
+    found = merging_need(plan, facts, stored_bytes(folder, facts))
     return PurposeNeed(
         purpose="merge",
         model=considered.plan.model,
         memory=memory.shown(plan, facts, found, hardware.ram_available_bytes),
         rooms=memory.rooms_by(hardware, "cpu", lambda _: found.reserved[1])[:1],
-        settings={"device": "cpu", "shards": len(shards)},
-        reasons=(Reason(code, {"shards": len(shards), "largest_bytes": max(shards)}),),
+        settings={"device": "cpu"},
+        reasons=(Reason("merge_stored" if folder else "merge_usual"),),
         disk_bytes=found.disk,
         disk_free_bytes=hardware.disk_free_bytes,
     )

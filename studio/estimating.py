@@ -10,7 +10,7 @@ from studio.defaults import RunFacts, cpu_has_bf16, resolve, worst_need
 from studio.errors import Reason, StudioError
 from studio.generate.precision import choose_precision, stored_precision, weights_bytes
 from studio.memory.answering import answering_need, usual_context
-from studio.memory.merging import merging_need, stored_shards, usual_shards
+from studio.memory.merging import merging_need, stored_bytes
 from studio.memory.need import Need
 from studio.models import catalogue
 from studio.models.config import ModelFacts, read_config
@@ -52,7 +52,7 @@ def estimate(
     if purpose == "chat":
         return _answering(facts, device, plan, resolved)
     if purpose == "merge":
-        return merging_need(resolved, facts, _shards(model, facts))
+        return merging_need(resolved, facts, stored_bytes(_folder(model), facts))
     need = worst_need(resolved, known)
     assert need is not None, "the weights are counted"
     return need
@@ -82,12 +82,12 @@ def _answering(facts: ModelFacts, device: str, asked: Plan, tuned: Plan | None) 
     return answering_need(facts, precision, asked.settings.batch or 1, context, device, tuned)
 
 
-def _shards(model: str, facts: ModelFacts) -> tuple[int, ...]:
-    """Of the model's own files where they are on disk."""
+def _folder(model: str) -> Path | None:
+    """Where its files are, if on this computer."""
     try:
-        return stored_shards(locate(parse(model)))
+        return locate(parse(model))
     except StudioError:  # its sizes are known without it
-        return usual_shards(facts)
+        return None
 
 
 def _fast_bf16(device: str) -> bool:

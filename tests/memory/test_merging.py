@@ -1,57 +1,59 @@
-"""What merging is said to need, against the bytes that transformers writes."""
+"""What merging is said to need, against a real merge."""
 
 from __future__ import annotations
 
-from inspect import signature
 from pathlib import Path
 
 import pytest
-from huggingface_hub.serialization._base import parse_size_to_int
-from transformers import PreTrainedModel
 
 from studio.errors import StudioError
-from studio.memory.merging import MAX_SHARD_BYTES, merging_need, stored_shards, usual_shards
+from studio.identity import base_identity
+from studio.memory.merging import merging_need, stored_bytes
+from studio.memory.tracker import StorageTracker
+from studio.merge.into_base import Source, merge_into_base
+from studio.merge.verify import verify
 from studio.models.config import read_config
 from tests.memory.plans import plan_of
-from tests.toys.folders import tiny_model, write_model
+from tests.toys.folders import sums, tiny_plan, write_model, write_run
+from tests.toys.runs import run_plan
 
-SIZES = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "num_hidden_layers": 4}
-
-
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "mixtral"])
-def test_files_are_as_large_as_those_that_transformers_writes(tmp_path: Path, family: str) -> None:
-    sizes = {"n_embd": 128} if family == "gpt2" else SIZES
-    folder = write_model(tmp_path, family, **sizes)
-    (written,) = stored_shards(folder)
-    # Beside the weights a file has the names of its tensors.
-    assert usual_shards(read_config(folder)) == (pytest.approx(written, rel=0.01),)
+SIZES = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "num_hidden_layers": 4}
 
 
-def test_a_model_in_several_files_is_held_a_file_at_a_time(tmp_path: Path) -> None:
-    model = tiny_model("llama", vocab_size=2000, **SIZES)
-    model.save_pretrained(tmp_path, max_shard_size="1MB")
-    facts, stored = read_config(tmp_path), stored_shards(tmp_path)
-    assert len(stored) > 2
-    # In which order does not matter.
-    assert sorted(usual_shards(facts, 10**6)) == [pytest.approx(size, rel=0.01) for size in sorted(stored)]
-    need = merging_need(plan_of("lora", facts, rank=8), facts, stored)
-    assert need.parts["weights"] == max(stored)
-    assert need.disk == sum(stored)
-    assert need.allocated - need.parts["adapter"] <= 1.3 * max(stored)
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_real_merge_takes_as_much(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model(tmp_path / "model", **SIZES)
+    plan = tiny_plan(method, steps=1)
+    run_plan(plan, model, write_run(tmp_path / "run", sums(8), sums(4, 100)), monkeypatch)
+    base = base_identity(model, tmp_path / "hashes.json").hash
+    source = Source(tmp_path / "run" / "adapter", model, base, None, "fp32")
+    with StorageTracker() as tracker:
+        out = merge_into_base(source, tmp_path / "merged")
+        verify(source, out, [[5, 6, 7, 8]], exact=False)
+    facts = read_config(model)
+    need = merging_need(plan, facts, stored_bytes(model, facts))
+    assert need.moment == "verifying"
+    assert need.allocated == pytest.approx(tracker.peak, rel=0.05)
+    written = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    assert need.disk == written
+
+
+def test_files_are_as_large_as_the_config_says(tmp_path: Path) -> None:
+    for family in ("llama", "qwen2", "gpt2", "mixtral"):
+        sizes = {"n_embd": 128} if family == "gpt2" else SIZES
+        folder = write_model(tmp_path / family, family, **sizes)
+        facts = read_config(folder)
+        # Beside the weights a file has the names of its tensors.
+        assert stored_bytes(None, facts) == pytest.approx(stored_bytes(folder, facts), rel=0.01)
 
 
 def test_an_adapter_is_held_whole(tmp_path: Path) -> None:
     facts = read_config(write_model(tmp_path, **SIZES))
-    # 4 layers, rank 8; inputs and outputs of q, k, v, o, gate, up, down.
-    ends = (128 + 128) + 2 * (128 + 64) + (128 + 128) + 3 * (128 + 256)
-    lora = merging_need(plan_of("lora", facts, rank=8, adapter_dtype="fp32"), facts, (10**6,))
+    # 4 layers, rank 8; inputs and outputs of q, o, k, v, gate, up, down.
+    ends = 2 * (256 + 256) + 2 * (256 + 128) + 3 * (256 + 512)
+    lora = merging_need(plan_of("lora", facts, rank=8, adapter_dtype="fp32"), facts, 10**6)
     assert lora.parts["adapter"] == 4 * 4 * 8 * ends
-    assert "adapter" not in merging_need(plan_of("full", facts), facts, (10**6,)).parts
+    assert "adapter" not in merging_need(plan_of("full", facts), facts, 10**6).parts
     with pytest.raises(StudioError) as caught:
-        merging_need(plan_of("lst", facts), facts, (10**6,))
+        merging_need(plan_of("lst", facts), facts, 10**6)
     assert caught.value.code == "method_not_mergeable"
-
-
-def test_the_usual_file_is_the_one_of_transformers() -> None:
-    usual = signature(PreTrainedModel.save_pretrained).parameters["max_shard_size"].default
-    assert parse_size_to_int(usual) == MAX_SHARD_BYTES

@@ -23,7 +23,7 @@ PARTS = (
 )
 MOMENTS = (
     *("start", "forward", "backward", "optimizer step"),
-    *("reading the prompt", "answering", "merging"),
+    *("reading the prompt", "answering", "merging", "verifying"),
 )
 
 

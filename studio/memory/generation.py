@@ -63,7 +63,6 @@ def generation_need(
             itemsize,
             LEARNED,
             quantised=quantisation is not None,
-            ranks=learned.ranks if learned else {},
             cuda=device.startswith("cuda"),
         )
         return _pass_bytes(compute, learned)
@@ -97,10 +96,11 @@ def cache_bytes(facts: ModelFacts, itemsize: int, rows: int, positions: int) -> 
 
 
 def side_cache_bytes(learned: MethodMemory, rows: int, positions: int) -> int:
-    """Keys and values of a side network's rungs; nothing without one."""
-    if learned.side is None:
+    """Keys and values of a side network's rungs, its pointers' keys and token ids; nothing without one."""
+    if (side := learned.side) is None:
         return 0
-    return 2 * len(learned.side.taps) * rows * positions * learned.side.width * LEARNED
+    pointed = side.pointed + 1 if side.pointers else 0
+    return (2 * len(side.taps) * side.width + pointed) * rows * positions * LEARNED
 
 
 def _pass_bytes(c: Compute, learned: MethodMemory | None) -> dict[str, int]:
@@ -117,6 +117,8 @@ def _pass_bytes(c: Compute, learned: MethodMemory | None) -> dict[str, int]:
         if side and climbed:
             LadderTape(tape, c, side).rung(climbed, state, 0)
         state = normed(tape, c, state, "final", facts.hidden)
+        if side and side.pointers:
+            LadderTape(tape, c, side).pointed(tape.new(c.tokens * side.width, LEARNED))
     layer = {name: size for name, size in zip(TAPE_PARTS, tape.peaks["layer"], strict=True) if size}
     del state, around, climbed
     head = {"activations": c.tokens * facts.hidden * item, "logits": facts.vocab * (item + 8)}

@@ -34,14 +34,14 @@ class LadderTape:
         read = self._norm(state, "norm")
         side = cast(tape, product(tape, self.c, read, "up", shape.width, shape.hidden), hidden.item)
         if shape.pointers:
-            side = add(tape, side, cast(tape, self._pointed(read), hidden.item))
+            side = add(tape, side, cast(tape, self.pointed(read), hidden.item))
         del read
         if not mixed:
             return side
         alpha = Tensor(1, hidden.item, None, self.c.leaf(tape, "alpha"))
         return add(tape, mul(tape, hidden, alpha), side)
 
-    def _pointed(self, read: Tensor) -> Tensor:
+    def pointed(self, read: Tensor) -> Tensor:
         """What the pointers add: queries, keys and gates are kept, patterns made again."""
         tape, c, shape = self.tape, self.c, self.shape
         query, key = (

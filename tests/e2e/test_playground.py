@@ -121,6 +121,7 @@ def test_stop_and_a_reload_in_mid_answer_keep_what_came(context: BrowserContext,
         expect(page.locator("#playground-talk .answer-text")).to_contain_text(["You asked"])
         stop.click()
         expect(page.locator("#playground-talk .badge.wait").first).to_have_text("stopped")
+        expect(page.locator("#playground-box [data-event=send]")).to_be_visible()
         page.locator("#playground-box textarea").fill("And then?")
         page.locator("#playground-box textarea").press("Enter")
         expect(page.locator("#playground-talk .answer-text").nth(2)).to_contain_text("You asked")

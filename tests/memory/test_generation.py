@@ -81,7 +81,7 @@ def test_what_was_learned_answers_beside_the_model(
     terms = methods.get(method).memory(facts(), plan.method_params, plan.settings)
     need = generation_need(facts(), None, 4, 1, prompt + tokens - 1, prompt, "cpu", terms)
     assert need.allocated == pytest.approx(tracker.peak, rel=0.04)
-    side = 2 * 4 * (prompt + tokens) * terms.side.width * 4 if terms.side else 0
+    side = (2 * 4 * terms.side.width + terms.side.pointed + 1) * (prompt + tokens) * 4 if terms.side else 0
     plain = generation_need(facts(), None, 4, 1, prompt + tokens - 1, prompt, "cpu").parts["cache"]
     assert need.parts["cache"] - plain == pytest.approx(side, rel=0.02)
 

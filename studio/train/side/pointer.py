@@ -77,6 +77,7 @@ class _Pointed(torch.autograd.Function):
             for at in _stretches(query.shape[2]):
                 pattern = _pattern(query[b], key[b], None if mask is None else mask[b], at)
                 out[b, at] = (gate[b, :, at, None] * pattern).sum(0).to(table.dtype) @ directions
+                del pattern  # before the next one is made
         return out
 
     @staticmethod

@@ -26,6 +26,7 @@ HEAVY = {
 FOR_TORCH = (
     "studio/train/",
     "studio/generate/",
+    "studio/export/",
     "studio/merge/",
     "studio/memory/as_cuda.py",
     "studio/memory/fake.py",

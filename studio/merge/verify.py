@@ -91,7 +91,8 @@ _KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 def tuned(
     source: Source, quantisation: Quantisation | None, dtype: torch.dtype, weight: float
 ) -> tuple[nn.Module, Tuner | None]:
-    """The run over its base, in 4 bit or as stored; at another weight than 1 as weights in between."""
+    """The run over its base, in 4 bit or as stored; at another weight than 1 as weights in between, and then
+    without a tuner."""
     method, params = method_of(manifest_of(source.adapter))
     if method.base_quantisation(params) and quantisation is None:
         method = methods.get("lora")  # the same adapter, over a base that is not rounded
@@ -112,21 +113,26 @@ def tuned(
     return merged, None
 
 
-@torch.no_grad()
 def next_token_logits(
     build: Callable[[], tuple[nn.Module, Tuner | None]], prompts: Sequence[Sequence[int]]
 ) -> list[Tensor]:
-    """Logits (positions, vocabulary) in 32 bit of each prompt; the model is gone when this returns."""
+    """`last_logits` of a model that is gone when this returns."""
     model, tuner = build()
-    root = causal_model(model)
-    anatomy, asked = Anatomy(root), tuner or Tuner(None)
+    found = last_logits(model, tuner, prompts)
+    del model
+    gc.collect()
+    return found
+
+
+@torch.no_grad()
+def last_logits(model: nn.Module, tuner: Tuner | None, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Logits (positions, vocabulary) in 32 bit at the end of each of the first prompts."""
+    anatomy, asked = Anatomy(causal_model(model)), tuner or Tuner(None)
     found = []
     for prompt in prompts[:PROMPTS]:
         ids = torch.tensor([list(prompt)])
         states = asked.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
         found.append(anatomy.logits(states[0, -POSITIONS:]).float())
-    del model, root, anatomy
-    gc.collect()
     return found
 
 

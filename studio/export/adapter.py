@@ -48,7 +48,8 @@ class AdapterWriter:
         if self._beside:
             model_type = load_config(self._subject.base / "config.json")["model_type"]
             (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
-            facts = {"quantised": self._quantised(), "base": self._subject.base_hash}
+            dtype = str(self._subject.dtype).removeprefix("torch.")
+            facts = {"quantised": self._quantised(), "dtype": dtype, "base": self._subject.base_hash}
             body = json.loads((folder / "side.json").read_text(encoding="utf-8"))
             (folder / "side.json").write_text(json.dumps(body | facts, indent=1), encoding="utf-8")
         progress(1.0)

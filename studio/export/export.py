@@ -6,7 +6,7 @@ The folder is hidden until it is whole, and its manifest is the last that is wri
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +63,3 @@ def export(
     checkpoint.write_folder(out, fill, {"kind": "export", "format": format.id, "base": subject.base_hash})
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return Exported(out, measured[0], size)
-
-

@@ -149,7 +149,7 @@ class GgufWriter:
         head_dim = config.get("head_dim") or config["hidden_size"] // heads
         window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
         context = config["max_position_embeddings"]
-        writer.add_name(config["model_type"])
+        writer.add_name(self._architecture)  # transformers reads more out of the name than a name
         writer.add_file_type(_FILE_TYPES[self._params.type])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         # Beyond a sliding window the two would differ, so the file does not offer to go there.

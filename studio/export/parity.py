@@ -65,9 +65,7 @@ def measure(subject: Subject, writer: Writer, folder: Path, prompts: Sequence[Se
     )
 
 
-def _own_answers(
-    model: nn.Module, prompts: Sequence[Sequence[int]], stop: frozenset[int]
-) -> list[list[int]]:
+def _own_answers(model: nn.Module, prompts: Sequence[Sequence[int]], stop: frozenset[int]) -> list[list[int]]:
     requests = [Request(tuple(prompt), stop_ids=stop, max_tokens=ANSWER_TOKENS) for prompt in prompts]
     answers: list[list[int]] = [[] for _ in prompts]
     for token in generate(causal_model(model), requests):

@@ -24,8 +24,9 @@ def load(base: str, folder: str | Path = Path(__file__).parent, **options: Any) 
     """
     body = json.loads((Path(folder) / "side.json").read_text(encoding="utf-8"))
     if body["quantised"] is not None:
-        options = {"dtype": "bfloat16", **options}
-        config = BitsAndBytesConfig(**body["quantised"], bnb_4bit_compute_dtype=options["dtype"])  # type: ignore[no-untyped-call]
+        options = {"dtype": body["dtype"], **options}
+        config: Any = BitsAndBytesConfig
+        config = config(**body["quantised"], bnb_4bit_compute_dtype=options["dtype"])
         options = {"quantization_config": config, **options}
     model: Any = AutoModelForCausalLM.from_pretrained(base, **options).eval()
     for module in model.modules():

@@ -18,12 +18,11 @@ from studio.train.side import blocks, hooks, network, pointer, shape
 
 FILE = "side_network.py"
 _MODULES = (shape, blocks, pointer, network, hooks, side_loading)
-_TITLE = '''"""A side network beside a frozen language model: torch, transformers and safetensors are all it needs.
+_TITLE = '''"""A side network beside a frozen language model; it needs torch, transformers and safetensors.
 
     python {file} BASE "a prompt"          answer with the model BASE (a folder or a hub id)
 
-From Python: `from side_network import load; model = load(BASE)`, then as any model of transformers, `generate`
-included.
+From Python: `from side_network import load; model = load(BASE)`, then as any model of transformers.
 """
 '''
 _HEAD = '''

@@ -35,7 +35,7 @@ def exact_param() -> Any:
     """The field `exact` of a format of merged weights."""
     return param(
         True,
-        "For a run over a base in 4 bit: merge into the rounded weights, on which it was trained, so that the "
-        "export answers as the studio does. Off, it is merged into the weights as they are stored.",
+        "For a run over a base in 4 bit: merge into the rounded weights, on which it was trained, so that "
+        "the export answers as the studio does. Off, it is merged into the weights as they are stored.",
         title="Exact",
     )

@@ -1,4 +1,4 @@
-"""What a run learned, by itself: an adapter that plain PEFT loads, a side network with the code that runs it."""
+"""What a run learned, by itself: an adapter that PEFT loads, or a side network with its code."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def change_of(source: Source, layout: Layout, exact: bool) -> Change:
 
 
 def require_places(files: list[Path], layout: Layout, names: frozenset[str]) -> None:
-    """Raises StudioError `merge_tensor_unknown` (tensors, count) if the files keep none of these by itself."""
+    """Raises StudioError `merge_tensor_unknown` (tensors, count) for parameters that no file keeps whole."""
     stored = [place.name for file in files for place in shards.places(file)]
     missing = sorted(names - set(layout.parameters(stored).values()))
     if missing:

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backend.api import ExportRequest, MergeRequest, Product
 from backend.facade import StudioFacade
-from backend.jobs import kinds
 from studio.errors import StudioError
 from tests.backend.conftest import write_sums
 from tests.backend.launchers import HereAndNow
@@ -86,7 +85,9 @@ def test_whole_weights_load_in_transformers(facade: StudioFacade, model: Path) -
     assert made.facts["parity"]["passed"] is True
 
 
-@pytest.mark.parametrize(("run", "format"), [("sums-3", "adapter"), ("sums-3", "safetensors"), ("sums-5", "safetensors")])
+@pytest.mark.parametrize(
+    ("run", "format"), [("sums-3", "adapter"), ("sums-3", "safetensors"), ("sums-5", "safetensors")]
+)
 def test_parity_holds_for_4_bit_and_for_full_tuning(facade: StudioFacade, run: str, format: str) -> None:
     parity = exported(facade, f"run:{run}", format=format).facts["parity"]
     assert parity["passed"] is True, parity
@@ -109,9 +110,19 @@ def test_a_merge_is_exported(facade: StudioFacade) -> None:
         assert made.facts["parity"]["prompts"] >= 1
 
 
-_ALONE = """
+# Takes every folder with a package of the studio's name off the path.
+_HIDE = """
 import sys
 from pathlib import Path
+sys.path[:] = [p for p in sys.path if not (Path(p or ".") / "studio").is_dir()]
+"""
+_AS_MAIN = """
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert "studio" not in sys.modules
+"""
+_ALONE = """
 import torch
 sys.path.insert(0, sys.argv[1])
 import side_network
@@ -120,8 +131,8 @@ model = side_network.load(sys.argv[2])
 ids = torch.arange(4, 44)[None]
 with torch.no_grad():
     logits = model(ids).logits
-    cached = model.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
-    slow = model.generate(ids, max_new_tokens=8, do_sample=False, use_cache=False, eos_token_id=None, pad_token_id=0)
+    greedy = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    cached, slow = model.generate(ids, **greedy), model.generate(ids, use_cache=False, **greedy)
 from safetensors.torch import save_file
 save_file({"logits": logits.float(), "cached": cached, "slow": slow}, sys.argv[3])
 """
@@ -133,15 +144,16 @@ def test_a_side_network_runs_without_the_studio(
 ) -> None:
     """In a fresh interpreter whose path has no `studio`; logits equal those of the studio's own loading."""
     folder, shelf = tmp_path / "out", tmp_path / "shelf"
-    # Something to see: an untrained side network adds nothing.
     made = exported(facade, f"run:{run}", format="adapter", out=str(folder))
     assert made.facts["parity"]["passed"] is True, made.facts
     assert "side_network.py" in made.files
     shelf.mkdir()
-    hide = "import sys; sys.path[:] = [p for p in sys.path if not (__import__('pathlib').Path(p or '.') / 'studio').is_dir()]\n"
     ran = subprocess.run(
-        [sys.executable, "-c", hide + _ALONE, str(folder), str(model), str(shelf / "found.safetensors")],
-        cwd=shelf, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", _HIDE + _ALONE, str(folder), str(model), str(shelf / "found.safetensors")],
+        cwd=shelf,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     found = load_file(shelf / "found.safetensors")
@@ -183,3 +195,44 @@ def test_refused_before_anything_is_queued(facade: StudioFacade, request_: Expor
         facade.export(request_)
     assert refused.value.code == code
     assert facade.runs("export") == before
+
+
+def test_the_card_says_where_it_comes_from(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    (model / "README.md").write_text(
+        "---\nlanguage: en\nlicense: apache-2.0\n---\n# Tiny\n", encoding="utf-8"
+    )
+    made = exported(facade, "run:sums-1", format="adapter", out=str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    manifest = json.loads((own_adapter(facade, "sums-1") / "manifest.json").read_text(encoding="utf-8"))
+    summary = facade.run("sums-1").summary
+    assert manifest["rows"] in card
+    assert manifest["base"] in card
+    assert "\nlicense: apache-2.0\n" in card
+    assert f"{summary.loss:.4g} at the last step" in card
+    assert "parity | passed" in card
+    assert "python launch.py train" in card
+    assert str(model.parent) not in card
+    assert {"README.md", "recipe.py"} <= set(made.files)
+    side = exported(facade, "run:sums-2", format="adapter")
+    assert "recipe.py" not in side.files
+    assert "README.md" in side.files
+
+
+@pytest.mark.parametrize("run", ["sums-1", "sums-3", "sums-5"])
+def test_the_recipe_runs_by_itself(facade: StudioFacade, model: Path, tmp_path: Path, run: str) -> None:
+    format = "adapter" if run != "sums-5" else "safetensors"
+    made = exported(facade, f"run:{run}", format=format)
+    data = write_sums(tmp_path / "sums.jsonl", 60)
+    script = Path(str(made.path)) / "recipe.py"
+    ran = subprocess.run(
+        [sys.executable, "-c", _HIDE + _AS_MAIN, str(script), "--data", str(data), "--model", str(model)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    losses = [json.loads(line)["loss"] for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert list((tmp_path / "trained").glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""An export: a model written in a format, measured against the studio's own answers, and uploaded if asked."""
+"""An export: a model written in a format, compared with the studio's own answers, uploaded if asked."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class ExportKind:
         part = learned_of(work.home, name) if name else None
         base = model_folder(work, plan["model"])
         work.sink.phase("loading", None)
+        from studio.export.card import Origin, write_card
         from studio.export.export import export
         from studio.export.subject import Subject
 
@@ -49,12 +50,14 @@ class ExportKind:
         )
         _remember_inputs(work, subject, part)
         format = exports.get(plan["format"])
+        origin = Origin(plan["part"] or plan["model"], plan["model"], part and part.run)
         made = export(
             subject,
             format,
             parse_params(format.params, plan["params"])[0],
             folder / EXPORTED if plan["out"] is None else Path(plan["out"]),
             _prompts(part, subject.renderer),
+            companions=lambda to, parity: write_card(to, subject, format, origin, parity),
             said=lambda phase, share: go_on(work, phase, share),
         )
         facts = {"format": format.id, "size_bytes": made.size_bytes, "parity": asdict(made.parity)}

@@ -17,9 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backend.api import ExportRequest, MergeRequest, Product
 from backend.facade import StudioFacade
+from backend.jobs import kinds
+from backend.jobs.launchers.local import LocalLauncher
 from studio.errors import StudioError
 from tests.backend.conftest import write_sums
+from tests.backend.doomed_worker import DOOM
 from tests.backend.launchers import HereAndNow
+from tests.hub.conftest import hub  # noqa: F401 - a fixture
 from tests.toys.folders import write_model
 
 IDS = torch.arange(4, 44)[None]
@@ -236,3 +240,66 @@ def test_the_recipe_runs_by_itself(facade: StudioFacade, model: Path, tmp_path: 
     assert len(losses) == 3
     assert losses[-1] < losses[0]
     assert list((tmp_path / "trained").glob("*.safetensors"))
+
+
+def test_a_stopped_export_leaves_no_folder(
+    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backend.jobs.kinds import export
+
+    go_on, phases = export.go_on, []
+
+    def stop(work: kinds.Work, phase: str, share: float | None) -> None:
+        phases.append(phase)
+        if share is not None and share > 0.5:
+            work.control.set("stop")  # type: ignore[attr-defined]
+        go_on(work, phase, share)
+
+    monkeypatch.setattr(export, "go_on", stop)
+    made = facade.product(facade.export(ExportRequest("run:sums-1", out=str(tmp_path / "out"))))
+    assert made.state in ("interrupted", "stopped")
+    assert (made.path, made.artifact) == (None, None)
+    assert list(tmp_path.iterdir()) == []
+    assert set(phases) == {"exporting"}
+
+
+def test_a_full_disk_is_said_beforehand(
+    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studio.train import checkpoint
+
+    usage = checkpoint.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    made = facade.product(facade.export(ExportRequest("run:sums-1", out=str(tmp_path / "out"))))
+    assert (made.state, made.error and made.error["code"]) == ("failed", "disk_full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize("moment", [["exporting", 3], ["verifying", 1]])
+def test_a_killed_export_leaves_no_half_file_and_goes_on(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: list[Any]
+) -> None:
+    """SIGKILL while it writes, and when all is written but not yet compared."""
+    monkeypatch.setenv(DOOM, json.dumps({"1": moment}))
+    out = tmp_path / "there" / "out"
+    facade = StudioFacade(home, launcher=LocalLauncher("tests.backend.doomed_worker"))
+    job = facade.export(ExportRequest("starter", "gguf", set={"type": "q8_0"}, out=str(out)))
+    assert list(facade.wait(job))[-1].state == "interrupted"
+    assert facade.product(job).path is None
+    (left,) = out.parent.iterdir()
+    assert left.name == ".out.partial"
+    assert not (left / "manifest.json").exists()
+    facade.resume(job)
+    assert list(facade.wait(job))[-1].state == "done", facade.log_tail(job)
+    assert list(out.parent.iterdir()) == [out]
+    assert facade.product(job).facts["parity"]["passed"] is True
+    facade.close()
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_export_without_a_login_is_there_and_says_that_it_was_not_uploaded(facade: StudioFacade) -> None:
+    made = exported(facade, "run:sums-1", format="adapter", upload="ada/mine")
+    assert made.path is not None
+    assert made.facts["uploaded"] is None
+    assert made.facts["upload_error"]["code"] == "hub_login_missing"

@@ -41,7 +41,8 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
         message, remedy = documents.error_words(made.error, output.words)
         body["error"] = dict(made.error) | {"message": message, "remedy": remedy}
     output.result(body, _text(made, output))
-    return 0 if made.state == "done" and made.facts.get("parity", {}).get("passed") else 1
+    passed = made.facts.get("parity", {}).get("passed") and "upload_error" not in made.facts
+    return 0 if made.state == "done" and passed else 1
 
 
 def _request(options: Namespace) -> ExportRequest:
@@ -79,4 +80,6 @@ def _said(facts: Mapping[str, Any], output: Output) -> list[str]:
         said.append(output.words.text("cli.export_size", size=bytes_text(facts["size_bytes"])))
     if facts.get("uploaded"):
         said.append(output.words.text("cli.export_uploaded", page=facts["uploaded"]))
+    if error := facts.get("upload_error"):
+        said += [output.words.text("cli.export_not_uploaded"), *documents.error_words(error, output.words)]
     return said

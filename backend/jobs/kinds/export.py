@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.exporting import learned_of
 from backend.inputs import base_hash
@@ -15,6 +15,7 @@ from backend.merging import Part
 from backend.store.lineage import read
 from studio.data.render import Renderer
 from studio.data.rows import Stream
+from studio.errors import StudioError
 from studio.exports import exports
 from studio.identity import file_sha256, json_hash
 from studio.names import parse
@@ -60,8 +61,13 @@ class ExportKind:
             companions=lambda to, parity: write_card(to, subject, format, origin, parity),
             said=lambda phase, share: go_on(work, phase, share),
         )
-        facts = {"format": format.id, "size_bytes": made.size_bytes, "parity": asdict(made.parity)}
+        facts: dict[str, Any] = {
+            "format": format.id,
+            "size_bytes": made.size_bytes,
+            "parity": asdict(made.parity),
+        }
         work.sink.event("exported", facts)
+        facts |= _uploaded(work, made.folder)
         files = files_in(made.folder)
         hash = json_hash({name: file_sha256(made.folder / name) for name in files})
         left = Made("export", str(made.folder), hash, {"base": subject.base_hash, **facts})
@@ -69,6 +75,20 @@ class ExportKind:
 
 
 KIND = ExportKind()
+
+
+def _uploaded(work: Work, folder: Path) -> dict[str, Any]:
+    """The page on the hub, or why it got nothing: the export itself is there either way."""
+    plan = work.job.plan
+    if plan["upload"] is None:
+        return {}
+    from studio.export.upload import upload
+
+    go_on(work, "uploading", None)
+    try:
+        return {"uploaded": upload(folder, plan["upload"], public=plan["public"])}
+    except StudioError as error:
+        return {"uploaded": None, "upload_error": error.as_dict()}
 
 
 def _remember_inputs(work: Work, subject: Subject, part: Part | None) -> None:

@@ -10,12 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, serving, starting
+from backend import (
+    drafts,
+    exporting,
+    memory,
+    memory_history,
+    merging,
+    probing,
+    purposes,
+    run_views,
+    serving,
+    starting,
+)
 from backend.api import (
     Calibration,
     CheckReport,
     Draft,
     Endpoint,
+    ExportRequest,
     HardwareReport,
     MemoryLimits,
     MemoryNeed,
@@ -57,6 +69,7 @@ from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
 from studio.errors import StudioError
+from studio.exports import exports
 from studio.memory.trace_apart import trace_apart
 from studio.merges import merges
 from studio.models.config import read_config
@@ -64,6 +77,7 @@ from studio.models.locate import locate
 from studio.names import parse
 from studio.params import ParamInfo, describe
 from studio.plan import Plan, Settings, methods
+from studio.registry import Registry
 
 
 class StudioFacade:
@@ -293,17 +307,23 @@ class StudioFacade:
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
 
-    # -- merging
+    # -- merging, exporting
 
     def merges(self) -> list[dict[str, Any]]:
-        return [
-            {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
-            for m in merges.all().values()
-        ]
+        return _listed(merges)
 
     def merge(self, request: MergeRequest) -> str:
         with self._store.asked() as connection:
             job = merging.ask(self._home, connection, request)
+        self._runs.look(force=True)
+        return job
+
+    def exports(self) -> list[dict[str, Any]]:
+        return _listed(exports)
+
+    def export(self, request: ExportRequest) -> str:
+        with self._store.asked() as connection:
+            job = exporting.ask(self._home, connection, request)
         self._runs.look(force=True)
         return job
 
@@ -383,6 +403,13 @@ class StudioFacade:
 
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
         return drafts.consider(request, self._datasets, self._models, hardware)
+
+
+def _listed(registry: Registry[Any]) -> list[dict[str, Any]]:
+    return [
+        {"id": e.id, "title": e.title, "summary": e.summary, "params": _params(describe(e.params))}
+        for e in registry.all().values()
+    ]
 
 
 def _params(infos: Sequence[ParamInfo]) -> list[dict[str, Any]]:

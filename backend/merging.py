@@ -54,9 +54,6 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
     if request.how is None and len(request.models) > 1:
         raise StudioError("merge_how_missing", models=list(request.models), known=list(merges.all()))
     _require_method(parts, request)
-    out = None if request.out is None else Path(request.out).expanduser().absolute()
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StudioError("merge_out_taken", path=str(out))
     plan = {
         "model": _base_name(home, parts[0], request),
         "parts": named,
@@ -64,8 +61,8 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
         "params": _params(request),
         "compress": request.compress,
         "exact": request.exact,
-        "out": None if out is None else str(out),
-        "precision": _precision(parts[0]),
+        "out": free_folder(request.out),
+        "precision": precision(parts[0]),
     }
     id = record.new_id(connection, "merge", (path.name for path in home.runs.iterdir()))
     record.add(connection, id, "merge", plan)
@@ -96,6 +93,16 @@ def parts_of(home: Home, named: Sequence[tuple[str, float]]) -> list[Part]:
     return [_part(home, name, weight) for name, weight in named]
 
 
+def free_folder(out: str | None) -> str | None:
+    """The absolute path of a folder that is wanted; StudioError `merge_out_taken` if it is not empty."""
+    if out is None:
+        return None
+    path = Path(out).expanduser().absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StudioError("merge_out_taken", path=str(path))
+    return str(path)
+
+
 def _named(request: MergeRequest) -> list[tuple[str, float]]:
     """Canonical names with weights; a mix stands for its adapters."""
     models = [parse(model) for model in request.models]
@@ -118,9 +125,14 @@ def _part(home: Home, text: str, weight: float) -> Part:
         folder = runs.adapter_folder(home.runs, ModelName("run", name.value, step=name.step))
         return Part(text, folder, weight, home.run(name.value))
     folder = Path(name.value)
-    if name.kind != "path" or not (folder / "adapter_config.json").is_file():
+    if name.kind != "path" or not is_adapter(folder):
         raise StudioError("adapter_missing", path=name.value if name.kind == "path" else text)
     return Part(text, folder, weight)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds thin matrices or a side network, not a model."""
+    return any((folder / name).is_file() for name in ("adapter_config.json", "side.json"))
 
 
 def _require_method(parts: Sequence[Part], request: MergeRequest) -> None:
@@ -146,20 +158,22 @@ def _params(request: MergeRequest) -> dict[str, Any]:
 
 
 def _base_name(home: Home, part: Part, request: MergeRequest) -> str:
+    first = parse(request.models[0])
+    return str(mix_of(first).base) if first.kind == "mix" and part.run is None else base_name(home, part)
+
+
+def base_name(home: Home, part: Part) -> str:
     """The base that the run names, or the manifest of an adapter that is of none."""
     if part.run is not None:
         return runs.base_of(home.runs, part.run.name)
-    mixed = [parse(model) for model in request.models]
-    if mixed[0].kind == "mix":
-        return str(mix_of(mixed[0]).base)
     model = manifest_of(part.folder).get("model")
     if model is None:
         raise StudioError("merge_base_unknown", path=str(part.folder))
     return str(model)
 
 
-def _precision(part: Part) -> str:
-    """In which the first run was planned; that of most where it is not known."""
+def precision(part: Part) -> str:
+    """In which the run was planned; that of most where it is not known."""
     plan: Mapping[str, Any] = {}
     if part.run is not None:
         plan = json.loads((part.run / "plan.json").read_text(encoding="utf-8"))

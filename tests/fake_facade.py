@@ -21,6 +21,7 @@ from backend.api import (
     CheckReport,
     Draft,
     Endpoint,
+    ExportRequest,
     HardwareReport,
     MemoryLimits,
     MemoryNeed,
@@ -73,6 +74,7 @@ class FakeFacade(FakeChat):
         self._changes = 0
         self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
         self.merged: list[MergeRequest] = []
+        self.exported: list[ExportRequest] = []
         self.closed = False
 
     # -- machine, models, data -------------------------------------------------------------------------------
@@ -451,6 +453,13 @@ class FakeFacade(FakeChat):
 
     def merge(self, request: MergeRequest) -> str:
         self.merged.append(request)
+        return next(iter(self._runs))
+
+    def exports(self) -> list[dict[str, Any]]:
+        return [{"id": "safetensors", "title": "Merged weights", "summary": "A model.", "params": []}]
+
+    def export(self, request: ExportRequest) -> str:
+        self.exported.append(request)
         return next(iter(self._runs))
 
     def product(self, run: str) -> Product:

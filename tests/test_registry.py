@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from studio.errors import StudioError
+from studio.exports import exports
 from studio.merges import merges
 from studio.params import describe
 from studio.plan import methods, objectives, optimizers
@@ -43,7 +44,7 @@ def test_every_file_of_a_kind_is_found():
     assert list(optimizers.all()) == sorted(optimizers.all())
 
 
-@pytest.mark.parametrize("registry", [methods, objectives, optimizers, merges], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [methods, objectives, optimizers, merges, exports], ids=lambda r: r.kind)
 def test_every_extension_is_complete(registry):
     for extension in registry.all().values():
         assert extension.title
@@ -83,8 +84,8 @@ def test_part_is_loaded_by_its_name():
 def test_listing_imports_no_torch():
     code = (
         "import sys; from studio.plan import methods, objectives, optimizers;"
-        "from studio.merges import merges;"
-        "[r.all() for r in (methods, objectives, optimizers, merges)];"
+        "from studio.merges import merges; from studio.exports import exports;"
+        "[r.all() for r in (methods, objectives, optimizers, merges, exports)];"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,7 +18,7 @@ from backend.api.memory import (
     PurposeNeed,
 )
 from backend.api.plans import Draft
-from backend.api.products import Endpoint, MergeRequest, Product, ServeRequest
+from backend.api.products import Endpoint, ExportRequest, MergeRequest, Product, ServeRequest
 from backend.api.runs import LIVE_STATES, STATES, RunDetail, RunSummary, Series
 from studio.cost import Spent
 from studio.errors import Reason
@@ -32,6 +32,7 @@ __all__ = [
     "Draft",
     "Endpoint",
     "EpochCost",
+    "ExportRequest",
     "Facade",
     "FitProposal",
     "GpuProcess",

@@ -11,7 +11,7 @@ from backend.api.content import CheckReport, ModelInfo, PreviewRow, SampleInfo
 from backend.api.machine import HardwareReport
 from backend.api.memory import Calibration, MemoryLimits, MemoryNeed, MemoryPoint, PurposeNeed
 from backend.api.plans import Draft
-from backend.api.products import Endpoint, MergeRequest, Product, ServeRequest
+from backend.api.products import Endpoint, ExportRequest, MergeRequest, Product, ServeRequest
 from backend.api.runs import RunDetail, RunSummary, Series
 
 
@@ -172,6 +172,14 @@ class Facade(ChatFacade, Protocol):
 
     def merge(self, request: MergeRequest) -> str:
         """Check all and queue a merge; gives the job's id, which `wait`, `stop` and `product` take."""
+        ...
+
+    def exports(self) -> list[dict[str, Any]]:
+        """The formats in which a model can leave the studio, as `methods()` gives methods."""
+        ...
+
+    def export(self, request: ExportRequest) -> str:
+        """Check all and queue an export; gives the job's id, which `wait`, `stop` and `product` take."""
         ...
 
     def product(self, run: str) -> Product: ...

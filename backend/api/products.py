@@ -25,12 +25,29 @@ class MergeRequest:
 
 
 @dataclass(frozen=True)
+class ExportRequest:
+    """What is to leave the studio: a run, a merge, an adapter or a whole `model`, as `format` (an id of
+    `exports()`) with its settings `set`. `out`: a folder that is not there yet; None: within the home.
+    `upload`: a repository of the hub (ORG/NAME) that gets the finished folder, seen by its owner alone unless
+    `public`."""
+
+    model: str
+    format: str = "safetensors"
+    set: Mapping[str, Any] = field(default_factory=dict)
+    out: str | None = None
+    upload: str | None = None
+    public: bool = False
+
+
+@dataclass(frozen=True)
 class Product:
     """What a merge (or another job that makes files) left behind; None and empty before it has.
 
     `facts` of an adapter: `rank`, `error`, `compression_error`, `size_bytes`, `input_bytes`; of merged
     weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
-    `bound`, and `passed`), see `studio.merge.verify`.
+    `bound`, and `passed`), see `studio.merge.verify`. Of an export: `format`, `size_bytes`, `parity` (the
+    same and `prompts`, `same_answers`), see `studio.export.parity`, `uploaded`,
+    the page on the hub, and `upload_error` where it is None in spite of a wish.
     """
 
     run: str

@@ -29,6 +29,23 @@ class Change(Protocol):
     def of(self, name: str, weight: Tensor) -> Tensor:
         """The parameter `name` after the run, in 32 bit, out of the one before, which is as stored."""
 
+    def before(self, name: str, weight: Tensor) -> Tensor:
+        """The parameter that the run saw, in 32 bit."""
+
+
+@dataclass(frozen=True)
+class NoChange:
+    """Of a model that is taken as it is."""
+
+    names: frozenset[str] = frozenset()
+
+    def of(self, name: str, weight: Tensor) -> Tensor:
+        return self.before(name, weight)
+
+    def before(self, name: str, weight: Tensor) -> Tensor:
+        del name
+        return weight.float()
+
 
 @dataclass(frozen=True)
 class LoraChange:

@@ -22,7 +22,7 @@ from studio.identity import file_sha256, weight_files
 from studio.manifests import manifest_of, method_of
 from studio.merge import shards
 from studio.merge.adapter import read_adapter
-from studio.merge.change import FullChange, LoraChange, in_4_bit
+from studio.merge.change import Change, FullChange, LoraChange, in_4_bit
 from studio.merge.layout import Layout
 from studio.models.load import weights_dtype
 from studio.train import checkpoint
@@ -72,13 +72,13 @@ def merge_into_base(
     layout = Layout(source.base)
     change = change_of(source, layout, exact)
     files = weight_files(source.base)
-    _require_places(files, layout, change.names)
+    require_places(files, layout, change.names)
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.require_room(out.parent, sum(file.stat().st_size for file in files))
 
     def fill(folder: Path) -> None:
-        _write_shards(folder, files, layout, change, weight, progress)
-        _write_rest(folder, source)
+        write_shards(folder, files, layout, change, weight, progress)
+        write_rest(folder, source.base, source.tokenizer)
 
     facts = {
         "kind": "merge",
@@ -90,7 +90,7 @@ def merge_into_base(
     return checkpoint.write_folder(out, fill, facts)
 
 
-def change_of(source: Source, layout: Layout, exact: bool) -> LoraChange | FullChange:
+def change_of(source: Source, layout: Layout, exact: bool) -> Change:
     """What the run changes, or why it can't be merged."""
     manifest = manifest_of(source.adapter)
     if manifest["base"] != source.base_hash:
@@ -109,21 +109,23 @@ def change_of(source: Source, layout: Layout, exact: bool) -> LoraChange | FullC
     return LoraChange(read_adapter(source.adapter), layout, held)
 
 
-def _require_places(files: list[Path], layout: Layout, names: frozenset[str]) -> None:
+def require_places(files: list[Path], layout: Layout, names: frozenset[str]) -> None:
+    """Raises StudioError `merge_tensor_unknown` (tensors, count) for parameters that no file keeps whole."""
     stored = [place.name for file in files for place in shards.places(file)]
     missing = sorted(names - set(layout.parameters(stored).values()))
     if missing:
         raise StudioError("merge_tensor_unknown", tensors=missing[:3], count=len(missing))
 
 
-def _write_shards(
+def write_shards(
     folder: Path,
     files: list[Path],
     layout: Layout,
-    change: LoraChange | FullChange,
+    change: Change,
     weight: float,
     progress: Progress,
 ) -> None:
+    """Write the base's files with the change in them."""
     total, done = sum(file.stat().st_size for file in files), 0
 
     def written(count: int) -> None:
@@ -141,7 +143,7 @@ def _write_shards(
         shards.rewrite(file, folder / file.name, wanted, written)
 
 
-def moved(change: LoraChange | FullChange, name: str, tensor: Tensor, weight: float) -> Tensor:
+def moved(change: Change, name: str, tensor: Tensor, weight: float) -> Tensor:
     """A parameter between what it was (weight 0) and what it became (1), in 32 bit."""
     after = change.of(name, tensor)
     if weight == 1.0:
@@ -150,14 +152,14 @@ def moved(change: LoraChange | FullChange, name: str, tensor: Tensor, weight: fl
     return before + weight * (after - before)
 
 
-def _write_rest(folder: Path, source: Source) -> None:
+def write_rest(folder: Path, base: Path, tokenizer: Path | None) -> None:
     """What makes weights a model; config.json last, since a folder without it is none."""
-    if (source.base / _INDEX).is_file():
-        shutil.copyfile(source.base / _INDEX, folder / _INDEX)
-    Renderer.from_folder(source.tokenizer or source.base).save(folder)
-    own, file = source.base / "generation_config.json", folder / "generation_config.json"
+    if (base / _INDEX).is_file():
+        shutil.copyfile(base / _INDEX, folder / _INDEX)
+    Renderer.from_folder(tokenizer or base).save(folder)
+    own, file = base / "generation_config.json", folder / "generation_config.json"
     if own.is_file():  # its way of sampling stays, but where an answer ends is the run's word
         body: dict[str, Any] = json.loads(own.read_text(encoding="utf-8"))
         body |= json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(source.base / "config.json", folder / "config.json")
+    shutil.copyfile(base / "config.json", folder / "config.json")

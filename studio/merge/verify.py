@@ -69,14 +69,14 @@ def verify(
     # In 32 bit the arithmetic adds nothing to the difference; 4 bit is compared in the run's own format.
     dtype = source.dtype if quantisation else torch.float32
     over = quantisation if exact else None
-    theirs = _logits(lambda: _tuned(source, over, dtype, weight), prompts)
-    ours = _logits(lambda: (load_model(out, dtype=dtype, device="cpu"), None), prompts)
+    theirs = next_token_logits(lambda: tuned(source, over, dtype, weight), prompts)
+    ours = next_token_logits(lambda: (load_model(out, dtype=dtype, device="cpu"), None), prompts)
     coarser = max((stored, dtype), key=lambda kind: BOUNDS[kind])
-    written = _agreement(theirs, ours, coarser)
+    written = agreement(theirs, ours, BOUNDS[coarser])
     if quantisation is None:
         return Verified(written, None)
-    other = _logits(lambda: _tuned(source, None if exact else quantisation, dtype, weight), prompts)
-    return Verified(written, _agreement(theirs, other, None))
+    other = next_token_logits(lambda: tuned(source, None if exact else quantisation, dtype, weight), prompts)
+    return Verified(written, agreement(theirs, other, None))
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -88,10 +88,11 @@ def stored_dtype(folder: Path) -> torch.dtype:
 _KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def _tuned(
+def tuned(
     source: Source, quantisation: Quantisation | None, dtype: torch.dtype, weight: float
 ) -> tuple[nn.Module, Tuner | None]:
-    """The run over its base, in 4 bit or as stored; at another weight than 1 as weights in between."""
+    """The run over its base, in 4 bit or as stored; at another weight than 1 as weights in between, and then
+    without a tuner."""
     method, params = method_of(manifest_of(source.adapter))
     if method.base_quantisation(params) and quantisation is None:
         method = methods.get("lora")  # the same adapter, over a base that is not rounded
@@ -112,26 +113,38 @@ def _tuned(
     return merged, None
 
 
-@torch.no_grad()
-def _logits(
+def next_token_logits(
     build: Callable[[], tuple[nn.Module, Tuner | None]], prompts: Sequence[Sequence[int]]
 ) -> list[Tensor]:
-    """Logits (positions, vocabulary) in 32 bit of each prompt; the model is gone when this returns."""
+    """`last_logits` of a model that is gone when this returns."""
     model, tuner = build()
-    root = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model
-    anatomy, asked = Anatomy(root), tuner or Tuner(None)
+    found = last_logits(model, tuner, prompts)
+    del model
+    gc.collect()
+    return found
+
+
+@torch.no_grad()
+def last_logits(model: nn.Module, tuner: Tuner | None, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Logits (positions, vocabulary) in 32 bit at the end of each of the first prompts."""
+    anatomy, asked = Anatomy(causal_model(model)), tuner or Tuner(None)
     found = []
     for prompt in prompts[:PROMPTS]:
         ids = torch.tensor([list(prompt)])
         states = asked.hidden(anatomy, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}).states
         found.append(anatomy.logits(states[0, -POSITIONS:]).float())
-    del model, root, anatomy
-    gc.collect()
     return found
 
 
-def _agreement(theirs: list[Tensor], ours: list[Tensor], dtype: torch.dtype | None) -> Agreement:
+def causal_model(model: nn.Module) -> nn.Module:
+    """The model of transformers, out of PEFT's where it is in one."""
+    inside = cast(Any, model)
+    return cast(nn.Module, inside.get_base_model()) if hasattr(inside, "get_base_model") else model
+
+
+def agreement(theirs: list[Tensor], ours: list[Tensor], share: float | None) -> Agreement:
+    """How far logits are apart; `share` of the largest one is allowed, None: they are only measured."""
     gaps = torch.cat([(a - b).abs().flatten() for a, b in zip(theirs, ours, strict=True)])
     largest = max(float(logits.abs().max()) for logits in theirs)
-    bound = None if dtype is None else BOUNDS[dtype] * largest
+    bound = None if share is None else share * largest
     return Agreement(float(gaps.max()), float(gaps.mean()), largest, bound)

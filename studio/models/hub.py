@@ -64,7 +64,7 @@ def hub_files(repo: str, revision: str | None = None) -> HubRepo:
     """
     from huggingface_hub import HfApi
 
-    with _refusals(repo, revision):
+    with refusals(repo, revision):
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
     files = tuple(
         HubFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()
@@ -80,7 +80,7 @@ def fetch_config(repo: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     try:
-        with _refusals(repo, revision):
+        with refusals(repo, revision):
             return Path(hf_hub_download(repo, "config.json", revision=revision))
     except RemoteEntryNotFoundError:
         names = [f.name for f in hub_files(repo, revision).files]
@@ -176,7 +176,7 @@ def _fetch(listing: HubRepo, revision: str | None, progress: Progress) -> Path:
     total = sum(f.size for f in listing.needed)
     done = sum(f.size for f in listing.needed if f.name in have)
     progress(done, total)
-    with _refusals(listing.repo, revision):
+    with refusals(listing.repo, revision):
         return Path(
             snapshot_download(
                 listing.repo,
@@ -211,8 +211,8 @@ def _byte_counter(done: int, total: int, progress: Progress) -> Any:
 
 
 @contextmanager
-def _refusals(repo: str, revision: str | None) -> Iterator[None]:
-    """Turn the client's exceptions into StudioErrors."""
+def refusals(repo: str, revision: str | None) -> Iterator[None]:
+    """Turn the client's exceptions about a repository into StudioErrors."""
     import httpx2  # the client's own transport
     from huggingface_hub import errors
 

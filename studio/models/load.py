@@ -56,7 +56,7 @@ def load_model(
         model = model.to(device)
     else:
         _quantise_rest(model, quantisation, dtype)
-        _keep_trainable(model)
+        keep_trainable(model)
     return cast(nn.Module, model.eval().requires_grad_(False))
 
 
@@ -99,7 +99,7 @@ def _quantise_rest(model: nn.Module, quantisation: Quantisation, dtype: torch.dt
         model.set_submodule(path, layer)
 
 
-def _keep_trainable(model: nn.Module) -> None:
+def keep_trainable(model: nn.Module) -> None:
     """On a processor with AVX512-BF16, bitsandbytes packs 4-bit weights for inference in the first forward
     pass without gradients, for good, and the packed form passes no gradient on: one evaluation and training
     goes on without learning (0.50.2). Told that the processor can't, it leaves them alone."""

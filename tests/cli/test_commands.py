@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from backend.api import HardwareReport
+from backend.api import HardwareReport, Product
 from backend.api.chat import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
@@ -275,6 +275,34 @@ def test_merge_document(command):
 def test_merge_used_badly(command, facade, more):
     assert command("merge", "run:a-1", *more).code == 2
     assert facade.merged == []
+
+
+def test_export_asks_for_what_was_said(command, facade):
+    command("export", "run:a-1", "--format", "gguf", "--type", "q8_0", "--out", "x", "--upload", "ada/mine")
+    (asked,) = facade.exported
+    assert (asked.model, asked.format, asked.set, asked.out) == ("run:a-1", "gguf", {"type": "q8_0"}, "x")
+    assert (asked.upload, asked.public) == ("ada/mine", False)
+
+
+@pytest.mark.parametrize(("passed", "code", "said"), [(True, 0, "parity:"), (False, 1, "NO parity:")])
+def test_export_says_whether_it_answers_as_the_studio_does(command, facade, monkeypatch, passed, code, said):
+    parity = {"max_difference": 0.25, "bound": 0.5, "passed": passed, "prompts": 8, "same_answers": 7}
+    facts = {"format": "gguf", "size_bytes": 4096, "parity": parity}
+    made = Product("export-1", "export", "done", 7, "/made/x", ("model-f16.gguf",), facts, None)
+    monkeypatch.setattr(facade, "product", lambda _: made)
+    ran = command("export", "run:a-1")
+    assert ran.code == code
+    assert said in ran.out
+    assert "7 of 8 greedy answers the same" in ran.out
+    document = command("export", "run:a-1", "--json").document
+    assert {"run", "kind", "state", "artifact", "path", "files"} <= set(document)
+    assert document["facts"]["parity"]["passed"] is passed
+
+
+@pytest.mark.parametrize("more", [["--set", "type"], ["--public"]])
+def test_export_used_badly(command, facade, more):
+    assert command("export", "run:a-1", *more).code == 2
+    assert facade.exported == []
 
 
 def test_serve_says_where_it_answers_and_leaves_it_running(command, facade, monkeypatch):

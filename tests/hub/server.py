@@ -6,6 +6,7 @@ in the headers, to another host that answers range requests. A transfer can be s
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -26,6 +27,7 @@ class Repo:
 
     files: dict[str, bytes]
     gated: bool = False
+    private: bool = False
     revisions: tuple[str, ...] = ("main",)
 
     @property
@@ -44,6 +46,7 @@ class Hub:
     repos: dict[str, Repo] = field(default_factory=dict)
     breaks: dict[str, int] = field(default_factory=dict)
     fail_with: int | None = None
+    large: dict[str, bytes] = field(default_factory=dict)  # uploaded, by hash
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def ranges(self, file: str) -> list[str | None]:
@@ -81,6 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -196,13 +205,80 @@ class _Handler(BaseHTTPRequestHandler):
         if end is not None:
             self.close_connection = True
 
+    # -- uploads: who comes with GOOD_TOKEN may write
+
+    def _take(self) -> None:
+        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        path = unquote(urlsplit(self.path).path)
+        hub.requests.append((self.command, path, dict(self.headers)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if hub.fail_with is not None:
+            return self._error(hub.fail_with, "", "the hub is down")
+        if match := re.fullmatch(r"/lfs/([0-9a-f]{64})", path):  # its address was the key
+            hub.large[match[1]] = body
+            return self._json({})
+        if self.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
+            return self._error(401, "", "Invalid credentials in Authorization header")
+        for pattern, handle in (
+            (r"/api/repos/create", self._create),
+            (r"/api/validate-yaml", lambda _: {"errors": [], "warnings": []}),
+            (r"/api/models/([^/]+/[^/]+)/preupload/main", self._modes),
+            (r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", self._batch),
+            (r"/api/models/([^/]+/[^/]+)/commit/main", self._commit),
+        ):
+            if match := re.fullmatch(pattern, path):
+                return self._json(handle(body, *match.groups()))
+        return self._error(404, "EntryNotFound", "no such route")
+
+    def _create(self, body: bytes) -> object:
+        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        asked = json.loads(body)
+        name = f"{asked['organization']}/{asked['name']}"
+        hub.repos.setdefault(name, Repo({}, private=asked.get("visibility") == "private"))
+        return {"url": f"{hub.url}/{name}"}
+
+    def _modes(self, body: bytes, name: str) -> object:
+        del name
+        return {
+            "files": [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if _is_large(file["path"]) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+        }
+
+    def _batch(self, body: bytes, name: str) -> object:
+        del name
+        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        asked = json.loads(body)["objects"]
+        there = [{"upload": {"href": f"{hub.url}/lfs/{o['oid']}"}} for o in asked]
+        return {
+            "transfer": "basic",
+            "objects": [{**o, "actions": a} for o, a in zip(asked, there, strict=True)],
+        }
+
+    def _commit(self, body: bytes, name: str) -> object:
+        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        repo = hub.repos[name]
+        for line in body.decode().splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                repo.files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                repo.files[value["path"]] = hub.large[value["oid"]]
+        return {"commitUrl": f"{hub.url}/{name}/commit/{repo.commit}", "commitOid": repo.commit}
+
     def _json(self, value: object) -> None:
         body = json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def _error(self, status: int, code: str, message: str) -> None:

@@ -12,12 +12,12 @@ from contextlib import closing
 
 from backend.api import Facade
 from studio.errors import StudioError
-from ui.cli import chat, check, estimate, gpu, merge, methods, runs, screen, serve, train
+from ui.cli import chat, check, estimate, export, gpu, merge, methods, runs, screen, serve, train
 from ui.cli.output import Output
 from ui.cli.parser import Parser, Sub, UsageError, add_common, check_command, first_word
 from ui.words import Words
 
-COMMANDS = {c.NAME: c for c in (gpu, methods, estimate, check, train, runs, chat, merge, serve)}
+COMMANDS = {c.NAME: c for c in (gpu, methods, estimate, check, train, runs, chat, merge, export, serve)}
 
 
 def main(

@@ -14,7 +14,7 @@ from backend.jobs.kinds.train import model_folder
 from backend.merging import Part, parts_of
 from backend.store.lineage import read
 from studio.data.render import Renderer
-from studio.data.rows import Message, read_rows
+from studio.data.rows import Message, Stream, read_rows
 from studio.files import write_json
 from studio.identity import file_sha256
 from studio.manifests import manifest_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
 _PROMPT_TOKENS = 128
+GREETING = Message.of("user", "Hello!")
 
 
 class MergeKind:
@@ -72,7 +73,7 @@ def _combine(work: Work, inputs: list[tuple[Path, float]], how: str, out: Path) 
         params,
         out,
         density=work.job.plan["compress"],
-        progress=lambda share: _go_on(work, "merging", share),
+        progress=lambda share: go_on(work, "merging", share),
     )
     return {key: value for key, value in asdict(made).items() if key != "folder"}
 
@@ -88,7 +89,7 @@ def _adapter_made(work: Work, tokenizer: Path | None, facts: dict[str, Any]) -> 
     manifest = manifest_of(made)
     _write_plan(folder, plan["model"], manifest, None)
     path = made if plan["out"] is None else _copied(made, Path(plan["out"]))
-    result = {**facts, "path": str(path), "files": _files(path), "adapter": str(folder / ADAPTER)}
+    result = {**facts, "path": str(path), "files": files_in(path), "adapter": str(folder / ADAPTER)}
     hash = file_sha256(next(path.glob("*.safetensors")))
     return Outcome("finish", result, (Made("adapter", str(path), hash, {"base": manifest["base"], **facts}),))
 
@@ -112,9 +113,9 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
     out = Path(plan["out"]) if plan["out"] is not None else folder / MERGED
     exact = bool(plan["exact"])
     merge_into_base(
-        source, out, exact=exact, weight=weight, progress=lambda share: _go_on(work, "merging", share)
+        source, out, exact=exact, weight=weight, progress=lambda share: go_on(work, "merging", share)
     )
-    _go_on(work, "verifying", None)
+    go_on(work, "verifying", None)
     prompts = _prompts(part, source)
     found = verify(source, out, prompts, exact=exact, weight=weight)
     _write_plan(folder, plan["model"], manifest_of(adapter), out)
@@ -127,21 +128,28 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
     }
     work.sink.event("verified", facts)
     made = Made("merge", str(out), base_hash(out, work.home), {"base": source.base_hash, **facts})
-    return Outcome("finish", {**facts, "path": str(out), "files": _files(out)}, (made,))
+    return Outcome("finish", {**facts, "path": str(out), "files": files_in(out)}, (made,))
 
 
 def _prompts(part: Part, source: Source) -> list[list[int]]:
     """Held-out rows of the run, else rows that it learned from, else a greeting, as token ids."""
     renderer = Renderer.from_folder(source.tokenizer or source.base)
+    streams = known_streams(part.run)
+    return [renderer.encode(stream, _PROMPT_TOKENS).ids for stream in streams] or [
+        renderer.encode_prompt([GREETING])
+    ]
+
+
+def known_streams(run: Path | None, count: int = 8) -> list[Stream]:
+    """The first held-out rows of a run, else rows that it learned from; none where it keeps none."""
     for name in (HELDOUT, ROWS):
-        rows = read_rows(part.run / name) if part.run and (part.run / name).is_file() else []
+        rows = read_rows(run / name) if run and (run / name).is_file() else []
         if rows:
-            streams = [next(iter(row.streams.values())) for row in rows[:8]]
-            return [renderer.encode(stream, _PROMPT_TOKENS).ids for stream in streams]
-    return [renderer.encode_prompt([Message.of("user", "Hello!")])]
+            return [next(iter(row.streams.values())) for row in rows[:count]]
+    return []
 
 
-def _go_on(work: Work, phase: str, share: float | None) -> None:
+def go_on(work: Work, phase: str, share: float | None) -> None:
     """Say how far it is; `Stopped` once the person wishes to stop."""
     work.sink.phase(phase, share)
     if work.control.stopping():
@@ -165,5 +173,6 @@ def _copied(adapter: Path, out: Path) -> Path:
     return out
 
 
-def _files(folder: Path) -> list[str]:
+def files_in(folder: Path) -> list[str]:
+    """The files of a folder and of those in it, as paths within it."""
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,93 @@
+"""What was learned, by itself: thin matrices for PEFT, or a side network and the code that runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from studio.export.standalone import FILE, standalone_source
+from studio.export.subject import Progress, Subject
+from studio.exports.adapter import AdapterParams
+from studio.merge.verify import BOUNDS
+from studio.models.config import load_config
+from studio.models.families import family_of
+from studio.models.load import keep_trainable
+
+_TOKENIZER = "tokenizer"
+
+
+class AdapterWriter:
+    """See `studio.export.subject.Writer`."""
+
+    def __init__(self, subject: Subject, params: AdapterParams) -> None:
+        del params
+        assert subject.adapter is not None, "the facade lets no whole model come here"
+        self._subject, self._adapter = subject, subject.adapter
+
+    @property
+    def _beside(self) -> bool:
+        return not (self._adapter / "adapter_config.json").is_file()
+
+    def size_bytes(self) -> int:
+        files = [*self._adapter.iterdir(), *self._subject.words.glob("tokenizer*")]
+        return sum(file.stat().st_size for file in files)
+
+    def write(self, folder: Path, progress: Progress) -> None:
+        for file in sorted(self._adapter.iterdir()):
+            if file.suffix in (".safetensors", ".json") and file.name != "manifest.json":
+                shutil.copyfile(file, folder / file.name)
+        progress(0.5)
+        self._subject.renderer.save(folder / _TOKENIZER)
+        if self._beside:
+            model_type = load_config(self._subject.base / "config.json")["model_type"]
+            (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
+            dtype = str(self._subject.dtype).removeprefix("torch.")
+            facts = {"quantised": self._quantised(), "dtype": dtype, "base": self._subject.base_hash}
+            body = json.loads((folder / "side.json").read_text(encoding="utf-8"))
+            (folder / "side.json").write_text(json.dumps(body | facts, indent=1), encoding="utf-8")
+        progress(1.0)
+
+    def open(self, folder: Path) -> nn.Module:
+        if self._beside:
+            return _run(folder / FILE).load(str(self._subject.base), folder, dtype=self._subject.dtype)
+        from peft import PeftModel
+
+        options: dict[str, Any] = {"dtype": self._subject.dtype, "local_files_only": True}
+        if quantised := self._quantised():
+            options["quantization_config"] = BitsAndBytesConfig(
+                **quantised, bnb_4bit_compute_dtype=self._subject.dtype
+            )
+        model: Any = AutoModelForCausalLM.from_pretrained(self._subject.base, **options)
+        keep_trainable(model)  # the packed form has arithmetic of its own, and fails on narrow layers
+        return cast(nn.Module, PeftModel.from_pretrained(model, str(folder)).eval())
+
+    def allowed(self, folder: Path) -> float:
+        del folder
+        return BOUNDS[self._subject.dtype]
+
+    def _quantised(self) -> dict[str, Any] | None:
+        """bitsandbytes' settings for the base, as transformers takes them."""
+        held = self._subject.quantisation
+        if held is None:
+            return None
+        kinds = {"bnb_4bit_quant_type": held.kind, "bnb_4bit_use_double_quant": held.double}
+        return {"load_in_4bit": True, **kinds}
+
+
+def _run(file: Path) -> Any:
+    """The module that a file is, under a name of its own."""
+    name = f"exported_side_{abs(hash(file))}"
+    spec = util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,185 @@
+"""A whole model as one GGUF file (the format of llama.cpp), tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import gguf
+import numpy as np
+import torch
+from gguf.constants import GGMLQuantizationType as Kind
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from studio.errors import StudioError
+from studio.export.gguf_words import add_words
+from studio.export.subject import Progress, Subject
+from studio.exports.gguf import GgufParams
+from studio.identity import weight_files
+from studio.merge import shards
+from studio.merge.into_base import moved, require_places
+from studio.merge.layout import Layout
+from studio.merge.verify import BOUNDS
+from studio.models.config import load_config
+
+MODELFILE = "Modelfile"
+_FILE_TYPES = {
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
+    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+}
+_KINDS = {"f16": Kind.F16, "bf16": Kind.BF16, "q8_0": Kind.Q8_0}
+# As `studio.merge.verify.BOUNDS`; 8 bit rounds to a 254th of a block's largest weight, see docs/export.md.
+_BOUNDS = {"f16": BOUNDS[torch.float16], "bf16": BOUNDS[torch.bfloat16], "q8_0": 0.1}
+# llama.cpp has one code for both; it knows no sliding window there.
+_ARCHITECTURES = {"mistral": "llama"}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor to come: its name and kind in the file, where it is now and what it is called there."""
+
+    name: str
+    kind: Kind
+    file: Path
+    place: shards.Place
+    parameter: str
+
+
+class GgufWriter:
+    """See `studio.export.subject.Writer`."""
+
+    def __init__(self, subject: Subject, params: GgufParams) -> None:
+        self._subject, self._params = subject, params
+        self._config = load_config(subject.base / "config.json")
+        _require_plain_rope(self._config)
+        self._architecture = _ARCHITECTURES.get(self._config["model_type"], self._config["model_type"])
+
+    @property
+    def file(self) -> str:
+        """The name of the one file."""
+        return f"model-{self._params.type}.gguf"
+
+    def size_bytes(self) -> int:
+        places = [p for file in weight_files(self._subject.base) for p in shards.places(file)]
+        numbers = sum(int(np.prod(place.shape)) for place in places)
+        block, size = gguf.GGML_QUANT_SIZES[_KINDS[self._params.type]]
+        return numbers * size // block + (8 << 20)  # and the vocabulary
+
+    def write(self, folder: Path, progress: Progress) -> None:
+        """Raises StudioError `export_tokenizer_unknown`, `export_rope_unknown`, `merge_tensor_unknown`."""
+        layout, files = Layout(self._subject.base), weight_files(self._subject.base)
+        change = self._subject.change(layout, self._params.exact)
+        require_places(files, layout, change.names)
+        tensors = list(self._tensors(layout, files))
+        writer = gguf.GGUFWriter(folder / self.file, self._architecture)
+        self._add_facts(writer)
+        vocabulary = next(t.place.shape[0] for t in tensors if t.name == "token_embd.weight")
+        add_words(writer, self._subject.words, self._subject.renderer, vocabulary)
+        for tensor in tensors:
+            size = gguf.quant_shape_to_byte_shape(tensor.place.shape, tensor.kind)
+            writer.add_tensor_info(
+                tensor.name, tensor.place.shape, np.dtype(np.float32), int(np.prod(size)), tensor.kind
+            )
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        total, done = sum(t.place.end - t.place.start for t in tensors), 0
+        for tensor in tensors:
+            weight = moved(change, tensor.parameter, shards.read(tensor.file, tensor.place), 1.0)
+            writer.write_tensor_data(gguf.quantize(self._turned(tensor, weight).numpy(), tensor.kind))
+            done += tensor.place.end - tensor.place.start
+            progress(done / total)
+        writer.close()
+        (folder / MODELFILE).write_text(self._modelfile(), encoding="utf-8")
+
+    def open(self, folder: Path) -> nn.Module:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=self.file, dtype=self._subject.dtype, local_files_only=True
+        )
+        return cast(nn.Module, model.eval())
+
+    def allowed(self, folder: Path) -> float:
+        del folder
+        return max(_BOUNDS[self._params.type], BOUNDS[self._subject.dtype])
+
+    def _tensors(self, layout: Layout, files: list[Path]) -> Iterator[_Tensor]:
+        names = gguf.get_tensor_name_map(
+            gguf.MODEL_ARCH[self._architecture.upper()], self._config["num_hidden_layers"]
+        )
+        seen = set()
+        for file in files:
+            places = shards.places(file)
+            parameters = layout.parameters(place.name for place in places)
+            for place in places:
+                # A weight that two names share is stored once.
+                parameter = parameters.get(place.name)
+                if parameter is None or parameter in seen:
+                    continue
+                seen.add(parameter)
+                name = names.get_name(parameter, try_suffixes=(".weight", ".bias"))
+                if name is None:
+                    raise StudioError("merge_tensor_unknown", tensors=[place.name], count=1)
+                yield _Tensor(name, self._kind(place), file, place, parameter)
+
+    def _kind(self, place: shards.Place) -> Kind:
+        """Vectors stay in 32 bit; a matrix whose rows are no whole blocks is not rounded to them."""
+        if len(place.shape) == 1:
+            return Kind.F32
+        wanted = _KINDS[self._params.type]
+        return Kind.F16 if place.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] else wanted
+
+    def _turned(self, tensor: _Tensor, weight: Tensor) -> Tensor:
+        """llama.cpp's Llama pairs neighbouring entries in rotary positions, where transformers pairs halves:
+        the rows of queries and keys change places."""
+        if self._architecture != "llama" or not (".attn_q." in tensor.name or ".attn_k." in tensor.name):
+            return weight.contiguous()
+        config = self._config
+        heads = config["num_attention_heads"]
+        if ".attn_k." in tensor.name:
+            heads = config.get("num_key_value_heads") or heads
+        return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(weight.shape).contiguous()
+
+    def _add_facts(self, writer: gguf.GGUFWriter) -> None:
+        config = self._config
+        heads = config["num_attention_heads"]
+        head_dim = config.get("head_dim") or config["hidden_size"] // heads
+        window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+        context = config["max_position_embeddings"]
+        writer.add_name(self._architecture)  # transformers reads more out of the name than a name
+        writer.add_file_type(_FILE_TYPES[self._params.type])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        # Beyond a sliding window the two would differ, so the file does not offer to go there.
+        writer.add_context_length(min(context, window) if window else context)
+        writer.add_embedding_length(config["hidden_size"])
+        writer.add_block_count(config["num_hidden_layers"])
+        writer.add_feed_forward_length(config["intermediate_size"])
+        writer.add_head_count(heads)
+        writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(head_dim)
+        writer.add_rope_freq_base(_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0)
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+
+    def _modelfile(self) -> str:
+        """For `ollama create`: Ollama reads the chat template out of the file itself."""
+        renderer = self._subject.renderer
+        stops = [renderer.decode([id], skip_special=False) for id in sorted(renderer.stop_ids)]
+        lines = [f"FROM ./{self.file}", *(f'PARAMETER stop "{stop}"' for stop in stops)]
+        return "\n".join(lines) + "\n"
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    return config.get("rope_parameters") or config.get("rope_scaling") or {}
+
+
+def _require_plain_rope(config: dict[str, Any]) -> None:
+    """Raises StudioError `export_rope_unknown` (rope) for positions that are stretched."""
+    rope = _rope(config)
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind != "default":
+        raise StudioError("export_rope_unknown", rope=kind)

@@ -1,0 +1,64 @@
+"""The end of the file that `studio.export.standalone` makes: loading a side network, and asking it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from studio.models.anatomy import Anatomy
+from studio.train.side.hooks import Ladder
+from studio.train.side.network import SideNetwork
+from studio.train.side.shape import SideShape
+
+
+def load(base: str, folder: str | Path = Path(__file__).parent, **options: Any) -> Any:
+    """The model `base` (a folder or a hub id) with the side network of `folder` beside it, ready to answer.
+
+    `options` go to `from_pretrained`. A side network that was trained beside 4 bit gets its base in 4 bit.
+    Raises ValueError for a base of another width or depth.
+    """
+    body = json.loads((Path(folder) / "side.json").read_text(encoding="utf-8"))
+    if body["quantised"] is not None:
+        options = {"dtype": body["dtype"], **options}
+        config: Any = BitsAndBytesConfig
+        config = config(**body["quantised"], bnb_4bit_compute_dtype=options["dtype"])
+        options = {"quantization_config": config, **options}
+    model: Any = AutoModelForCausalLM.from_pretrained(base, **options).eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes' other form for processors
+            module.support_avx512bf16_for_cpu = False
+    anatomy = Anatomy(model)
+    shape = SideShape(**{**body["shape"], "taps": tuple(body["shape"]["taps"])})
+    hidden, layers = anatomy.config.hidden_size, len(anatomy.layers)
+    if shape.hidden != hidden or max(shape.taps) >= layers:
+        raise ValueError(f"trained beside a model {shape.hidden} wide, this one is {hidden}, {layers} layers")
+    head: Any = anatomy.head
+    network = SideNetwork(shape, head.weight.shape[-1], body["mixed"])
+    tensors = load_file(Path(folder) / "side.safetensors")
+    network.to(tensors["up.weight"].dtype)
+    network.load_state_dict(tensors)
+    model.side = network.to(model.device).eval().requires_grad_(False)
+    model.side_ladder = Ladder(anatomy, network)
+    return model
+
+
+def main() -> None:
+    """Answer the prompt of the command line, greedily."""
+    base, prompt = sys.argv[1:3]
+    model = load(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(Path(__file__).parent / "tokenizer")
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt"
+    )
+    given = asked.to(model.device)
+    answer = model.generate(**given, max_new_tokens=256, do_sample=False)
+    print(tokenizer.decode(answer[0, given["input_ids"].shape[1] :], skip_special_tokens=True))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""Exports as jobs: every format loads where it says that it does, and answers as the studio does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from backend.api import ExportRequest, MergeRequest, Product
+from backend.facade import StudioFacade
+from backend.jobs import kinds
+from backend.jobs.launchers.local import LocalLauncher
+from studio.errors import StudioError
+from tests.backend.conftest import write_sums
+from tests.backend.doomed_worker import DOOM
+from tests.backend.launchers import HereAndNow
+from tests.hub.conftest import hub  # noqa: F401 - a fixture
+from tests.toys.folders import write_model
+
+IDS = torch.arange(4, 44)[None]
+SETTINGS = {"steps": 3, "batch": 4, "lr": 0.01, "precision": "fp32", "adapter_dtype": "fp32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def facade(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[StudioFacade]:
+    """A studio with finished runs: `sums-1` (lora), `sums-2` (lst), `sums-3` (qlora), `sums-4` (qst) and
+    `sums-5` (full)."""
+    root = tmp_path_factory.mktemp("studio")
+    facade = StudioFacade(root / "home", launcher=HereAndNow())
+    data = write_sums(root / "sums.jsonl", 60)
+    for method in ("lora", "lst", "qlora", "qst", "full"):
+        run = facade.start(str(model), str(data), method, set=SETTINGS)
+        assert facade.run(run).summary.state == "done", facade.log_tail(run)
+    yield facade
+    facade.close()
+
+
+def exported(facade: StudioFacade, model: str, **more: Any) -> Product:
+    made = facade.product(facade.export(ExportRequest(model, **more)))
+    assert made.state == "done", facade.log_tail(made.run)
+    return made
+
+
+@torch.no_grad()
+def logits(folder: Path, adapter: Path | None = None, **more: Any) -> torch.Tensor:
+    """By transformers and PEFT alone."""
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **more)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, str(adapter))
+    return model.eval()(IDS).logits  # type: ignore[no-any-return]
+
+
+def own_adapter(facade: StudioFacade, run: str) -> Path:
+    return Path(str(facade.run(run).summary.adapter))
+
+
+def test_an_adapter_loads_in_peft(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    made = exported(facade, "run:sums-1", format="adapter", out=str(tmp_path / "out"))
+    assert made.path == str(tmp_path / "out")
+    assert {"adapter_config.json", "adapter_model.safetensors", "manifest.json"} <= set(made.files)
+    torch.testing.assert_close(logits(model, Path(made.path)), logits(model, own_adapter(facade, "sums-1")))
+    parity = made.facts["parity"]
+    assert (parity["passed"], parity["prompts"], parity["same_answers"]) == (True, 8, 8)
+    assert parity["max_difference"] <= 1e-4 * parity["largest"]
+    assert made.artifact is not None
+    tokenizer = AutoTokenizer.from_pretrained(Path(made.path) / "tokenizer")
+    assert tokenizer.chat_template
+
+
+def test_whole_weights_load_in_transformers(facade: StudioFacade, model: Path) -> None:
+    made = exported(facade, "run:sums-1", format="safetensors")
+    assert made.path is not None
+    tuned = logits(model, own_adapter(facade, "sums-1"))
+    torch.testing.assert_close(logits(Path(made.path)), tuned, rtol=0, atol=1e-4)
+    assert made.facts["parity"]["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("run", "format"), [("sums-3", "adapter"), ("sums-3", "safetensors"), ("sums-5", "safetensors")]
+)
+def test_parity_holds_for_4_bit_and_for_full_tuning(facade: StudioFacade, run: str, format: str) -> None:
+    parity = exported(facade, f"run:{run}", format=format).facts["parity"]
+    assert parity["passed"] is True, parity
+
+
+def test_merging_into_the_stored_weights_is_another_model(facade: StudioFacade) -> None:
+    exact = exported(facade, "run:sums-3").facts["parity"]
+    stored = exported(facade, "run:sums-3", set={"exact": False}).facts["parity"]
+    assert stored["max_difference"] > 3 * exact["max_difference"]
+    assert stored["passed"] is False
+
+
+def test_a_merge_is_exported(facade: StudioFacade) -> None:
+    merge = facade.merge(MergeRequest(["run:sums-1"]))
+    whole = exported(facade, f"merge:{merge}")
+    combined = facade.merge(MergeRequest(["run:sums-1"], how="linear", weights=[0.5]))
+    adapter = exported(facade, f"merge:{combined}", format="adapter")
+    for made in (whole, adapter):
+        assert made.facts["parity"]["passed"] is True
+        assert made.facts["parity"]["prompts"] >= 1
+
+
+# Takes every folder with a package of the studio's name off the path.
+_HIDE = """
+import sys
+from pathlib import Path
+sys.path[:] = [p for p in sys.path if not (Path(p or ".") / "studio").is_dir()]
+"""
+_AS_MAIN = """
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert "studio" not in sys.modules
+"""
+_ALONE = """
+import torch
+sys.path.insert(0, sys.argv[1])
+import side_network
+assert not any(name.split(".")[0] in ("studio", "backend") for name in sys.modules)
+model = side_network.load(sys.argv[2])
+ids = torch.arange(4, 44)[None]
+with torch.no_grad():
+    logits = model(ids).logits
+    greedy = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    cached, slow = model.generate(ids, **greedy), model.generate(ids, use_cache=False, **greedy)
+from safetensors.torch import save_file
+save_file({"logits": logits.float(), "cached": cached, "slow": slow}, sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("run", ["sums-2", "sums-4"])
+def test_a_side_network_runs_without_the_studio(
+    facade: StudioFacade, model: Path, tmp_path: Path, run: str
+) -> None:
+    """In a fresh interpreter whose path has no `studio`; logits equal those of the studio's own loading."""
+    folder, shelf = tmp_path / "out", tmp_path / "shelf"
+    made = exported(facade, f"run:{run}", format="adapter", out=str(folder))
+    assert made.facts["parity"]["passed"] is True, made.facts
+    assert "side_network.py" in made.files
+    shelf.mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", _HIDE + _ALONE, str(folder), str(model), str(shelf / "found.safetensors")],
+        cwd=shelf,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = load_file(shelf / "found.safetensors")
+    with torch.no_grad():
+        ours = _by_the_studio(facade, model, run)
+        base = logits(model)
+    tolerance = 1e-5 if run == "sums-2" else 2e-2
+    torch.testing.assert_close(found["logits"], ours, rtol=0, atol=tolerance * float(ours.abs().max()))
+    assert (found["logits"] - base).abs().max() > 0.01
+    assert found["cached"].tolist() == found["slow"].tolist()
+
+
+def _by_the_studio(facade: StudioFacade, model: Path, run: str) -> torch.Tensor:
+    from studio.export.subject import Subject
+    from studio.manifests import manifest_of
+
+    adapter = own_adapter(facade, run)
+    subject = Subject(model, str(manifest_of(adapter)["base"]), adapter)
+    tuned, _ = subject.load()
+    return tuned(IDS).logits.float()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (ExportRequest("run:nobody-1"), "run_missing"),
+        (ExportRequest("run:sums-1", "onnx"), "unknown_extension"),
+        (ExportRequest("run:sums-2", "safetensors"), "method_not_mergeable"),
+        (ExportRequest("run:sums-5", "adapter"), "export_no_adapter"),
+        (ExportRequest("starter", "adapter"), "export_no_adapter"),
+        (ExportRequest("run:sums-1", "gguf", set={"type": "q3"}), "plan_invalid"),
+        (ExportRequest("run:sums-1", out="."), "merge_out_taken"),
+        (ExportRequest("run:sums-1", upload="nobody"), "export_repo_bad"),
+    ],
+)
+def test_refused_before_anything_is_queued(facade: StudioFacade, request_: ExportRequest, code: str) -> None:
+    before = facade.runs("export")
+    with pytest.raises(StudioError) as refused:
+        facade.export(request_)
+    assert refused.value.code == code
+    assert facade.runs("export") == before
+
+
+def test_the_card_says_where_it_comes_from(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    (model / "README.md").write_text(
+        "---\nlanguage: en\nlicense: apache-2.0\n---\n# Tiny\n", encoding="utf-8"
+    )
+    made = exported(facade, "run:sums-1", format="adapter", out=str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    manifest = json.loads((own_adapter(facade, "sums-1") / "manifest.json").read_text(encoding="utf-8"))
+    summary = facade.run("sums-1").summary
+    assert manifest["rows"] in card
+    assert manifest["base"] in card
+    assert "\nlicense: apache-2.0\n" in card
+    assert f"{summary.loss:.4g} at the last step" in card
+    assert "parity | passed" in card
+    assert "python launch.py train" in card
+    assert str(model.parent) not in card
+    assert {"README.md", "recipe.py"} <= set(made.files)
+    side = exported(facade, "run:sums-2", format="adapter")
+    assert "recipe.py" not in side.files
+    assert "README.md" in side.files
+
+
+@pytest.mark.parametrize("run", ["sums-1", "sums-3", "sums-5"])
+def test_the_recipe_runs_by_itself(facade: StudioFacade, model: Path, tmp_path: Path, run: str) -> None:
+    format = "adapter" if run != "sums-5" else "safetensors"
+    made = exported(facade, f"run:{run}", format=format)
+    data = write_sums(tmp_path / "sums.jsonl", 60)
+    script = Path(str(made.path)) / "recipe.py"
+    ran = subprocess.run(
+        [sys.executable, "-c", _HIDE + _AS_MAIN, str(script), "--data", str(data), "--model", str(model)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    losses = [json.loads(line)["loss"] for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert list((tmp_path / "trained").glob("*.safetensors"))
+
+
+def test_a_stopped_export_leaves_no_folder(
+    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backend.jobs.kinds import export
+
+    go_on, phases = export.go_on, []
+
+    def stop(work: kinds.Work, phase: str, share: float | None) -> None:
+        phases.append(phase)
+        if share is not None and share > 0.5:
+            work.control.set("stop")  # type: ignore[attr-defined]
+        go_on(work, phase, share)
+
+    monkeypatch.setattr(export, "go_on", stop)
+    made = facade.product(facade.export(ExportRequest("run:sums-1", out=str(tmp_path / "out"))))
+    assert made.state in ("interrupted", "stopped")
+    assert (made.path, made.artifact) == (None, None)
+    assert list(tmp_path.iterdir()) == []
+    assert set(phases) == {"exporting"}
+
+
+def test_a_full_disk_is_said_beforehand(
+    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studio.train import checkpoint
+
+    usage = checkpoint.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    made = facade.product(facade.export(ExportRequest("run:sums-1", out=str(tmp_path / "out"))))
+    assert (made.state, made.error and made.error["code"]) == ("failed", "disk_full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize("moment", [["exporting", 3], ["verifying", 1]])
+def test_a_killed_export_leaves_no_half_file_and_goes_on(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: list[Any]
+) -> None:
+    """SIGKILL while it writes, and when all is written but not yet compared."""
+    monkeypatch.setenv(DOOM, json.dumps({"1": moment}))
+    out = tmp_path / "there" / "out"
+    facade = StudioFacade(home, launcher=LocalLauncher("tests.backend.doomed_worker"))
+    job = facade.export(ExportRequest("starter", "gguf", set={"type": "q8_0"}, out=str(out)))
+    assert list(facade.wait(job))[-1].state == "interrupted"
+    assert facade.product(job).path is None
+    (left,) = out.parent.iterdir()
+    assert left.name == ".out.partial"
+    assert not (left / "manifest.json").exists()
+    facade.resume(job)
+    assert list(facade.wait(job))[-1].state == "done", facade.log_tail(job)
+    assert list(out.parent.iterdir()) == [out]
+    assert facade.product(job).facts["parity"]["passed"] is True
+    facade.close()
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_export_without_a_login_is_there_and_says_that_it_was_not_uploaded(facade: StudioFacade) -> None:
+    made = exported(facade, "run:sums-1", format="adapter", upload="ada/mine")
+    assert made.path is not None
+    assert made.facts["uploaded"] is None
+    assert made.facts["upload_error"]["code"] == "hub_login_missing"

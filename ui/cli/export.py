@@ -1,0 +1,85 @@
+"""`export`: a model in a format that other programs read."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from backend.api import ExportRequest, Facade, Product
+from ui.cli import documents
+from ui.cli.output import Output
+from ui.cli.parser import Sub, UsageError
+from ui.fragments.format import bytes_text
+
+NAME = "export"
+
+
+def add(commands: Sub) -> None:
+    parser = commands.add(NAME, "Write a model as an adapter, as whole weights, or as GGUF.")
+    parser.add_argument("model", metavar="MODEL", help="run:ID, merge:ID, an adapter's folder, or any model")
+    parser.add_argument("--format", default="safetensors", help="adapter, safetensors (default), gguf")
+    parser.add_argument("--type", help="number format of a GGUF file: f16, bf16, q8_0")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the format, repeatable"
+    )
+    parser.add_argument("--out", metavar="DIR", help="a new folder (default: within the home)")
+    parser.add_argument(
+        "--upload", metavar="ORG/NAME", help="then upload it to the hub, with the login of 'hf auth login'"
+    )
+    parser.add_argument("--public", action="store_true", help="let everyone see what is uploaded")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace, facade: Facade, output: Output) -> int:
+    id = facade.export(_request(options))
+    documents.watch(id, facade, output)
+    made = facade.product(id)
+    body = asdict(made)
+    if made.error is not None:
+        message, remedy = documents.error_words(made.error, output.words)
+        body["error"] = dict(made.error) | {"message": message, "remedy": remedy}
+    output.result(body, _text(made, output))
+    passed = made.facts.get("parity", {}).get("passed") and "upload_error" not in made.facts
+    return 0 if made.state == "done" and passed else 1
+
+
+def _request(options: Namespace) -> ExportRequest:
+    pairs = [pair.partition("=") for pair in options.set]
+    if bad := [pair for pair, equals, _ in pairs if not equals or not pair.strip()]:
+        raise UsageError(f"--set takes KEY=VALUE, not '{bad[0]}'")
+    if options.public and options.upload is None:
+        raise UsageError("--public belongs to --upload")
+    settings = {key.strip(): value for key, _, value in pairs}
+    return ExportRequest(
+        model=options.model,
+        format=options.format,
+        set=settings if options.type is None else settings | {"type": options.type},
+        out=options.out,
+        upload=options.upload,
+        public=options.public,
+    )
+
+
+def _text(made: Product, output: Output) -> str:
+    words = output.words
+    lines = [f"{made.run}  {words.text(f'state.{made.state}')}  {made.path or ''}".rstrip()]
+    lines += [f"  {line}" for line in _said(made.facts, output)]
+    if made.error is not None:
+        lines += documents.error_words(made.error, words)
+    return "\n".join(lines)
+
+
+def _said(facts: Mapping[str, Any], output: Output) -> list[str]:
+    """What is known of the result, a sentence each."""
+    said = []
+    if parity := facts.get("parity"):
+        key = "cli.export_parity" if parity["passed"] else "cli.export_no_parity"
+        said.append(output.words.text(key, **parity))
+        said.append(output.words.text("cli.export_size", size=bytes_text(facts["size_bytes"])))
+    if facts.get("uploaded"):
+        said.append(output.words.text("cli.export_uploaded", page=facts["uploaded"]))
+    if error := facts.get("upload_error"):
+        said += [output.words.text("cli.export_not_uploaded"), *documents.error_words(error, output.words)]
+    return said

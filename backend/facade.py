@@ -10,13 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend import drafts, memory, memory_history, merging, probing, purposes, run_views, serving, starting
+from backend import (
+    drafts,
+    library,
+    library_changes,
+    memory,
+    memory_history,
+    merging,
+    probing,
+    purposes,
+    run_views,
+    serving,
+    starting,
+)
 from backend.api import (
     Calibration,
     CheckReport,
     Draft,
     Endpoint,
     HardwareReport,
+    Holding,
+    Library,
     MemoryLimits,
     MemoryNeed,
     MemoryPoint,
@@ -56,6 +70,7 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
+from backend.store.lineage import registered
 from studio.errors import StudioError
 from studio.memory.trace_apart import trace_apart
 from studio.merges import merges
@@ -110,7 +125,7 @@ class StudioFacade:
         return memory_history.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
-        return self._models.proposed(self.hardware())
+        return self._models.proposed(self.hardware(), registered(self._store))
 
     def model(self, name: str) -> ModelInfo:
         return self._models.find(name, self.hardware())
@@ -310,6 +325,25 @@ class StudioFacade:
     def product(self, run: str) -> Product:
         self._runs.look()
         return merging.product(self._store, self._runs.job(run))
+
+    # -- models on the disk
+
+    def library(self) -> Library:
+        return library.look(self._home, self._store)
+
+    def download(self, model: str) -> str:
+        job = library_changes.download(self._home, self._store, model)
+        self._runs.look(force=True)
+        return job
+
+    def register(self, folder: str) -> str:
+        return library_changes.register(self._store, folder)
+
+    def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
+        return library_changes.remove(self._home, self._store, self._runs, name, knowing)
+
+    def set_quota(self, quota_bytes: int | None) -> None:
+        library_changes.set_quota(self._home, quota_bytes)
 
     # -- chat
 

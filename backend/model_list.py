@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,14 @@ class ModelList:
         self._asked: dict[str, tuple[ModelFacts, hub.HubRepo]] = {}
         self._lock = threading.Lock()
 
-    def proposed(self, hardware: HardwareReport) -> list[ModelInfo]:
-        """The catalogue, with whether each fits this machine."""
-        return [_of_catalogue(entry, hardware) for entry in catalogue.entries()]
+    def proposed(self, hardware: HardwareReport, folders: Sequence[str] = ()) -> list[ModelInfo]:
+        """The catalogue, and these folders as far as they are models, with whether each fits this machine."""
+        own = []
+        for folder in folders:
+            name = ModelName("path", folder)
+            with suppress(StudioError):  # moved away or broken: the list of what is on the disk says so
+                own.append(_on_disk(name, locate(name), hardware))
+        return [*(_of_catalogue(entry, hardware) for entry in catalogue.entries()), *own]
 
     def find(self, name: str, hardware: HardwareReport) -> ModelInfo:
         """Any model by name. For one of the hub that is neither proposed nor on disk the hub is asked.

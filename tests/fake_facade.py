@@ -43,12 +43,13 @@ from studio.errors import PlanError, Problem, StudioError
 from studio.plan import Settings
 from tests import fake_content as content
 from tests.fake_chat import FakeChat
+from tests.fake_library import FakeLibrary
 from tests.fake_runs import FakeRun, best_step, choose
 
 ENDED = ("done", "stopped", "failed", "interrupted")
 
 
-class FakeFacade(FakeChat):
+class FakeFacade(FakeLibrary, FakeChat):
     """`backend.api.Facade` in memory. `chat_seconds` is the pause before each streamed word."""
 
     def __init__(
@@ -61,6 +62,7 @@ class FakeFacade(FakeChat):
         chat_seconds: float = 0.03,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self.home = home
         self._hardware = hardware
         self._speed = speed

@@ -69,6 +69,8 @@ class FakeFacade(FakeLibrary, FakeChat):
         self._chat_seconds = chat_seconds
         self._clock = clock
         self._opened = clock()
+        if runs is not None and not runs:
+            self.empty_the_disk()
         self._runs: dict[str, FakeRun] = {r.id: r for r in (self._examples() if runs is None else runs)}
         self._saved: dict[str, int] = {}
         self._typed: dict[str, list[dict[str, str]]] = {}
@@ -349,6 +351,8 @@ class FakeFacade(FakeLibrary, FakeChat):
 
     def runs(self, kind: str = "train") -> list[RunSummary]:
         self._settle()
+        if kind == "download":
+            return list(self.downloads)
         if kind not in ("train", "all"):
             return []
         return [self._summary(r) for r in sorted(self._runs.values(), key=lambda r: -r.created)]

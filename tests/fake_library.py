@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
-from backend.api import Dependent, DiskUse, Holding, Library
+from backend.api import Dependent, DiskUse, Holding, Library, RunSummary
 from studio.errors import StudioError
 
 MIB = 2**20
@@ -61,14 +62,44 @@ HOLDINGS = (
 )
 
 
+def _download(run: str, model: str, state: str, **more: Any) -> RunSummary:
+    fields = dict.fromkeys(field.name for field in fields_of(RunSummary))
+    known = {"run": run, "kind": "download", "state": state, "model": model, "steps": 0, "created": 0.0}
+    return RunSummary(**{**fields, **known, "answering": True, "attempt": 1, **more})
+
+
+DOWNLOADS = (
+    _download("download-3", "hub:Qwen/Qwen2.5-0.5B-Instruct", "running", phase="downloading", progress=0.62),
+    _download(
+        run="download-2",
+        model="hub:ada/large",
+        state="failed",
+        error={
+            "code": "hub_disk_full",
+            "facts": {
+                "repo": "ada/large",
+                "needed_bytes": 140 * 2**30,
+                "free_bytes": 90 * 2**30,
+                "path": "/c",
+            },
+        },
+    ),
+)
+
+
 class FakeLibrary:
     """`backend.api.library.LibraryFacade` in memory."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.holdings = list(HOLDINGS)
+        self.downloads = list(DOWNLOADS)
         self.asked: list[str] = []  # models whose download was asked for
         self.quota: int | None = None
+
+    def empty_the_disk(self) -> None:
+        """Nothing but what came with the studio."""
+        self.holdings, self.downloads = self.holdings[:1], []
 
     def library(self) -> Library:
         taken = 400 * MIB

@@ -71,8 +71,19 @@ def test_the_limit_warns_and_goes_again(page, facade):
     assert facade.quota is None
 
 
+def test_a_download_can_be_stopped_and_one_that_failed_says_why_and_goes_on(page):
+    html = drawn(page)["downloads"]
+    assert 'aria-valuenow="62"' in html
+    assert re.findall(r'data-act="(\w+)" type="button" data-run="([^"]+)"', html) == [
+        ("stop", "download-3"),
+        ("resume", "download-2"),
+        ("drop", "download-2"),
+    ]
+    assert "there is room for 90 GB" in html
+
+
 def test_only_the_starter_leads_to_the_wizard(page, facade):
-    facade.holdings = facade.holdings[:1]
+    facade.empty_the_disk()
     assert 'data-go="home"' in drawn(page)["held"]
 
 

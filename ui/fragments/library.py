@@ -49,7 +49,7 @@ def head(text: Text, disk: DiskUse) -> Markup:
                 "p",
                 h("span", h("i", class_="part weights"), _named(text("library.hub"), disk.hub_bytes)),
                 h("span", h("i", class_="part adapter"), _named(text("library.home"), disk.home_bytes)),
-                h("span", h("i", class_="part context"), _named(text("library.others"), _others(disk))),
+                h("span", h("i", class_="part reserve"), _named(text("library.others"), _others(disk))),
                 class_="legend",
             ),
             _quota(text, disk),
@@ -67,7 +67,7 @@ def _others(disk: DiskUse) -> int:
 
 
 def _bar(text: Text, disk: DiskUse) -> Markup:
-    shares = {"weights": disk.hub_bytes, "adapter": disk.home_bytes, "context": _others(disk)}
+    shares = {"weights": disk.hub_bytes, "adapter": disk.home_bytes, "reserve": _others(disk)}
     return h(
         "div",
         [
@@ -213,7 +213,7 @@ def _row(text: Text, item: Holding, titles: Mapping[str, str], checkpoints: Sequ
             else None,
             class_="grow",
         ),
-        h("span", bytes_text(item.size_bytes), class_="size"),
+        h("span", bytes_text(item.size_bytes), class_="size") if item.state != "missing" else None,
         _remove(text, item, title),
         data_holding=item.name,
     )

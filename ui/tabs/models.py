@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from backend.api import LIVE_STATES, RunSummary
+from backend.api import LIVE_STATES, ModelInfo, RunSummary
 from ui import catalogue
 from ui.fragments import library as draw
 from ui.fragments import message
@@ -39,7 +40,7 @@ def build() -> Models:
         views = [
             view(id=f"models-{name}") for name in ("head", "downloads", "held", "add", "search", "found")
         ]
-    head, downloads, held, add, search, found = views
+    head, downloads, held, search, found, add = views
     return Models(head, add, downloads, held, search, found, gr.State(""), timer())
 
 
@@ -49,7 +50,7 @@ def wire(tab: Models, page: Page) -> None:
     def act(query: str, event: gr.EventData) -> Updates:
         sent = act_data(event)
         if sent["act"] == "search":
-            return _found(tab, page, str(sent["value"]))
+            return _found(tab, page, str(sent["value"]), page.facade.models())
         apply(page, sent)
         return shown(tab, page, query) | (
             {tab.add: draw.add(page.text)} if sent["act"] == "model-own" else {}
@@ -113,7 +114,7 @@ def shown(tab: Models, page: Page, query: str) -> Updates:
         tab.head: draw.head(page.text, library.disk),
         tab.held: draw.held(page.text, library.holdings, titles),
         **_moving(tab, page),
-        **_found(tab, page, query),
+        **_found(tab, page, query, models),
     }
 
 
@@ -127,8 +128,8 @@ def _downloads(page: Page) -> list[RunSummary]:
     return [job for job in page.facade.runs("download") if job.state != "done"]
 
 
-def _found(tab: Models, page: Page, query: str) -> Updates:
+def _found(tab: Models, page: Page, query: str, models: Sequence[ModelInfo]) -> Updates:
     under_way = [job.model for job in _downloads(page) if job.state in ("queued", *LIVE_STATES)]
-    models = [model for model in page.facade.models() if model.name.startswith("hub:")]
-    found = draw.found(page.text, catalogue.search(models, query), query, under_way)
+    of_the_hub = [model for model in models if model.name.startswith("hub:")]
+    found = draw.found(page.text, catalogue.search(of_the_hub, query), query, under_way)
     return {tab.query: query, tab.found: found}

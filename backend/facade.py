@@ -70,7 +70,6 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
-from backend.store.lineage import registered
 from studio.errors import StudioError
 from studio.memory.trace_apart import trace_apart
 from studio.merges import merges
@@ -125,7 +124,7 @@ class StudioFacade:
         return memory_history.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
-        return self._models.proposed(self.hardware(), registered(self._store))
+        return self._models.proposed(self.hardware(), library.own_models(self._store))
 
     def model(self, name: str) -> ModelInfo:
         return self._models.find(name, self.hardware())

@@ -53,6 +53,12 @@ def look(home: Home, store: Store) -> Library:
     return Library(tuple(related), _disk(home, holdings))
 
 
+def own_models(store: Store) -> list[str]:
+    """Names of the models that a run can start from and that the person brought: downloads, and folders."""
+    fetched = [f"hub:{repo.repo}" for repo in hub_cache.cached_repos() if repo.complete]
+    return [*fetched, *(f"path:{folder}" for folder in lineage.registered(store))]
+
+
 def _bases(store: Store, fetched: Sequence[tuple[str, Job]]) -> list[Holding]:
     starter = assets.path("starter")
     size = tree_bytes(starter)

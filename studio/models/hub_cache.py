@@ -7,6 +7,7 @@ that can be tuned; only those are listed.
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from studio.models.config import load_config
 from studio.models.folder import check_causal
 
 _START = "models--"
+# A download that is alive writes many times a minute, whichever program it belongs to.
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ def cached_repos() -> list[CachedRepo]:
 def repo_folder(repo: str) -> Path:
     """Where the cache keeps a repository."""
     return cache_folder() / f"{_START}{repo.replace('/', '--')}"
+
+
+def clear_abandoned(repo: str) -> None:
+    """Delete what a killed download left of the file that it was at: the client writes to a new name each
+    time, and never comes back to it."""
+    for part in repo_folder(repo).glob("blobs/*.incomplete"):
+        if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+            part.unlink(missing_ok=True)
 
 
 def remove(repo: str) -> None:

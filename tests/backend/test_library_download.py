@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,7 @@ def test_a_model_arrives_and_is_known_by_its_content(
     job = facade.download("ada/real")
     made = facade.product(job)
     assert (made.kind, made.state) == ("download", "done"), facade.log_tail(job)
+    assert [model.title for model in facade.models() if model.on_disk] == ["Starter", "ada/real"]
     item = held(facade)[NAME]
     assert (item.state, item.made_by, item.dependents, item.in_use) == ("whole", job, (), ())
     here = {file.name: file.read_bytes() for file in Path(str(made.path)).iterdir()}
@@ -68,6 +71,7 @@ def test_a_stopped_download_goes_on_with_the_same_job_and_fetches_nothing_twice(
     facade: StudioFacade,
     hub: server.Hub,  # noqa: F811
     source: Path,  # noqa: ARG001 - it fills the hub
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     download = hub_models.download
@@ -89,6 +93,10 @@ def test_a_stopped_download_goes_on_with_the_same_job_and_fetches_nothing_twice(
     there = {f.name for f in hub_models.hub_files("ada/real").needed if _is_here(f.name)}
     assert there
     monkeypatch.setattr(hub_models, "download", download)
+    blobs = tmp_path / "cache" / "models--ada--real" / "blobs"
+    for part, age in (("killed.1.incomplete", 7200), ("alive.2.incomplete", 60)):
+        (blobs / part).write_bytes(bytes(1000))
+        os.utime(blobs / part, (time.time() - age,) * 2)
     hub.requests.clear()
     assert facade.download(NAME) == job
     summary = facade.run(job).summary
@@ -96,6 +104,7 @@ def test_a_stopped_download_goes_on_with_the_same_job_and_fetches_nothing_twice(
     assert not there & set(fetched(hub))
     assert "model.safetensors" in fetched(hub)
     assert held(facade)[NAME].state == "whole"
+    assert [part.name for part in blobs.glob("*.incomplete")] == ["alive.2.incomplete"]
 
 
 def _is_here(file: str) -> bool:

@@ -277,7 +277,7 @@ def sure(text: Text, item: Holding, title: str) -> str:
         parts = [text("library.forget.sure", title=title)]
     else:
         parts = [text("library.delete.sure", title=title, freed_bytes=item.frees_bytes)]
-        parts += [text("library.delete.hub")] if item.kind == "base" else []
+        parts += [text("library.delete.hub" if item.kind == "base" else "library.delete.final")]
         parts += [text("library.delete.run")] if item.kind == "adapter" else []
     parts += [text("library.delete.stays", path=item.stays)] if item.stays else []
     return " ".join([*parts, *_said(text, item.dependents)])

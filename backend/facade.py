@@ -13,6 +13,8 @@ from typing import Any
 from backend import (
     drafts,
     exporting,
+    library,
+    library_changes,
     memory,
     memory_history,
     merging,
@@ -29,6 +31,8 @@ from backend.api import (
     Endpoint,
     ExportRequest,
     HardwareReport,
+    Holding,
+    Library,
     MemoryLimits,
     MemoryNeed,
     MemoryPoint,
@@ -124,7 +128,7 @@ class StudioFacade:
         return memory_history.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
-        return self._models.proposed(self.hardware())
+        return self._models.proposed(self.hardware(), library.own_models(self._store))
 
     def model(self, name: str) -> ModelInfo:
         return self._models.find(name, self.hardware())
@@ -330,6 +334,25 @@ class StudioFacade:
     def product(self, run: str) -> Product:
         self._runs.look()
         return merging.product(self._store, self._runs.job(run))
+
+    # -- models on the disk
+
+    def library(self) -> Library:
+        return library.look(self._home, self._store)
+
+    def download(self, model: str) -> str:
+        job = library_changes.download(self._home, self._store, model)
+        self._runs.look(force=True)
+        return job
+
+    def register(self, folder: str) -> str:
+        return library_changes.register(self._store, folder)
+
+    def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
+        return library_changes.remove(self._home, self._store, self._runs, name, knowing)
+
+    def set_quota(self, quota_bytes: int | None) -> None:
+        library_changes.set_quota(self._home, quota_bytes)
 
     # -- chat
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,14 @@ class ModelList:
         self._asked: dict[str, tuple[ModelFacts, hub.HubRepo]] = {}
         self._lock = threading.Lock()
 
-    def proposed(self, hardware: HardwareReport) -> list[ModelInfo]:
-        """The catalogue, with whether each fits this machine."""
-        return [_of_catalogue(entry, hardware) for entry in catalogue.entries()]
+    def proposed(self, hardware: HardwareReport, own: Sequence[str] = ()) -> list[ModelInfo]:
+        """The catalogue, and the person's `own` models that are not in it, with whether each fits here."""
+        found = [_of_catalogue(entry, hardware) for entry in catalogue.entries()]
+        for name in map(parse, own):
+            with suppress(StudioError):  # moved away or broken: the list of what is on the disk says so
+                if catalogue.find(str(name)) is None:
+                    found.append(_on_disk(name, locate(name), hardware))
+        return found
 
     def find(self, name: str, hardware: HardwareReport) -> ModelInfo:
         """Any model by name. For one of the hub that is neither proposed nor on disk the hub is asked.

@@ -105,6 +105,11 @@ def _ask_to_stop(page: Page) -> None:
     page.locator("dialog").wait_for()
 
 
+def _ask_to_delete(page: Page) -> None:
+    page.locator('[data-act="remove"]:visible').first.click()
+    page.locator("dialog").wait_for()
+
+
 def _lost(page: Page) -> None:
     page.route("**/studio/alive", lambda route: route.abort())
     page.locator(".lost-banner").wait_for(timeout=20_000)
@@ -142,6 +147,9 @@ SHOTS = (
     Shot("playground-four", "cpu", "tab=playground", "#playground-talk .suggestion", _four),
     Shot("playground-blind", "cpu", "tab=playground", "#playground-talk .suggestion", _blind),
     Shot("playground-list", "cpu", "tab=playground", "#playground-talk .suggestion", _drawers, whole=False),
+    Shot("models", "cpu", "tab=models", "#models-held .shelf"),
+    Shot("models-ask", "cpu", "tab=models", "#models-held .shelf", _ask_to_delete, whole=False),
+    Shot("models-empty", "empty", "tab=models", "#models-held .empty"),
     Shot("system", "cpu", "tab=system", "#system-cards .machine-card"),
     Shot("system-gpu", "gpu", "tab=system", "#system-cards .machine-card"),
     Shot("lost", "cpu", "tab=runs&run=pirate-1", CURVE, _lost),

@@ -44,12 +44,13 @@ from studio.errors import PlanError, Problem, StudioError
 from studio.plan import Settings
 from tests import fake_content as content
 from tests.fake_chat import FakeChat
+from tests.fake_library import FakeLibrary
 from tests.fake_runs import FakeRun, best_step, choose
 
 ENDED = ("done", "stopped", "failed", "interrupted")
 
 
-class FakeFacade(FakeChat):
+class FakeFacade(FakeLibrary, FakeChat):
     """`backend.api.Facade` in memory. `chat_seconds` is the pause before each streamed word."""
 
     def __init__(
@@ -62,12 +63,15 @@ class FakeFacade(FakeChat):
         chat_seconds: float = 0.03,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self.home = home
         self._hardware = hardware
         self._speed = speed
         self._chat_seconds = chat_seconds
         self._clock = clock
         self._opened = clock()
+        if runs is not None and not runs:
+            self.empty_the_disk()
         self._runs: dict[str, FakeRun] = {r.id: r for r in (self._examples() if runs is None else runs)}
         self._saved: dict[str, int] = {}
         self._typed: dict[str, list[dict[str, str]]] = {}
@@ -349,6 +353,8 @@ class FakeFacade(FakeChat):
 
     def runs(self, kind: str = "train") -> list[RunSummary]:
         self._settle()
+        if kind == "download":
+            return list(self.downloads)
         if kind not in ("train", "all"):
             return []
         return [self._summary(r) for r in sorted(self._runs.values(), key=lambda r: -r.created)]

@@ -7,6 +7,7 @@ durations seconds. Whatever a person can mend arrives as `StudioError`.
 
 from backend.api.content import CheckReport, ModelInfo, PreviewRow, SampleInfo
 from backend.api.facade import Facade
+from backend.api.library import Dependent, DiskUse, Holding, Library
 from backend.api.machine import Device, GpuProcess, HardwareReport, Room
 from backend.api.memory import (
     Calibration,
@@ -28,7 +29,9 @@ __all__ = [
     "STATES",
     "Calibration",
     "CheckReport",
+    "Dependent",
     "Device",
+    "DiskUse",
     "Draft",
     "Endpoint",
     "EpochCost",
@@ -37,6 +40,8 @@ __all__ = [
     "FitProposal",
     "GpuProcess",
     "HardwareReport",
+    "Holding",
+    "Library",
     "MemoryLimits",
     "MemoryNeed",
     "MemoryPoint",

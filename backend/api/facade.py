@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from backend.api.chat import ChatFacade
 from backend.api.content import CheckReport, ModelInfo, PreviewRow, SampleInfo
+from backend.api.library import LibraryFacade
 from backend.api.machine import HardwareReport
 from backend.api.memory import Calibration, MemoryLimits, MemoryNeed, MemoryPoint, PurposeNeed
 from backend.api.plans import Draft
@@ -15,7 +16,7 @@ from backend.api.products import Endpoint, ExportRequest, MergeRequest, Product,
 from backend.api.runs import RunDetail, RunSummary, Series
 
 
-class Facade(ChatFacade, Protocol):
+class Facade(ChatFacade, LibraryFacade, Protocol):
     """All that the screen and the command line may ask of the studio."""
 
     home: Path
@@ -33,7 +34,10 @@ class Facade(ChatFacade, Protocol):
         """How far this machine's measurements lay from the predictions, by device and method."""
         ...
 
-    def models(self) -> list[ModelInfo]: ...
+    def models(self) -> list[ModelInfo]:
+        """Those proposed, then what else was downloaded and the folders that the person registered."""
+        ...
+
     def model(self, name: str) -> ModelInfo: ...
 
     def samples(self) -> list[SampleInfo]: ...

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from backend.store.database import Store
 from backend.store.plain import to_json
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -50,3 +51,34 @@ def compared(
     """The statement that keeps what an attempt was predicted to need beside what it was measured at."""
     sql = "INSERT INTO estimate (job, attempt, source, predicted, measured, at) VALUES (?, ?, ?, ?, ?, ?)"
     return sql, (job, attempt, source, to_json(predicted), to_json(measured), time.time())
+
+
+# A folder that a person keeps on the list is a base without a hash: it was not read yet.
+_REGISTERED = "kind = 'base' AND hash IS NULL AND made_by IS NULL"
+
+
+def registered(store: Store) -> list[str]:
+    """Folders that a person put on the list of models, oldest first."""
+    return [path for (path,) in store.rows(f"SELECT path FROM artifact WHERE {_REGISTERED} ORDER BY id")]
+
+
+def register(path: str) -> Statement:
+    """The statement that puts a folder on the list; one that is there stays where it is."""
+    sql = "INSERT INTO artifact (kind, path, body, created) SELECT 'base', ?, '{}', ? "
+    sql += f"WHERE NOT EXISTS (SELECT 1 FROM artifact WHERE {_REGISTERED} AND path = ?)"
+    return sql, (path, time.time(), path)
+
+
+def forget(path: str) -> Statement:
+    """The statement that takes a folder off the list."""
+    return f"DELETE FROM artifact WHERE {_REGISTERED} AND path = ?", (path,)
+
+
+def products(store: Store) -> list[tuple[str, str, str]]:
+    """What the jobs that are not deleted left behind: (kind, path, id of the job), oldest first."""
+    rows = store.rows(
+        "SELECT artifact.kind, artifact.path, made_by FROM artifact JOIN job ON job.id = made_by "
+        "WHERE deleted IS NULL AND artifact.path IS NOT NULL GROUP BY made_by, artifact.path "
+        "ORDER BY max(artifact.id)"
+    )
+    return [(kind, path, job) for kind, path, job in rows]

@@ -16,6 +16,7 @@ TABS = {
     "train": "#train-form h1",
     "runs": "#runs-list h2, #runs-list h1",
     "playground": "#playground-picker .picker",
+    "models": "#models-head h1",
     "system": "#system-cards h1",
 }
 

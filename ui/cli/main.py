@@ -12,12 +12,14 @@ from contextlib import closing
 
 from backend.api import Facade
 from studio.errors import StudioError
-from ui.cli import chat, check, estimate, export, gpu, merge, methods, runs, screen, serve, train
+from ui.cli import chat, check, estimate, export, gpu, merge, methods, models, runs, screen, serve, train
 from ui.cli.output import Output
 from ui.cli.parser import Parser, Sub, UsageError, add_common, check_command, first_word
 from ui.words import Words
 
-COMMANDS = {c.NAME: c for c in (gpu, methods, estimate, check, train, runs, chat, merge, export, serve)}
+COMMANDS = {
+    c.NAME: c for c in (gpu, methods, estimate, check, train, runs, chat, merge, export, serve, models)
+}
 
 
 def main(
@@ -46,8 +48,9 @@ def main(
 def _read(given: Sequence[str]) -> argparse.Namespace:
     word = first_word(given)
     check_command(given, COMMANDS)
-    if word == runs.NAME:
-        check_command(given[given.index(word) + 1 :], runs.ACTIONS, within=word)
+    for command in (runs, models):
+        if word == command.NAME:
+            check_command(given[given.index(word) + 1 :], command.ACTIONS, within=word)
     parser = Parser(prog="finetune-studio", description="Tune language models on your own machine.")
     add_common(parser)
     commands = Sub(parser, "command", required=True)

@@ -14,7 +14,9 @@ FOLDER = Path(__file__).parent
 def stylesheet() -> str:
     """All rules of the studio. `html[data-theme]` decides between light and dark (see `studio.js`)."""
     fixed = {**tokens.SIZES, "sans": tokens.SANS, "mono": tokens.MONO, "chart-text": tokens.CHART_TEXT}
-    rules = [(FOLDER / name).read_text(encoding="utf-8") for name in ("studio.css", "chat.css")]
+    rules = [
+        (FOLDER / name).read_text(encoding="utf-8") for name in ("studio.css", "chat.css", "library.css")
+    ]
     return "\n".join(
         [
             _block(":root", {**fixed, **tokens.LIGHT}),

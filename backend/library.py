@@ -1,0 +1,230 @@
+"""What is on this disk: bases, what runs, merges and exports made, what each takes and who depends on it.
+
+Read from the disk and the store on every look; nothing is remembered that could be wrong by now. Who depends
+on what follows from the plans of the jobs, which name what they read; so it is known before a worker began.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import assets
+from backend.api.library import Dependent, DiskUse, Holding, Library
+from backend.chat import runs
+from backend.home import Home
+from backend.jobs import record, states
+from backend.jobs.record import Job
+from backend.store import lineage
+from backend.store.database import Store
+from studio.errors import StudioError
+from studio.files import tree_bytes
+from studio.models import hub_cache
+from studio.names import ModelName, mix_of, parse
+
+_LOW_SHARE, _LOW_BYTES = 0.1, 20 * 2**30
+_KINDS = {"train": "adapter", "merge": "merge", "export": "export"}  # kind of job -> kind of holding
+_NAMES = {"train": "run"}  # kind of job -> prefix of what it made; else its own name
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A job and the models that its plan names: those it works over, and those that go into its product."""
+
+    job: Job
+    bases: tuple[ModelName, ...]
+    parts: tuple[ModelName, ...]
+
+
+def look(home: Home, store: Store) -> Library:
+    """All of it."""
+    jobs = {job.id: job for job in record.every(store)}
+    made = [(kind, path, jobs[job]) for kind, path, job in lineage.products(store) if job in jobs]
+    holdings = [
+        *_bases(store, [(path, job) for kind, path, job in made if kind == "base"]),
+        *_of_jobs(home, list(jobs.values()), made),
+    ]
+    readers = [_Reader(job, *_named(job)) for job in jobs.values()]
+    alone = {job.id for kind, _, job in made if kind in ("merge", "export")}
+    related = [_related(home, holding, readers, holdings, alone) for holding in holdings]
+    return Library(tuple(related), _disk(home, holdings))
+
+
+def own_models(store: Store) -> list[str]:
+    """Names of the models that a run can start from and that the person brought: downloads, and folders."""
+    fetched = [f"hub:{repo.repo}" for repo in hub_cache.cached_repos() if repo.complete]
+    return [*fetched, *(f"path:{folder}" for folder in lineage.registered(store))]
+
+
+def _bases(store: Store, fetched: Sequence[tuple[str, Job]]) -> list[Holding]:
+    starter = assets.path("starter")
+    size = tree_bytes(starter)
+    found = [Holding("starter", "base", "starter", str(starter), "whole", size, 0, None)]
+    for repo in hub_cache.cached_repos():
+        by = (job.id for path, job in fetched if Path(path).is_relative_to(repo.folder))
+        found.append(
+            Holding(
+                name=f"hub:{repo.repo}",
+                kind="base",
+                title=repo.repo,
+                path=str(repo.folder),
+                state="whole" if repo.complete else "incomplete",
+                size_bytes=repo.size_bytes,
+                frees_bytes=repo.size_bytes,
+                removal="delete",
+                made_by=next(by, None),
+            )
+        )
+    for path in lineage.registered(store):
+        folder = Path(path)
+        state = "whole" if (folder / "config.json").is_file() else "missing"
+        size = tree_bytes(folder)
+        found.append(Holding(f"path:{path}", "base", folder.name, path, state, size, 0, "forget"))
+    return found
+
+
+def _of_jobs(home: Home, jobs: Sequence[Job], made: Sequence[tuple[str, str, Job]]) -> list[Holding]:
+    """What each job left behind, newest job first, a run's checkpoints behind it."""
+    found: list[Holding] = []
+    for job in (job for job in jobs if job.kind in _KINDS):
+        paths = [Path(path) for kind, path, maker in made if maker.id == job.id and kind != "base"]
+        checkpoints = _checkpoints(home, job) if job.kind == "train" else []
+        if paths or checkpoints:
+            path = paths[-1] if paths else home.run(job.id)
+            found += [_of_job(home, job, path, whole=bool(paths)), *checkpoints]
+    return found
+
+
+def _of_job(home: Home, job: Job, path: Path, *, whole: bool) -> Holding:
+    inside = tree_bytes(home.run(job.id))
+    outside = not path.is_relative_to(home.runs)
+    return Holding(
+        name=f"{_NAMES.get(job.kind, job.kind)}:{job.id}",
+        kind=_KINDS[job.kind],
+        title=job.id,
+        path=str(path),
+        state="missing" if not path.exists() else "whole" if whole else "incomplete",
+        size_bytes=inside + (tree_bytes(path) if outside else 0),
+        frees_bytes=inside,
+        removal="delete",
+        made_by=job.id,
+        base=job.plan["model"],
+        stays=str(path) if outside and path.exists() else None,
+    )
+
+
+def _checkpoints(home: Home, job: Job) -> list[Holding]:
+    """The complete ones, newest first. The last one of a run that can go on stays: it goes on from there."""
+    folders = [f.parent for f in home.run(job.id).glob("checkpoints/step-*/manifest.json")]
+    steps = sorted(((int(f.name.removeprefix("step-")), f) for f in folders), reverse=True)
+    goes_on = job.state != states.DONE
+    return [
+        Holding(
+            name=f"run:{job.id}@{step}",
+            kind="checkpoint",
+            title=f"{job.id}@{step}",
+            path=str(folder),
+            state="whole",
+            size_bytes=(size := tree_bytes(folder)),
+            frees_bytes=size,
+            removal="delete",
+            made_by=job.id,
+            base=job.plan["model"],
+            in_use=(job.id,) if goes_on and number == 0 else (),
+        )
+        for number, (step, folder) in enumerate(steps)
+    ]
+
+
+def _named(job: Job) -> tuple[tuple[ModelName, ...], tuple[ModelName, ...]]:
+    plan = job.plan
+    bases = [plan.get("model"), plan.get("base"), *plan.get("models", ())]
+    return _parsed(bases), _parsed([name for name, _ in plan.get("parts", ())])
+
+
+def _parsed(texts: Sequence[str | None]) -> tuple[ModelName, ...]:
+    """The names, a mix as its base and its adapters; what is no name any more names nothing."""
+    found: list[ModelName] = []
+    for text in texts:
+        try:
+            name = parse(text or "")
+        except StudioError:
+            continue
+        mix = mix_of(name) if name.kind == "mix" else None
+        found += [mix.base, *(adapter for adapter, _ in mix.adapters)] if mix else [name]
+    return tuple(found)
+
+
+def _related(
+    home: Home, item: Holding, readers: Sequence[_Reader], all_: Sequence[Holding], alone: set[str]
+) -> Holding:
+    """With its dependents and those that use it now. Who stands `alone` needs nothing that it was made of."""
+    makers = {holding.made_by for holding in all_}
+    dependents, using = [], list(item.in_use)
+    for reader in readers:
+        job, as_base = reader.job, any(_is(home, name, item) for name in reader.bases)
+        own = job.id == item.made_by
+        if not (own or as_base or any(_is(home, name, item) for name in reader.parts)):
+            continue
+        if job.state not in states.ENDED:
+            using.append(job.id)
+        elif not own and (job.id in makers or job.kind == "train"):
+            dependents.append(Dependent(job.id, job.kind, needs=as_base and job.id not in alone))
+    return replace(item, dependents=tuple(dependents), in_use=tuple(dict.fromkeys(using)))
+
+
+def _is(home: Home, name: ModelName, item: Holding) -> bool:
+    """Whether what a plan names is this, or lies in it."""
+    if name.kind == "starter":
+        return item.name == "starter"
+    if name.kind == "hub":
+        return item.name == f"hub:{name.value}"
+    if name.kind == "path":
+        inside = [Path(item.path)]
+        if item.kind not in ("base", "checkpoint"):
+            inside.append(home.run(item.title))
+        return any(Path(name.value).is_relative_to(folder) for folder in inside)
+    if item.kind != "checkpoint":
+        return item.made_by == name.value and item.kind != "base"
+    try:
+        folder = runs.adapter_folder(home.runs, ModelName("run", name.value, step=name.step))
+    except StudioError:
+        return False
+    return folder.is_relative_to(item.path)
+
+
+def _disk(home: Home, holdings: Sequence[Holding]) -> DiskUse:
+    folders = [home.root]
+    if (cache := hub_cache.cache_folder()).is_dir():
+        folders.append(cache)
+    # The two may lie on different disks: the one that is fuller is the one to watch.
+    use = min((shutil.disk_usage(folder) for folder in folders), key=lambda use: use.free / use.total)
+    taken = tree_bytes(home.root)
+    hub = sum(item.size_bytes for item in holdings if item.name.startswith("hub:"))
+    quota = quota_bytes(home)
+    low = use.free < min(use.total * _LOW_SHARE, _LOW_BYTES)
+    passed = quota is not None and taken + hub > quota
+    return DiskUse(
+        home=str(home.root),
+        home_bytes=taken,
+        hub=str(cache),
+        hub_bytes=hub,
+        free_bytes=use.free,
+        total_bytes=use.total,
+        quota_bytes=quota,
+        warning="disk_low" if low else "quota_passed" if passed else None,
+    )
+
+
+def quota_file(home: Home) -> Path:
+    """Where the person's own limit is kept."""
+    return home.root / "quota.json"
+
+
+def quota_bytes(home: Home) -> int | None:
+    """The person's own limit on what the studio takes, None without one."""
+    file = quota_file(home)
+    return int(json.loads(file.read_text(encoding="utf-8"))["bytes"]) if file.is_file() else None

@@ -1,0 +1,100 @@
+"""The Models tab: what it shows of the disk, what it asks before something goes, what a click does."""
+
+import re
+
+import pytest
+
+from studio.errors import StudioError
+from tests import fake_content
+from tests.fake_library import HOLDINGS, MIB
+from ui import catalogue
+from ui.fragments import library
+from ui.tabs import models
+
+HUB = HOLDINGS[1]
+
+
+def drawn(page, query=""):
+    tab = models.build()
+    updates = models.shown(tab, page, query)
+    return {name: str(updates[getattr(tab, name)]) for name in ("head", "downloads", "held", "found")}
+
+
+def test_every_holding_stands_there_once_with_its_size_and_checkpoints_inside_their_run(page):
+    html = drawn(page)["held"]
+    assert re.findall(r'data-holding="([^"]+)"', html) == [item.name for item in HOLDINGS]
+    assert html.count("<li") == len(HOLDINGS)
+    fold = html[html.index('id="checkpoints-pirate-1"') :]
+    inside = fold[: fold.index("</details>")]
+    assert re.findall(r'data-holding="([^"]+)"', inside) == ["run:pirate-1@300", "run:pirate-1@200"]
+    assert "2 checkpoints" in inside
+    assert html.count("272 MB</span>") == 2
+    assert "Not there any more" in html
+
+
+def test_the_question_names_what_goes_what_stays_and_who_loses_something(words):
+    asked = library.sure(words.text, HUB, "SmolLM2")
+    assert "frees 272 MB" in asked
+    assert "pirate-1 needs it to answer" in asked
+    assert "merge-1 was made out of it" in asked
+    assert "/elsewhere/merged stay" in library.sure(words.text, HOLDINGS[-1], "merge-1")
+    assert "frees" not in library.sure(words.text, HOLDINGS[2], "own")
+
+
+def test_a_click_deletes_with_the_knowledge_that_the_page_had(page, facade):
+    with pytest.raises(StudioError):
+        models.apply(page, {"act": "remove", "name": HUB.name, "knowing": "pirate-1"})
+    models.apply(page, {"act": "remove", "name": HUB.name, "knowing": "pirate-1 merge-1"})
+    assert HUB.name not in [item.name for item in facade.holdings]
+
+
+def test_what_came_with_the_studio_or_is_in_use_has_no_button_to_press(page):
+    html = drawn(page)["held"]
+    assert 'data-name="starter"' not in html
+    button = next(b for b in re.findall(r"<button[^>]+>", html) if 'data-name="merge:merge-1"' in b)
+    assert " disabled" in button
+
+
+def test_a_hub_id_is_downloaded_and_a_folder_listed(page, facade):
+    models.add(page, "ada/some-model")
+    assert facade.asked == ["hub:ada/some-model"]
+    with pytest.raises(StudioError):
+        models.add(page, "/nowhere")
+
+
+def test_the_limit_warns_and_goes_again(page, facade):
+    assert "more than you wished" not in drawn(page)["head"]
+    models.apply(page, {"act": "quota", "value": "0.25"})
+    assert facade.quota == 256 * MIB
+    assert "more than you wished" in drawn(page)["head"]
+    models.apply(page, {"act": "quota", "value": ""})
+    assert facade.quota is None
+
+
+def test_a_download_can_be_stopped_and_one_that_failed_says_why_and_goes_on(page):
+    html = drawn(page)["downloads"]
+    assert 'aria-valuenow="62"' in html
+    assert re.findall(r'data-act="(\w+)" type="button" data-run="([^"]+)"', html) == [
+        ("stop", "download-3"),
+        ("resume", "download-2"),
+        ("drop", "download-2"),
+    ]
+    assert "there is room for 90 GB" in html
+
+
+def test_only_the_starter_leads_to_the_wizard(page, facade):
+    facade.empty_the_disk()
+    assert 'data-go="home"' in drawn(page)["held"]
+
+
+@pytest.mark.parametrize(("query", "some"), [("", True), ("smollm2 apache", True), ("zebra", False)])
+def test_search_wants_every_word(query, some):
+    found = catalogue.search(fake_content.MODELS, query)
+    assert bool(found) is some
+    for model in found:
+        about = f"{model.name} {model.title} {model.summary} {model.licence} {model.architecture}".lower()
+        assert all(word in about for word in query.split())
+
+
+def test_nothing_found_says_what_to_do(page):
+    assert "added by its id" in drawn(page, "zebra")["found"]

@@ -5,39 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.api import MergeRequest, Product
 from backend.chat import runs
 from backend.home import Home
-from backend.inputs import TOKENIZER
 from backend.jobs import record
 from backend.jobs.record import Job
+from backend.parts import Part, parts_of, rule_of
 from backend.store.database import Store
-from studio.errors import PlanError, Problem, StudioError
+from studio.errors import StudioError
 from studio.manifests import manifest_of, method_of, require_same_base
 from studio.merges import merges
-from studio.names import ModelName, mix_of, parse
-from studio.params import parse as parse_params
+from studio.names import mix_of, parse
 from studio.params import to_dict
-
-
-@dataclass(frozen=True)
-class Part:
-    """One adapter of a merge: what it is called, where it is, its weight; the run's folder and tokenizer
-    where it is of a run."""
-
-    name: str
-    folder: Path
-    weight: float
-    run: Path | None = None
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """The run's, if it has one."""
-        return self.run / TOKENIZER if self.run is not None and (self.run / TOKENIZER).is_dir() else None
 
 
 def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> str:
@@ -49,7 +31,7 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
     `merge_not_4_bit`, `merge_out_taken`, `unknown_extension`; PlanError for params that are wrong.
     """
     named = _named(request)
-    parts = parts_of(home, named)
+    parts = parts_of(home.runs, named)
     require_same_base([part.folder for part in parts])
     if request.how is None and len(request.models) > 1:
         raise StudioError("merge_how_missing", models=list(request.models), known=list(merges.all()))
@@ -91,11 +73,6 @@ def product(store: Store, job: Job) -> Product:
     )
 
 
-def parts_of(home: Home, named: Sequence[tuple[str, float]]) -> list[Part]:
-    """The adapters of these names with their weights."""
-    return [_part(home, name, weight) for name, weight in named]
-
-
 def _named(request: MergeRequest) -> list[tuple[str, float]]:
     """Canonical names with weights; a mix stands for its adapters."""
     models = [parse(model) for model in request.models]
@@ -112,17 +89,6 @@ def _named(request: MergeRequest) -> list[tuple[str, float]]:
     return found
 
 
-def _part(home: Home, text: str, weight: float) -> Part:
-    name = parse(text)
-    if name.kind in ("run", "merge"):
-        folder = runs.adapter_folder(home.runs, ModelName("run", name.value, step=name.step))
-        return Part(text, folder, weight, home.run(name.value))
-    folder = Path(name.value)
-    if name.kind != "path" or not (folder / "adapter_config.json").is_file():
-        raise StudioError("adapter_missing", path=name.value if name.kind == "path" else text)
-    return Part(text, folder, weight)
-
-
 def _require_method(parts: Sequence[Part], request: MergeRequest) -> None:
     for part in parts:
         method, params = method_of(manifest_of(part.folder))
@@ -136,13 +102,7 @@ def _require_method(parts: Sequence[Part], request: MergeRequest) -> None:
 
 
 def _params(request: MergeRequest) -> dict[str, Any]:
-    if request.how is None:
-        return {}
-    found: tuple[Any, list[Problem]] = parse_params(merges.get(request.how).params, request.set)
-    params, problems = found
-    if problems:
-        raise PlanError(problems)
-    return to_dict(params)
+    return {} if request.how is None else to_dict(rule_of(request.how, request.set)[1])
 
 
 def _base_name(home: Home, part: Part, request: MergeRequest) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backend.inputs import HELDOUT, ROWS, TOKENIZER, base_hash
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.jobs.kinds.train import model_folder
-from backend.merging import Part, parts_of
+from backend.parts import Part, parts_of
 from backend.store.lineage import read
 from studio.data.render import Renderer
 from studio.data.rows import Message, read_rows
@@ -34,7 +34,7 @@ class MergeKind:
     def run(self, work: Work) -> Outcome:
         """See `Kind.run`. The result: `path` and `files` of what was made, and what is known of it."""
         plan, folder = work.job.plan, work.home.run(work.job.id)
-        parts = parts_of(work.home, plan["parts"])
+        parts = parts_of(work.home.runs, plan["parts"])
         _remember_inputs(work, parts)
         tokenizer = next((part.tokenizer for part in parts if part.tokenizer is not None), None)
         inputs = [(part.folder, part.weight) for part in parts]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend.api.chat import ChatFacade
+from backend.api.chat import ChatFacade, ChatModel
 from backend.api.content import CheckReport, ModelInfo, PreviewRow, SampleInfo
 from backend.api.machine import HardwareReport
 from backend.api.memory import Calibration, MemoryLimits, MemoryNeed, MemoryPoint, PurposeNeed
@@ -172,6 +172,15 @@ class Facade(ChatFacade, Protocol):
 
     def merge(self, request: MergeRequest) -> str:
         """Check all and queue a merge; gives the job's id, which `wait`, `stop` and `product` take."""
+        ...
+
+    def mixable(self) -> list[ChatModel]:
+        """What can be combined: runs and merges that are adapters, newest first."""
+        ...
+
+    def mix_losses(self, model: str) -> str:
+        """Queue a measurement of what a mix (by its name) does to the held-out loss of each run in it; gives
+        the job's id, which `wait`, `stop` and `product` take."""
         ...
 
     def product(self, run: str) -> Product: ...

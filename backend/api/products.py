@@ -30,7 +30,8 @@ class Product:
 
     `facts` of an adapter: `rank`, `error`, `compression_error`, `size_bytes`, `input_bytes`; of merged
     weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
-    `bound`, and `passed`), see `studio.merge.verify`.
+    `bound`, and `passed`), see `studio.merge.verify`; of a measured mix: `losses`, a list of `of` (a run),
+    `rows` (its held-out ones) and `losses` by who answers (`base`, each part by its name, `mix`).
     """
 
     run: str

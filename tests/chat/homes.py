@@ -28,9 +28,8 @@ CONTEXT = 100_000  # so that an answer can go on for minutes
 @dataclass(frozen=True)
 class ChatHome:
     """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
-    `empty-1` none,
-    `merge-1` is adapters combined, `foreign-1` has another base, `moved-1` one whose weights were others; there is one of each method in
-    `OWN`."""
+    `empty-1` none, `merge-1` is adapters combined, `foreign-1` has another base, `moved-1` one whose weights
+    were others; there is one of each method in `OWN`."""
 
     root: Path
     model: Path

@@ -38,7 +38,7 @@ def heldout_losses(
     """
     pool = AdapterPool(model, limit=len(adapters) + 1)
     names = {name: pool.require(folder) for name, folder in adapters.items()}
-    who = {BASE: BASE, **names, MIX: pool.require_made(MIX, lambda: mix)}
+    who = {"base": BASE, **names, MIX: pool.require_made(MIX, lambda: mix)}
     pool.select(list(who.values()))
     anatomy = Anatomy(model)
     device = next(model.parameters()).device

@@ -170,7 +170,7 @@ def test_a_stopped_merge_leaves_no_folder(
     """Asked to stop while it writes: the folder that was begun is gone, and so is its name."""
     from backend.jobs.kinds import merge
 
-    go_on, shares = merge._go_on, []
+    go_on, shares = merge.go_on, []
 
     def stop(work: kinds.Work, phase: str, share: float | None) -> None:
         shares.append(share)
@@ -178,7 +178,7 @@ def test_a_stopped_merge_leaves_no_folder(
             work.control.set("stop")  # type: ignore[attr-defined]
         go_on(work, phase, share)
 
-    monkeypatch.setattr(merge, "_go_on", stop)
+    monkeypatch.setattr(merge, "go_on", stop)
     out = tmp_path / "out"
     job = facade.merge(MergeRequest(["run:sums-1"], out=str(out)))
     made = facade.product(job)

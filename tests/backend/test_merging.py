@@ -222,16 +222,16 @@ def test_a_mix_is_measured_on_the_held_out_rows_of_each_run(facade: StudioFacade
 
 
 @pytest.mark.parametrize(
-    ("model", "code"),
+    ("name", "code"),
     [
         ("run:sums-1", "model_not_mix"),
         ('mix:{"base": "starter", "adapters": [["run:sums-1", 1], ["run:sums-5", 1]]}', "merge_bases_differ"),
         ('mix:{"base": "starter", "adapters": [["run:sums-1", 1]], "how": "guess"}', "unknown_extension"),
     ],
 )
-def test_what_is_no_mix_is_not_measured(facade: StudioFacade, model: str, code: str) -> None:
+def test_what_is_no_mix_is_not_measured(facade: StudioFacade, name: str, code: str) -> None:
     with pytest.raises(StudioError) as refused:
-        facade.mix_losses(model)
+        facade.mix_losses(name)
     assert refused.value.code == code
 
 

@@ -80,7 +80,7 @@ def test_move_a_slider_and_see_the_answer_change(lab: Page):
 
 def test_a_mix_is_measured_saved_and_merged_into_the_base(lab: Page):
     page = lab
-    page.get_by_role("button", name="Measure on held-out rows").click()
+    page.get_by_role("button", name="Measure losses").click()
     table = page.locator("#mix-jobs table")
     expect(table.locator("tbody tr")).to_have_count(2)
     expect(table.locator("th")).to_have_text(["Held-out rows of", "Base", "json-1", "pirate-1", "This mix"])

@@ -1,4 +1,4 @@
-"""Merge & export: adapters of one base mixed by sliders, heard at once, saved or merged into the base."""
+"""Merge: adapters of one base mixed by sliders, heard at once, saved or merged into the base."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from backend.api import ExportRequest
 from backend.home import Home
 from backend.inputs import folder_if_on_disk
 from backend.jobs import record
-from backend.merging import Part, base_name, free_folder, is_adapter, parts_of, precision
+from backend.merging import base_name, free_folder, is_adapter, precision
+from backend.parts import Part, parts_of
 from studio.errors import PlanError, Problem, StudioError
 from studio.exports import ExportFormat, exports
 from studio.manifests import manifest_of, method_of
@@ -58,7 +59,7 @@ def learned_of(home: Home, name: ModelName) -> Part | None:
         raise StudioError("export_of_mix")
     adapter = name.kind == "path" and is_adapter(Path(name.value))
     if name.kind == "run" or adapter or (name.kind == "merge" and _merged_folder(home, name) is None):
-        return parts_of(home, [(str(name), 1.0)])[0]
+        return parts_of(home.runs, [(str(name), 1.0)])[0]
     return None
 
 

@@ -331,6 +331,15 @@ class StudioFacade:
         self._runs.look(force=True)
         return job
 
+    def mixable(self) -> list[ChatModel]:
+        return merging.mixable(self._home)
+
+    def mix_losses(self, model: str) -> str:
+        with self._store.asked() as connection:
+            job = merging.ask_losses(self._home, connection, model)
+        self._runs.look(force=True)
+        return job
+
     def product(self, run: str) -> Product:
         self._runs.look()
         return merging.product(self._store, self._runs.job(run))

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.api import MergeRequest, Product
+from backend.api.chat import ChatModel
 from backend.chat import runs
 from backend.home import Home
-from backend.inputs import TOKENIZER
+from backend.inputs import HELDOUT
 from backend.jobs import record
 from backend.jobs.record import Job
+from backend.parts import Part, parts_of, recipe_of, rule_of
 from backend.store.database import Store
-from studio.errors import PlanError, Problem, StudioError
+from studio.errors import StudioError
 from studio.manifests import manifest_of, method_of, require_same_base
 from studio.merges import merges
-from studio.names import ModelName, mix_of, parse
-from studio.params import parse as parse_params
+from studio.names import ADDED_UP, ModelName, mix_of, parse
 from studio.params import to_dict
-
-
-@dataclass(frozen=True)
-class Part:
-    """One adapter of a merge: what it is called, where it is, its weight; the run's folder and tokenizer
-    where it is of a run."""
-
-    name: str
-    folder: Path
-    weight: float
-    run: Path | None = None
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """The run's, if it has one."""
-        return self.run / TOKENIZER if self.run is not None and (self.run / TOKENIZER).is_dir() else None
 
 
 def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> str:
@@ -45,11 +30,12 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
 
     Raises StudioError: those of `studio.names.parse`, `run_missing`, `run_has_no_adapter`,
     `checkpoint_missing`, `merge_weights_count` (weights, models), `merge_how_missing` (models),
-    `merge_base_unknown`, `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`,
+    `merge_rules_nested` (name, how) for a mix with a rule of its own, `merge_base_unknown`,
+    `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`,
     `merge_not_4_bit`, `merge_out_taken`, `unknown_extension`; PlanError for params that are wrong.
     """
     named = _named(request)
-    parts = parts_of(home, named)
+    parts = parts_of(home.runs, named)
     require_same_base([part.folder for part in parts])
     if request.how is None and len(request.models) > 1:
         raise StudioError("merge_how_missing", models=list(request.models), known=list(merges.all()))
@@ -59,6 +45,7 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
         "parts": named,
         "how": request.how,
         "params": _params(request),
+        "mixed": _mixed(request),
         "compress": request.compress,
         "exact": request.exact,
         "out": free_folder(request.out),
@@ -66,6 +53,37 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
     }
     id = record.new_id(connection, "merge", (path.name for path in home.runs.iterdir()))
     record.add(connection, id, "merge", plan)
+    return id
+
+
+def mixable(home: Home) -> list[ChatModel]:
+    """Runs and merges whose adapters can be combined, newest first."""
+    found = []
+    for run in runs.answering_runs(home.runs):
+        with contextlib.suppress(StudioError, FileNotFoundError):  # deleted this moment
+            method, params = runs.method_of(home.runs, run)
+            if method.capable("mergeable", params) and not method.capable("trains_base", params):
+                found.append(ChatModel(runs.named(home.runs, run), runs.base_of(home.runs, run)))
+    return found
+
+
+def ask_losses(home: Home, connection: sqlite3.Connection, model: str) -> str:
+    """Queue the measurement of what a mix does to the held-out loss of its runs; gives the job's id.
+
+    Raises StudioError: `model_not_mix` (name), those of `studio.names.parse` and `backend.parts.recipe_of`,
+    `merge_base_unknown`, `merge_bases_differ`, `merge_heldout_missing` (models) if none has such rows.
+    """
+    name = parse(model)
+    if name.kind != "mix":
+        raise StudioError("model_not_mix", name=model)
+    mix = mix_of(name)
+    parts = recipe_of(home.runs, mix).parts
+    require_same_base([part.folder for part in parts])
+    if not any(part.run is not None and (part.run / HELDOUT).is_file() for part in parts):
+        raise StudioError("merge_heldout_missing", models=[part.name for part in parts])
+    plan = {"model": str(mix.base), "mix": str(name), "precision": precision(parts[0])}
+    id = record.new_id(connection, "evaluate", (path.name for path in home.runs.iterdir()))
+    record.add(connection, id, "evaluate", plan, devices=_devices(parts[0]))
     return id
 
 
@@ -86,11 +104,6 @@ def product(store: Store, job: Job) -> Product:
         facts=rest,
         error=job.error,
     )
-
-
-def parts_of(home: Home, named: Sequence[tuple[str, float]]) -> list[Part]:
-    """The adapters of these names with their weights."""
-    return [_part(home, name, weight) for name, weight in named]
 
 
 def free_folder(out: str | None) -> str | None:
@@ -114,20 +127,31 @@ def _named(request: MergeRequest) -> list[tuple[str, float]]:
         weights = usual
     found: list[tuple[str, float]] = []
     for model, weight in zip(models, weights, strict=True):
-        inside = mix_of(model).adapters if model.kind == "mix" else ((model, 1.0),)
-        found += [(str(name), weight * share) for name, share in inside]
+        found += [(str(name), weight * share) for name, share in _inside(model, request)]
     return found
 
 
-def _part(home: Home, text: str, weight: float) -> Part:
-    name = parse(text)
-    if name.kind in ("run", "merge"):
-        folder = runs.adapter_folder(home.runs, ModelName("run", name.value, step=name.step))
-        return Part(text, folder, weight, home.run(name.value))
-    folder = Path(name.value)
-    if name.kind != "path" or not is_adapter(folder):
-        raise StudioError("adapter_missing", path=name.value if name.kind == "path" else text)
-    return Part(text, folder, weight)
+def _inside(model: ModelName, request: MergeRequest) -> tuple[tuple[ModelName, float], ...]:
+    """The adapters of a mix; a rule of its own is kept only where it goes into the base."""
+    if model.kind != "mix":
+        return ((model, 1.0),)
+    mix = mix_of(model)
+    if mix.how != ADDED_UP and (request.how is not None or len(request.models) > 1 or request.weights):
+        raise StudioError("merge_rules_nested", name=str(model), how=mix.how)
+    return mix.adapters
+
+
+def _mixed(request: MergeRequest) -> dict[str, Any] | None:
+    """The rule by which a mix becomes one adapter before it goes into the base; None where nothing has to."""
+    name = parse(request.models[0])
+    if request.how is not None or name.kind != "mix":
+        return None
+    mix = mix_of(name)
+    if mix.how == ADDED_UP and len(mix.adapters) == 1:
+        return None
+    # Side by side computes the sum without any rounding.
+    how, params = rule_of("cat" if mix.how == ADDED_UP else mix.how, mix.params)
+    return {"how": how.id, "params": to_dict(params)}
 
 
 def is_adapter(folder: Path) -> bool:
@@ -148,13 +172,7 @@ def _require_method(parts: Sequence[Part], request: MergeRequest) -> None:
 
 
 def _params(request: MergeRequest) -> dict[str, Any]:
-    if request.how is None:
-        return {}
-    found: tuple[Any, list[Problem]] = parse_params(merges.get(request.how).params, request.set)
-    params, problems = found
-    if problems:
-        raise PlanError(problems)
-    return to_dict(params)
+    return {} if request.how is None else to_dict(rule_of(request.how, request.set)[1])
 
 
 def _base_name(home: Home, part: Part, request: MergeRequest) -> str:
@@ -173,8 +191,17 @@ def base_name(home: Home, part: Part) -> str:
 
 
 def precision(part: Part) -> str:
-    """In which the run was planned; that of most where it is not known."""
-    plan: Mapping[str, Any] = {}
-    if part.run is not None:
-        plan = json.loads((part.run / "plan.json").read_text(encoding="utf-8"))
-    return str(plan.get("settings", {}).get("precision") or "bf16")
+    """In which the first run was planned; that of most where it is not known."""
+    return str(_settings(part).get("precision") or "bf16")
+
+
+def _devices(part: Part) -> tuple[str, ...]:
+    """Where the first run was trained; the processor, where it is not known."""
+    return (str(_settings(part).get("device") or "cpu"),)
+
+
+def _settings(part: Part) -> Mapping[str, Any]:
+    if part.run is None:
+        return {}
+    plan: Mapping[str, Any] = json.loads((part.run / "plan.json").read_text(encoding="utf-8"))
+    return dict(plan.get("settings", {}))

@@ -21,6 +21,7 @@ from backend.home import Home
 from backend.hosts import is_loopback
 from backend.jobs import record
 from backend.jobs.processes import Identity, alive, own_identity
+from backend.parts import require_adapters
 from backend.store.database import Store
 from studio.errors import StudioError
 from studio.models.locate import locate
@@ -58,7 +59,7 @@ def start(home: Home, store: Store, request: ServeRequest, key: str | None) -> s
         raise StudioError("api_key_needed", host=request.host)
     models = tuple(dict.fromkeys(str(parse(model)) for model in request.models))
     base = _one_base(home, models)
-    locate(base)
+    locate(base, home.runs)
     limits = Limits(request.body_bytes, request.rows, request.waiting, request.max_tokens)
     model = models[0] if len(models) == 1 else base
     plan = ServePlan(model, models, base, request.host, request.port, request.device, limits)
@@ -76,11 +77,8 @@ def _one_base(home: Home, models: Sequence[str]) -> str:
     bases = []
     for model in models:
         name = parse(model)
-        if name.kind == "run":
-            runs.adapter_folder(home.runs, name)
-            bases.append(runs.base_of(home.runs, name.value))
-        else:
-            bases.append(model)
+        require_adapters(home.runs, name)
+        bases.append(runs.answered_by(home.runs, name))
     if len(set(bases)) > 1:
         raise StudioError("serve_bases_differ", models=list(models), bases=bases)
     return bases[0]

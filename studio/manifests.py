@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
 from studio.methods import Method
+from studio.models.quantisation import Quantisation
 from studio.params import parse
 from studio.plan import methods
 
@@ -30,6 +31,20 @@ def method_of(manifest: Mapping[str, Any]) -> tuple[Method, Any]:
     """The method that made what the manifest is about, and its params."""
     method: Method = methods.get(manifest["method"])
     return method, parse(method.params, manifest["method_params"])[0]
+
+
+def combined_method(manifests: Sequence[Mapping[str, Any]]) -> tuple[Method, Any]:
+    """The method, with its params, that says how several adapters combined are to be held: over a base in 4
+    bit only if all of them were trained so."""
+    declared = [method_of(manifest) for manifest in manifests]
+    held = {method.base_quantisation(params) for method, params in declared}
+    return declared[0] if len(held) == 1 else (methods.get("lora"), methods.get("lora").params())
+
+
+def held_in(folders: Sequence[Path]) -> Quantisation | None:
+    """How the base of these adapters combined is held in 4 bit; None: it is not."""
+    method, params = combined_method([manifest_of(folder) for folder in folders])
+    return method.base_quantisation(params)
 
 
 def require_same_base(folders: list[Path]) -> str:

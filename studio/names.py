@@ -5,7 +5,8 @@
     hub:ORG/NAME[@REVISION]    a model of the Hugging Face hub
     run:ID[@STEP|@best]        what a run made; without @ its newest complete state
     merge:ID                   what a merge made: an adapter, or a whole model
-    mix:{"base": MODEL, "adapters": [[MODEL, weight], ...]}      several adapters over one base, added up
+    mix:{"base": MODEL, "adapters": [[MODEL, weight], ...]}      adapters over one base, combined in memory:
+                               added up, or by the rule of `studio.merges` that "how" names, with its "params"
 
 The prefix may be left out where only one reading is possible. Parsing looks at the disk only to tell a folder
 from a hub id or a run; whether the thing exists is the business of `studio.models.locate`.
@@ -17,13 +18,15 @@ import json
 import math
 import os
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from studio.errors import StudioError
 
 Kind = Literal["starter", "path", "hub", "run", "merge", "mix"]
 
+ADDED_UP = "linear"
 _PREFIXES = ("starter", "path:", "hub:", "run:", "merge:", "mix:")
 # The hub's own rules for the two halves of an id: letters, digits, '-', '_' and '.'; no '--' and no '..'.
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
@@ -57,10 +60,13 @@ class ModelName:
 
 @dataclass(frozen=True)
 class Mix:
-    """Adapters over one base, each with its weight."""
+    """Adapters over one base, each with its weight, and the rule (an id of `studio.merges`) that combines
+    them, with its params."""
 
     base: ModelName
     adapters: tuple[tuple[ModelName, float], ...]
+    how: str = ADDED_UP
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse(text: str) -> ModelName:
@@ -140,17 +146,35 @@ def _mix(value: str, text: str) -> ModelName:
         body = json.loads(value)
         adapters = [(str(parse(name)), float(weight)) for name, weight in body["adapters"]]
         base = str(parse(body["base"]))
+        how, params = body.get("how", ADDED_UP), dict(body.get("params", {}))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StudioError("model_name_bad", name=text, known=list(_PREFIXES)) from error
-    if not adapters or set(body) != {"base", "adapters"} or not all(math.isfinite(w) for _, w in adapters):
+    known = set(body) <= {"base", "adapters", "how", "params"} and isinstance(how, str)
+    if not adapters or not known or not all(math.isfinite(weight) for _, weight in adapters):
         raise StudioError("model_name_bad", name=text, known=list(_PREFIXES))
-    return ModelName("mix", json.dumps({"base": base, "adapters": adapters}))
+    return mix(base, adapters, how, params)
+
+
+def mix(
+    base: str,
+    adapters: Sequence[tuple[str, float]],
+    how: str = ADDED_UP,
+    params: Mapping[str, Any] | None = None,
+) -> ModelName:
+    """The name of a mix of these canonical names with their weights."""
+    body: dict[str, Any] = {"base": base, "adapters": list(adapters)}
+    if how != ADDED_UP:
+        body["how"] = how
+    if params:
+        body["params"] = dict(sorted(params.items()))
+    return ModelName("mix", json.dumps(body))
 
 
 def mix_of(name: ModelName) -> Mix:
     """What the name of a mix says."""
     body = json.loads(name.value)
-    return Mix(parse(body["base"]), tuple((parse(adapter), weight) for adapter, weight in body["adapters"]))
+    adapters = tuple((parse(adapter), weight) for adapter, weight in body["adapters"])
+    return Mix(parse(body["base"]), adapters, body.get("how", ADDED_UP), body.get("params", {}))
 
 
 _READERS = {"path:": _path, "hub:": _hub, "run:": _run, "merge:": _merge, "mix:": _mix}

@@ -38,6 +38,7 @@ from backend.api import (
     Series,
     ServeRequest,
 )
+from backend.api.chat import ChatModel
 from studio import params
 from studio.cost import Spent
 from studio.errors import PlanError, Problem, StudioError
@@ -79,6 +80,7 @@ class FakeFacade(FakeLibrary, FakeChat):
         self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
         self.merged: list[MergeRequest] = []
         self.exported: list[ExportRequest] = []
+        self.measured: list[str] = []
         self.closed = False
 
     # -- machine, models, data -------------------------------------------------------------------------------
@@ -455,7 +457,23 @@ class FakeFacade(FakeLibrary, FakeChat):
         return self._served if self._get(run).state == "running" else None
 
     def merges(self) -> list[dict[str, Any]]:
-        return [{"id": "linear", "title": "Weighted sum", "summary": "Adds up.", "params": []}]
+        rank = {"name": "rank", "title": "Rank", "type": "int", "default": None, "help": "Of the result."}
+        return [
+            {"id": "linear", "title": "Weighted sum", "summary": "Adds up.", "params": []},
+            {
+                "id": "svd",
+                "title": "Best rank",
+                "summary": "Cuts off.",
+                "params": [{**rank, "range": [1, 64], "expert": False}],
+            },
+        ]
+
+    def mixable(self) -> list[ChatModel]:
+        return [ChatModel(f"run:{run}", self._runs[run].model) for run in self._learned()]
+
+    def mix_losses(self, model: str) -> str:
+        self.measured.append(model)
+        return next(iter(self._runs))
 
     def merge(self, request: MergeRequest) -> str:
         self.merged.append(request)

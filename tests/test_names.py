@@ -3,7 +3,7 @@
 import pytest
 
 from studio.errors import StudioError
-from studio.names import Mix, ModelName, mix_of, parse
+from studio.names import Mix, ModelName, mix, mix_of, parse
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,18 @@ def test_what_has_no_reading_is_refused(text):
     assert caught.value.facts["name"] == text.strip()
 
 
+def test_a_mix_names_its_rule_where_it_does_not_simply_add_up():
+    plain = parse('mix:{"base": "starter", "adapters": [["run:a-1", 1]]}')
+    assert parse('mix:{"base":"starter", "adapters":[["a-1", 1.0]], "how": "linear", "params": {}}') == plain
+    rule = '"how": "ties", "params": {"sign": "total", "density": 0.3}'
+    name = parse('mix:{"base": "starter", "adapters": [["a-1", 1]], ' + rule + "}")
+    assert mix_of(name) == Mix(
+        ModelName("starter"), ((ModelName("run", "a-1"), 1.0),), "ties", {"density": 0.3, "sign": "total"}
+    )
+    assert parse(str(name)) == name
+    assert name == mix("starter", [("run:a-1", 1.0)], "ties", {"density": 0.3, "sign": "total"})
+
+
 def test_a_mix_has_one_canonical_form():
     name = parse('mix: {"adapters": [["pirate-1", 1], ["run:json-1@4", -0.5]], "base": "Qwen/Qwen3-0.6B"}')
     adapters = ((ModelName("run", "pirate-1"), 1.0), (ModelName("run", "json-1", step=4), -0.5))
@@ -96,7 +108,9 @@ def test_a_mix_has_one_canonical_form():
         'mix:{"base": "starter", "adapters": []}',
         'mix:{"base": "starter", "adapters": [["run:a-1", "much"]]}',
         'mix:{"base": "starter", "adapters": [["run:a-1", NaN]]}',
-        'mix:{"base": "starter", "adapters": [["run:a-1", 1]], "how": "ties"}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", 1]], "how": 3}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", 1]], "params": 3}',
+        'mix:{"base": "starter", "adapters": [["run:a-1", 1]], "method": "ties"}',
         "merge:",
         "merge:../x",
     ],

@@ -15,11 +15,11 @@ import gradio as gr
 from backend.api import Facade
 from ui.fragments import shell
 from ui.page import Page, Updates
-from ui.tabs import home, models, playground, runs, system, train
+from ui.tabs import home, merge, models, playground, runs, system, train
 from ui.view import HIDDEN, view
 from ui.words import Words
 
-TABS: tuple[ModuleType, ...] = (home, train, runs, playground, models, system)
+TABS: tuple[ModuleType, ...] = (home, train, runs, playground, merge, models, system)
 
 # What an event learns of the page before it runs: its address. The server keeps nothing about a page.
 _ADDRESS = "() => [location.search]"

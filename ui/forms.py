@@ -71,6 +71,14 @@ def fields(
     return out
 
 
+def of_params(infos: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> list[Field]:
+    """The fields of params alone, at their defaults where nothing was given."""
+    return [
+        Field(info["name"], "method", info, info["default"], given.get(info["name"]), None, None)
+        for info in infos
+    ]
+
+
 def render(text: Text, field: Field) -> Markup:
     """Label, control, and one line below: the problem, else the reason, else what the setting is."""
     changed = field.given not in (None, "")

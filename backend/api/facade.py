@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend.api.chat import ChatFacade
+from backend.api.chat import ChatFacade, ChatModel
 from backend.api.content import CheckReport, ModelInfo, PreviewRow, SampleInfo
 from backend.api.library import LibraryFacade
 from backend.api.machine import HardwareReport
@@ -184,6 +184,15 @@ class Facade(ChatFacade, LibraryFacade, Protocol):
 
     def export(self, request: ExportRequest) -> str:
         """Check all and queue an export; gives the job's id, which `wait`, `stop` and `product` take."""
+        ...
+
+    def mixable(self) -> list[ChatModel]:
+        """What can be combined: runs and merges that are adapters, newest first."""
+        ...
+
+    def mix_losses(self, model: str) -> str:
+        """Queue a measurement of what a mix (by its name) does to the held-out loss of each run in it; gives
+        the job's id, which `wait`, `stop` and `product` take."""
         ...
 
     def product(self, run: str) -> Product: ...

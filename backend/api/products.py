@@ -45,9 +45,11 @@ class Product:
 
     `facts` of an adapter: `rank`, `error`, `compression_error`, `size_bytes`, `input_bytes`; of merged
     weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
-    `bound`, and `passed`), see `studio.merge.verify`. Of an export: `format`, `size_bytes`, `parity` (the
-    same and `prompts`, `same_answers`), see `studio.export.parity`, `uploaded`,
-    the page on the hub, and `upload_error` where it is None in spite of a wish.
+    `bound`, and `passed`), see `studio.merge.verify`; of a measured mix: `losses`, a list of `of` (a run),
+    `rows` (its held-out ones) and `losses` by who answers (`base`, each part by its name, `mix`). Of an
+    export: `format`, `size_bytes`, `parity` (the same and `prompts`, `same_answers`), see
+    `studio.export.parity`, `uploaded`, the page on the hub, and `upload_error` where it is None in spite of
+    a wish.
     """
 
     run: str

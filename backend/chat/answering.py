@@ -15,10 +15,12 @@ from backend.chat.announcement import log_file
 from backend.chat.answers import Answers, Voice
 from backend.chat.protocol import Order
 from backend.inputs import template_hash
+from backend.parts import Recipe, recipe_of
 from studio.data.render import Renderer
 from studio.errors import StudioError
 from studio.identity import adapter_identity
-from studio.names import ModelName, parse
+from studio.manifests import held_in, require_same_base
+from studio.names import ModelName, mix_of, parse
 
 if TYPE_CHECKING:
     from backend.chat.base import Loaded
@@ -85,36 +87,69 @@ class Answering(Answers, threading.Thread):
         loaded = self._loaded
         renderer = loaded.renderer
         if order.template_of is not None:
-            renderer = self._renderer(self._own_run(order.template_of).value)
+            renderer = self._renderer(self._own(order.template_of))
         if order.model in ("base", self._base):
             return Voice(loaded.decoder, renderer, self._proof(renderer))
-        name = self._own_run(order.model)
+        name = self._own(order.model)
+        if name.kind == "mix":
+            return self._mixed(recipe_of(self._runs, mix_of(name)))
         folder = runs.adapter_folder(self._runs, name)
-        if runs.trained_on(folder) != loaded.hash:
-            # Its base was replaced since: over other weights the adapter would answer nonsense.
-            raise StudioError("run_base_changed", run=name.value, base=self._base)
-        renderer = self._renderer(name.value)
-        proof = self._proof(renderer, folder)
+        self._require_own_base(name.value, folder)
+        renderer = self._renderer(name)
+        proof = self._proof(renderer, adapter_identity(folder, self._hashes))
         method, params = runs.method_of(self._runs, name.value)
         if method.served(params) != "batched":
             return Voice(loaded.tuned.require(folder, method, params), renderer, proof)
         adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
         return Voice(loaded.decoder, renderer, proof, adapter)
 
-    def _proof(self, renderer: Renderer, adapter: Path | None = None) -> Proof:
-        hashes = self._runs.parent / "cache" / "hashes.json"
-        learned = None if adapter is None else adapter_identity(adapter, hashes)
-        return Proof(self._loaded.hash, learned, template_hash(renderer))
+    def _mixed(self, recipe: Recipe) -> Voice:
+        """Adapters combined in memory: what `merge` would write answers."""
+        from studio.merge.combine import combine_in_memory
 
-    def _own_run(self, model: str) -> ModelName:
-        if model.startswith("run:"):
+        require_same_base([part.folder for part in recipe.parts])
+        self._require_own_base(recipe.parts[0].name, recipe.parts[0].folder)
+        renderer = self._loaded.renderer if recipe.tokenizer is None else self._read(recipe.tokenizer)
+        hash = recipe.hash(self._hashes)
+        quantisation = held_in([part.folder for part in recipe.parts])
+        decoder, pool = self._loaded.decoder, self._loaded.adapters
+        if quantisation is not None:
+            decoder, pool = self._loaded.tuned.quantised(quantisation)
+        adapter = pool.require_made(
+            hash,
+            lambda: combine_in_memory(recipe.inputs, recipe.how, recipe.params),
+            decoder.adapters_in_use(),
+        )
+        return Voice(decoder, renderer, self._proof(renderer, hash), adapter)
+
+    def _require_own_base(self, name: str, adapter: Path) -> None:
+        if runs.trained_on(adapter) != self._loaded.hash:
+            # Its base was replaced since: over other weights the adapter would answer nonsense.
+            raise StudioError("run_base_changed", run=name, base=self._base)
+
+    def _proof(self, renderer: Renderer, adapter: str | None = None) -> Proof:
+        return Proof(self._loaded.hash, adapter, template_hash(renderer))
+
+    @property
+    def _hashes(self) -> Path:
+        return self._runs.parent / "cache" / "hashes.json"
+
+    def _own(self, model: str) -> ModelName:
+        """The name of something that answers over this base."""
+        if model.startswith(("run:", "merge:", "mix:")):
             name = parse(model)
-            if runs.base_of(self._runs, name.value) == self._base:
+            if runs.answered_by(self._runs, name) == self._base:
                 return name
         raise StudioError("chat_model_unknown", model=model, base=self._base)
 
-    def _renderer(self, run: str) -> Renderer:
-        folder = runs.tokenizer_folder(self._runs, run)
+    def _renderer(self, name: ModelName) -> Renderer:
+        """In the template of this run, merge or mix."""
+        if name.kind != "mix":
+            return self._read(runs.tokenizer_folder(self._runs, name.value))
+        folder = recipe_of(self._runs, mix_of(name)).tokenizer
+        return self._loaded.renderer if folder is None else self._read(folder)
+
+    def _read(self, folder: Path) -> Renderer:
         key = (folder, folder.stat().st_mtime_ns)
         if key not in self._renderers:
             self._renderers[key] = Renderer.from_folder(folder)

@@ -98,7 +98,10 @@ class Engine:
             time.sleep(0.02)
 
     def _models(self) -> list[str]:
-        return ["base", *(f"run:{run}" for run in runs.answering_runs(self._home.runs, self._base))]
+        return [
+            "base",
+            *(runs.named(self._home.runs, run) for run in runs.answering_runs(self._home.runs, self._base)),
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.methods import Method
-from studio.names import ModelName, parse
+from studio.names import ModelName, mix_of, parse
 from studio.params import parse as parse_params
 from studio.plan import methods
 
@@ -26,6 +26,35 @@ def base_of(runs: Path, run: str) -> str:
     if (base := _planned_base(plan)) is None:
         raise StudioError("run_unreadable", run=run, path=str(plan))
     return base
+
+
+def answered_by(runs: Path, name: ModelName) -> str:
+    """Canonical name of the base in whose engine a model answers: its own where it stands by itself.
+
+    Raises:
+        StudioError: `run_missing`, `run_unreadable`.
+    """
+    if name.kind == "mix":
+        return str(mix_of(name).base)
+    if name.kind == "run" or (name.kind == "merge" and merged_weights(runs, name.value) is None):
+        return base_of(runs, name.value)
+    return str(name)
+
+
+def merged_weights(runs: Path, job: str) -> Path | None:
+    """The folder of the whole model that a merge made; None for one that made an adapter, and for a run.
+
+    Raises:
+        StudioError: as `base_of`.
+    """
+    base_of(runs, job)
+    merged = _read(runs / job / "plan.json").get("merged")
+    return None if merged is None else Path(merged)
+
+
+def named(runs: Path, job: str) -> str:
+    """`run:ID`, or `merge:ID` for what a merge made."""
+    return f"merge:{job}" if "merged" in _read(runs / job / "plan.json") else f"run:{job}"
 
 
 def method_of(runs: Path, run: str) -> tuple[Method, Any]:
@@ -84,7 +113,8 @@ def trained_on(adapter: Path) -> str:
 
 
 def answering_runs(runs: Path, base: str | None = None) -> list[str]:
-    """Ids of the runs that have an adapter, newest first; only those of `base` (canonical) if it is given."""
+    """Ids of the runs and merges that have an adapter, newest first; only those of `base` (canonical) if it
+    is given."""
     found: list[tuple[float, str]] = []
     # A name with a dot is that of a run being made or deleted.
     for plan in runs.glob("[!.]*/plan.json"):
@@ -92,8 +122,21 @@ def answering_runs(runs: Path, base: str | None = None) -> list[str]:
         if planned is None or base not in (None, planned):
             continue
         if (run / "adapter" / "manifest.json").is_file() or _checkpoints(run):
-            with contextlib.suppress(FileNotFoundError):  # deleted this moment
+            with contextlib.suppress(FileNotFoundError, StudioError):  # deleted this moment
+                if merged_weights(runs, run.name) is not None:
+                    continue
                 found.append((plan.stat().st_mtime, run.name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def merged_models(runs: Path) -> list[str]:
+    """`merge:ID` of every merge that made a whole model which is still there, newest first."""
+    found: list[tuple[float, str]] = []
+    for plan in runs.glob("[!.]*/plan.json"):
+        with contextlib.suppress(OSError, ValueError, StudioError):  # deleted this moment, or broken
+            merged = merged_weights(runs, plan.parent.name)
+            if merged is not None and merged.is_dir():
+                found.append((plan.stat().st_mtime, f"merge:{plan.parent.name}"))
     return [name for _, name in sorted(found, reverse=True)]
 
 

@@ -26,6 +26,7 @@ from backend.chat.announcement import Announcement, log_file, read_announcement
 from backend.chat.client import Call, EngineGone
 from backend.jobs.launchers.local import worker_environment
 from backend.jobs.processes import own_identity, start_detached
+from backend.parts import require_adapters
 from studio.errors import StudioError
 from studio.models.locate import locate
 from studio.names import ModelName, parse
@@ -64,18 +65,21 @@ class ChatService:
         self._closed = False
 
     def models(self) -> list[ChatModel]:
-        """What runs have learned, newest run first: its newest state, then its checkpoints."""
+        """What runs have learned, newest run first: its newest state, then its checkpoints; then whole models
+        that were merged."""
         found = []
         for run in runs.answering_runs(self._runs):
-            with contextlib.suppress(StudioError):  # deleted this moment
-                base = runs.base_of(self._runs, run)
-                found += [ChatModel(f"run:{run}{mark}", base) for mark in ("", *runs.marks(self._runs, run))]
-        return found
+            with contextlib.suppress(StudioError, FileNotFoundError):  # deleted this moment
+                base, name = runs.base_of(self._runs, run), runs.named(self._runs, run)
+                found += [ChatModel(f"{name}{mark}", base) for mark in ("", *runs.marks(self._runs, run))]
+        return found + [ChatModel(name, name) for name in runs.merged_models(self._runs)]
 
     def base_of(self, model: str) -> str | None:
-        """The base of what a run learned; None for a model that stands by itself. Raises `run_missing`."""
+        """The base of what a run learned, of a mix, of merged adapters; None for a model that stands by
+        itself. Raises `run_missing`."""
         name = parse(model)
-        return runs.base_of(self._runs, name.value) if name.kind == "run" else None
+        base = runs.answered_by(self._runs, name)
+        return None if base == str(name) else base
 
     def stream(self, request: ChatRequest) -> Generator[ChatDelta, None, None]:
         """The answers' pieces as they come, those of all panes mixed. Closing the iterator cancels.
@@ -85,10 +89,11 @@ class ChatService:
 
         Raises:
             StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`,
-                `run_base_changed` (run, base), those of `locate` for the base, `chat_engine_failed` (base,
-                log, detail) or why the engine could not start, `prompt_too_long` (tokens, context),
-                `chat_engine_died` (log), `chat_run_ended` (run) in the middle of an
-                answer, `chat_cancelled` after `close`.
+                `run_base_changed` (run, base), for a mix those of `backend.parts.recipe_of`,
+                `merge_bases_differ` and those of `studio.merge.combine`, those of `locate` for the base,
+                `chat_engine_failed` (base, log, detail) or why the engine could not start,
+                `prompt_too_long` (tokens, context), `chat_engine_died` (log), `chat_run_ended` (run) in the
+                middle of an answer, `chat_cancelled` after `close`.
         """
         names = [parse(pane.model) for pane in request.panes]
         training = {str(name): live for name in names if (live := self._training(name))}
@@ -169,16 +174,13 @@ class ChatService:
 
     def _base(self, name: ModelName, adapter: bool = True) -> str:
         """The name of the base that answers, once all that it takes is known to be on disk."""
-        if name.kind != "run":
-            locate(name)
-            return str(name)
-        base = runs.base_of(self._runs, name.value)
+        base = runs.answered_by(self._runs, name)
         if adapter:
             try:
-                runs.adapter_folder(self._runs, name)
+                require_adapters(self._runs, name)
             except StudioError as error:
                 raise self._with_state(error) from None
-        locate(base)
+        locate(base, self._runs)
         return base
 
     def _with_state(self, error: StudioError) -> StudioError:
@@ -277,11 +279,11 @@ def _orders(
     """The body of the request for each pane."""
     tuned: dict[str, str] = {}
     for name, base in zip(names, bases, strict=True):
-        if name.kind == "run":
-            tuned.setdefault(base, f"run:{name.value}")
+        if str(name) != base:
+            tuned.setdefault(base, f"run:{name.value}" if name.kind == "run" else str(name))
     for pane, name, base in zip(request.panes, names, bases, strict=True):
         body = _body(pane, request.sampling)
-        if name.kind == "run":
+        if str(name) != base:
             yield {**body, "model": str(name)}
         else:
             template = {"template_of": tuned[base]} if base in tuned else {}

@@ -7,16 +7,20 @@ computes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.nn.functional import linear
 
 from studio.errors import StudioError
 from studio.generate.request import BASE
+
+if TYPE_CHECKING:
+    from studio.merge.adapter import PeftForm
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -33,7 +37,9 @@ class AdapterPool:
         self._model = model
         self._limit = limit
         self._wrapped: Any = None  # peft.PeftModel, once there is an adapter
-        self._names: dict[tuple[str, int], str] = {}  # (folder, version) -> name, least recently used first
+        self._names: dict[
+            tuple[str, int], str
+        ] = {}  # (folder, version) or what names one made here -> name, least recently used first
         self._told: dict[Any, _Layer] = {}
         self._rows: list[str] = []
         self._runs: list[tuple[str, slice]] = []  # neighbouring rows of one adapter; none of the base's
@@ -54,12 +60,23 @@ class AdapterPool:
         if not weights.is_file() or not (folder / "adapter_config.json").is_file():
             raise StudioError("adapter_missing", path=str(folder))
         key = (str(folder.resolve()), weights.stat().st_mtime_ns)
+        return self._require(key, lambda name: self._load(folder, name), in_use)
+
+    def require_made(self, key: str, make: Callable[[], PeftForm], in_use: Collection[str] = ()) -> str:
+        """Name of the adapter that `make` gives, called where `key` (its identity) is new.
+
+        Raises:
+            StudioError: `adapter_unfit` (path: the key, detail); what `make` raises.
+        """
+        return self._require((key, 0), lambda name: self._add(key, make(), name), in_use)
+
+    def _require(self, key: tuple[str, int], load: Callable[[str], None], in_use: Collection[str]) -> str:
         name = self._names.pop(key, None)
         if name is None:
             self._make_room(in_use)
             name = f"adapter{self._count}"
             self._count += 1
-            self._load(folder, name)
+            load(name)
         self._names[key] = name
         return name
 
@@ -73,17 +90,34 @@ class AdapterPool:
     def _load(self, folder: Path, name: str) -> None:
         from peft import PeftConfig, PeftModel
 
-        try:
+        with self._fitting(str(folder), name):
             config = PeftConfig.from_pretrained(str(folder))
             config.inference_mode = True
             if self._wrapped is None:
                 self._wrapped = PeftModel(self._model, config, adapter_name=name)
             self._wrapped.load_adapter(str(folder), adapter_name=name)
+
+    def _add(self, key: str, made: PeftForm, name: str) -> None:
+        from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+
+        with self._fitting(key, name):
+            config = LoraConfig(**{kind: value for kind, value in made.config.items() if kind != "peft_type"})
+            if self._wrapped is None:
+                self._wrapped = PeftModel(self._model, config, adapter_name=name)
+            else:
+                self._wrapped.add_adapter(name, config)
+            set_peft_model_state_dict(self._wrapped, dict(made.tensors), adapter_name=name)
+
+    @contextmanager
+    def _fitting(self, path: str, name: str) -> Iterator[None]:
+        """Around PEFT's work on the layers: what does not fit is refused, and the base goes on answering."""
+        try:
+            yield
         except (ValueError, KeyError, RuntimeError) as error:
             # PEFT's answers to files or layers that are not there and to shapes that do not match.
             if self._wrapped is not None and name in self._wrapped.peft_config:
                 self._wrapped.delete_adapter(name)
-            raise StudioError("adapter_unfit", path=str(folder), detail=str(error).split("\n")[0]) from error
+            raise StudioError("adapter_unfit", path=path, detail=str(error).split("\n")[0]) from error
         finally:
             # After a failure too: a layer that is wrapped already must go on answering as the base.
             self._tell_layers()

@@ -26,6 +26,7 @@ from studio.train.tuner import Tuner
 class _Held:
     decoder: Decoder
     remove: Callable[[], None]
+    adapters: AdapterPool | None = None
 
 
 class TunedDecoders:
@@ -67,12 +68,27 @@ class TunedDecoders:
         if not weights:
             raise StudioError("adapter_missing", path=str(folder))
         key = (str(folder.resolve()), weights[0].stat().st_mtime_ns)
+        return self._require(key, lambda: self._load(folder, method, params)).decoder
+
+    def quantised(self, quantisation: Quantisation) -> tuple[Decoder, AdapterPool]:
+        """The decoder of a base in 4 bit, and the adapters beside it. Raises as `require` does."""
+
+        def load() -> _Held:
+            model = self._copy(quantisation).eval()
+            adapters = AdapterPool(model)
+            return _Held(Decoder(model, adapters, self._rows), lambda: None, adapters)
+
+        held = self._require((repr(quantisation), 0), load)
+        assert held.adapters is not None  # the key is no folder's
+        return held.decoder, held.adapters
+
+    def _require(self, key: tuple[str, int], load: Callable[[], _Held]) -> _Held:
         held = self._held.pop(key, None)
         if held is None:
             self._make_room()
-            held = self._load(folder, method, params)
+            held = load()
         self._held[key] = held
-        return held.decoder
+        return held
 
     def _load(self, folder: Path, method: Method, params: Any) -> _Held:
         tuner: Tuner = load_part(method.torch)(params)

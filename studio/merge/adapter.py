@@ -114,10 +114,16 @@ def read_adapter(folder: Path) -> Adapter:
     )
 
 
-def write_adapter(
-    folder: Path, changes: Mapping[str, Factors], *, fan_in_fan_out: bool, density: float | None = None
-) -> None:
-    """Write factors by path into the existing `folder`, in PEFT's format, or compressed to a density."""
+@dataclass(frozen=True)
+class PeftForm:
+    """An adapter as PEFT knows it: its config, and its tensors by the names in a file."""
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def peft_form(changes: Mapping[str, Factors], *, fan_in_fan_out: bool) -> PeftForm:
+    """The LoRA adapter that makes these changes, given by path."""
     ranks = {path: factors.rank for path, factors in changes.items()}
     usual = Counter(ranks.values()).most_common(1)[0][0]
     unusual = {path: rank for path, rank in ranks.items() if rank != usual}
@@ -135,15 +141,20 @@ def write_adapter(
         "bias": "none",
         "fan_in_fan_out": fan_in_fan_out,
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
     tensors = {}
     for path, factors in changes.items():
         tensors[f"{PREFIX}{path}{_A}"] = factors.a.contiguous()
         tensors[f"{PREFIX}{path}{_B}"] = factors.b.contiguous()
+    return PeftForm(config, tensors)
+
+
+def write_adapter(folder: Path, adapter: PeftForm, density: float | None = None) -> None:
+    """Write an adapter into the existing `folder`, in PEFT's format, or compressed to a density."""
+    (folder / CONFIG).write_text(json.dumps(adapter.config, indent=1), encoding="utf-8")
     if density is None:
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(adapter.tensors, folder / WEIGHTS, metadata={"format": "pt"})
     else:
-        compeft.save(tensors, folder / compeft.WEIGHTS, density)
+        compeft.save(adapter.tensors, folder / compeft.WEIGHTS, density)
 
 
 def _of_layer(pattern: Mapping[str, Any] | None, path: str, usual: float) -> float:

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from studio.errors import StudioError
-from studio.manifests import manifest_of, method_of, require_same_base
+from studio.manifests import combined_method, manifest_of, method_of, require_same_base
 from studio.merge import compeft
-from studio.merge.adapter import CONFIG, Adapter, read_adapter, write_adapter
+from studio.merge.adapter import CONFIG, Adapter, PeftForm, peft_form, read_adapter, write_adapter
 from studio.merge.factors import Factors, Truncated, truncated
 from studio.merges import Merge
 from studio.params import to_dict
-from studio.plan import methods
 from studio.registry import load_part
 from studio.train import checkpoint
 
@@ -72,9 +71,22 @@ def combine(
         "density": density,
         "compression_error": lost,
     }
-    fill = partial(write_adapter, changes=changes, fan_in_fan_out=adapters[0].fan_in_fan_out, density=density)
+    form = peft_form(changes, fan_in_fan_out=adapters[0].fan_in_fan_out)
+    fill = partial(write_adapter, adapter=form, density=density)
     checkpoint.write_folder(out, fill, {**_manifest(adapters, rank), "merge": facts})
     return Combined(out, rank, error, lost, _bytes(out), sum(_bytes(a.folder) for a in adapters))
+
+
+def combine_in_memory(inputs: Sequence[tuple[Path, float]], how: Merge, params: Any) -> PeftForm:
+    """The adapter that `combine` would write.
+
+    Raises StudioError as `combine` does.
+    """
+    adapters = [require_plain(folder) for folder, _ in inputs]
+    require_same_base([folder for folder, _ in inputs])
+    cut = combined(adapters, [weight for _, weight in inputs], how, params)
+    changes = {path: each.factors for path, each in cut.items()}
+    return peft_form(changes, fan_in_fan_out=adapters[0].fan_in_fan_out)
 
 
 def combined(
@@ -141,10 +153,7 @@ def _require_same_shape(adapters: Sequence[Adapter], path: str, changes: Sequenc
 
 
 def _manifest(adapters: Sequence[Adapter], rank: int) -> dict[str, Any]:
-    """The method that says how the result is to be held: in 4 bit only if all that went in were so."""
-    declared = [method_of(adapter.manifest) for adapter in adapters]
-    held = {method.base_quantisation(params) for method, params in declared}
-    method, params = declared[0] if len(held) == 1 else (methods.get("lora"), methods.get("lora").params())
+    method, params = combined_method([adapter.manifest for adapter in adapters])
     kept = {name: value for name, value in to_dict(params).items() if name in ("quant", "double_quant")}
     return {
         "method": method.id,

@@ -13,12 +13,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from backend.api import MergeRequest, Product
+from backend.api.chat import ChatRequest, Pane, Sampling
 from backend.chat import runs
 from backend.facade import StudioFacade
 from backend.jobs import kinds
 from studio.errors import StudioError
 from studio.models.locate import locate
-from studio.names import ModelName
+from studio.names import ModelName, mix
 from tests.backend.conftest import write_sums
 from tests.backend.launchers import HereAndNow, Notes
 from tests.toys.folders import write_model
@@ -199,3 +200,81 @@ def test_merges_are_listed_with_their_settings(home: Path) -> None:
     quiet.close()
     assert [param["name"] for param in listed["ties"]["params"]] == ["density", "sign", "rank"]
     assert listed["cat"]["params"] == []
+
+
+def test_a_mix_is_measured_on_the_held_out_rows_of_each_run(facade: StudioFacade) -> None:
+    name = str(mix(facade.run("sums-1").plan["model"], [("run:sums-1", 0.5), ("run:sums-2", 0.5)]))
+    job = facade.mix_losses(name)
+    made = facade.product(job)
+    assert made.state == "done", facade.log_tail(job)
+    found = made.facts["losses"]
+    assert [each["of"] for each in found] == ["run:sums-1", "run:sums-2"]
+    for each in found:
+        run = facade.run(each["of"])
+        assert set(each["losses"]) == {"base", "run:sums-1", "run:sums-2", "mix"}
+        assert each["losses"][each["of"]] == pytest.approx(run.summary.eval_loss, rel=1e-5)
+        assert len(set(each["losses"].values())) == 4
+    by_hand = facade.product(facade.merge(MergeRequest(["run:sums-1", "run:sums-2"], how="linear")))
+    again = str(mix(facade.run("sums-1").plan["model"], [("run:sums-1", 0.0), (f"merge:{by_hand.run}", 1.0)]))
+    checked = facade.product(facade.mix_losses(again)).facts["losses"]
+    assert [each["of"] for each in checked] == ["run:sums-1"]
+    assert checked[0]["losses"]["mix"] == pytest.approx(found[0]["losses"]["mix"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("run:sums-1", "model_not_mix"),
+        ('mix:{"base": "starter", "adapters": [["run:sums-1", 1], ["run:sums-5", 1]]}', "merge_bases_differ"),
+        ('mix:{"base": "starter", "adapters": [["run:sums-1", 1]], "how": "guess"}', "unknown_extension"),
+    ],
+)
+def test_what_is_no_mix_is_not_measured(facade: StudioFacade, name: str, code: str) -> None:
+    with pytest.raises(StudioError) as refused:
+        facade.mix_losses(name)
+    assert refused.value.code == code
+
+
+def test_merges_are_listed_for_the_chat(facade: StudioFacade) -> None:
+    adapter, whole = merged(facade, "run:sums-1", how="linear"), merged(facade, "run:sums-1")
+    listed = {model.name: model.base for model in facade.chat_models()}
+    base = facade.run("sums-1").plan["model"]
+    assert listed[f"merge:{adapter.run}"] == base == facade.base_of(f"merge:{adapter.run}")
+    assert listed[f"merge:{whole.run}"] == f"merge:{whole.run}"
+    assert facade.base_of(f"merge:{whole.run}") is None
+
+
+def test_a_mix_with_a_rule_goes_into_the_base_as_that_rule_makes_it(
+    facade: StudioFacade, model: Path
+) -> None:
+    base = facade.run("sums-1").plan["model"]
+    both = [("run:sums-1", 1.0), ("run:sums-2", 0.5)]
+    whole = merged(facade, str(mix(base, both, "svd", {"rank": 2})))
+    assert whole.path
+    adapter = merged(facade, *(name for name, _ in both), how="svd", weights=[1.0, 0.5], set={"rank": 2})
+    assert adapter.path
+    torch.testing.assert_close(logits(Path(whole.path)), logits(model, Path(adapter.path)), rtol=0, atol=1e-4)
+    with pytest.raises(StudioError) as refused:
+        facade.merge(MergeRequest([str(mix(base, both, "svd", {"rank": 2}))], how="linear"))
+    assert refused.value.code == "merge_rules_nested"
+
+
+def test_adapters_alone_are_offered_for_a_mix(facade: StudioFacade) -> None:
+    offered = {model.name for model in facade.mixable()}
+    assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5"} <= offered
+    assert "run:sums-3" not in offered  # a side network
+
+
+@pytest.mark.worker
+def test_merged_weights_answer_from_an_engine_of_their_own(facade: StudioFacade) -> None:
+    whole = merged(facade, "run:sums-1")
+    messages = [{"role": "user", "content": "3 plus 4"}]
+    panes = (Pane(f"merge:{whole.run}", messages), Pane("run:sums-1", messages))
+    said = {0: "", 1: ""}
+    proofs = {}
+    for delta in facade.chat(ChatRequest(panes, Sampling(max_tokens=20))):
+        said[delta.pane] += delta.text
+        proofs[delta.pane] = delta.proof or proofs.get(delta.pane)
+    assert said[0] == said[1] != ""
+    assert proofs[0].adapter is None
+    assert proofs[0].base != proofs[1].base

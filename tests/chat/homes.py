@@ -16,6 +16,7 @@ from studio.data.rows import Message
 from studio.identity import base_identity
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
+from studio.params import to_dict
 from studio.plan import methods
 from studio.train.tuner import TunerContext, make_tuner
 from tests.toys.folders import tiny_plan, write_model
@@ -27,9 +28,8 @@ CONTEXT = 100_000  # so that an answer can go on for minutes
 @dataclass(frozen=True)
 class ChatHome:
     """`tuned-1` has a final adapter and two checkpoints (4 is the best), `early-1` checkpoints only,
-    `empty-1` none,
-    `foreign-1` has another base, `moved-1` one whose weights were others; there is one of each method in
-    `OWN`."""
+    `empty-1` none, `merge-1` is adapters combined, `foreign-1` has another base, `moved-1` one whose weights
+    were others; there is one of each method in `OWN`."""
 
     root: Path
     model: Path
@@ -82,6 +82,8 @@ def write_home(root: Path) -> ChatHome:
     _write_run(made, "empty-1", made.base)
     for method in OWN:
         _write_tuned(made, method)
+    _write_run(made, "merge-1", made.base, merged=None)
+    _write_adapter(made, "merge-1", "adapter", seed=20)
     _write_run(made, "moved-1", made.base)
     _write_adapter(made, "moved-1", "adapter", seed=8, base="0" * 64)
     _write_run(made, "foreign-1", "path:/somewhere/else")
@@ -112,13 +114,13 @@ def _write_tuned(home: ChatHome, method: str) -> None:
     folder = home.run(f"{method}-1") / "adapter"
     folder.mkdir()
     tuner.save(tuned, folder)
-    (folder / "manifest.json").write_text(json.dumps({"base": home.base_hash()}))
+    _write_manifest(folder, method, home.base_hash())
 
 
-def _write_run(home: ChatHome, run: str, base: str, method: str = "lora") -> None:
+def _write_run(home: ChatHome, run: str, base: str, method: str = "lora", **more: Any) -> None:
     folder = home.run(run)
     folder.mkdir(parents=True)
-    plan = {"model": base, "method": method, "method_params": {}}
+    plan = {"model": base, "method": method, "method_params": {}, **more}
     (folder / "plan.json").write_text(json.dumps(plan))
     Renderer.from_folder(home.model).save(folder / "tokenizer")
 
@@ -138,5 +140,9 @@ def _write_adapter(home: ChatHome, run: str, place: str, seed: int, base: str | 
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     folder = home.run(run) / place
     get_peft_model(model, config).save_pretrained(folder)
-    identity = base or home.base_hash()
-    (folder / "manifest.json").write_text(json.dumps({"base": identity}))
+    _write_manifest(folder, "lora", base or home.base_hash())
+
+
+def _write_manifest(folder: Path, method: str, base: str) -> None:
+    body = {"base": base, "method": method, "method_params": to_dict(methods.get(method).params())}
+    (folder / "manifest.json").write_text(json.dumps(body))

@@ -74,7 +74,7 @@ def test_runs_that_can_answer_are_listed_newest_first(chat_home: ChatHome) -> No
     for at, run in enumerate(("tuned-1", "early-1", "moved-1")):
         os.utime(chat_home.run(run) / "plan.json", (at, at))
     folder = chat_home.root / "runs"
-    known = {"tuned-1", "early-1", "moved-1", *(f"{method}-1" for method in OWN)}
+    known = {"tuned-1", "early-1", "moved-1", "merge-1", *(f"{method}-1" for method in OWN)}
     found = runs.answering_runs(folder, chat_home.base)
     assert found[-1] == "tuned-1"
     assert set(found) == known

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,17 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 
 from studio.errors import StudioError
 from studio.generate.adapters import AdapterPool
 from studio.generate.decode import generate
 from studio.generate.request import BASE, Request, Sampling
+from studio.merge.adapter import PeftForm
+from studio.merge.combine import combine_in_memory
+from studio.merges import merges
+from studio.params import to_dict
+from studio.plan import methods
 from tests.generate.models import prompt, tiny
 
 PROMPT = prompt(9, 1)
@@ -130,3 +137,50 @@ def test_a_folder_without_safetensors_is_no_adapter(tmp_path: Path) -> None:
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(StudioError, match="adapter_missing"):
         AdapterPool(tiny()).require(folder)
+
+
+def test_a_mix_made_in_memory_answers_as_a_base_with_both_changes_added(tmp_path: Path) -> None:
+    folders = [make_adapter(tmp_path / "first", 1), make_adapter(tmp_path / "second", 2, r=7, lora_alpha=3)]
+    weights = (0.7, -0.4)
+    for folder in folders:
+        write_manifest(folder)
+    linear = merges.get("linear")
+
+    def make() -> PeftForm:
+        return combine_in_memory(list(zip(folders, weights, strict=True)), linear, linear.params())
+
+    model = tiny()
+    pool = AdapterPool(model)
+    untouched = answer(model, pool, BASE)[0]
+    mixed = pool.require_made("a hash", make)
+    assert pool.require_made("a hash", lambda: pytest.fail("made twice")) == mixed
+    alone = pool.require(folders[0])
+    rows = answer(model, pool, mixed, BASE, alone, mixed)
+    by_hand = summed(folders, weights)
+    out = by_hand.generate(input_ids=torch.tensor([PROMPT]), max_new_tokens=25, do_sample=False)
+    expected = list(out[0, len(PROMPT) :].tolist())
+    assert rows == [expected, untouched, by_peft(folders[0], 25), expected]
+    assert expected not in (untouched, rows[2])
+    pool.select([mixed])
+    torch.testing.assert_close(
+        model(torch.tensor([PROMPT])).logits, by_hand(torch.tensor([PROMPT])).logits, rtol=0, atol=1e-4
+    )
+
+
+def write_manifest(folder: Path) -> None:
+    params = to_dict(methods.get("lora").params())
+    body = {"method": "lora", "method_params": params, "model": "path:tiny", "base": "b" * 64}
+    (folder / "manifest.json").write_text(json.dumps(body))
+
+
+def summed(folders: list[Path], weights: tuple[float, float]) -> Any:
+    """The base with both changes added into its weights, by PEFT's own arithmetic."""
+    model: Any = tiny()
+    with torch.no_grad():
+        for folder, weight in zip(folders, weights, strict=True):
+            tuned = PeftModel.from_pretrained(tiny(), folder).get_base_model()
+            for path, layer in tuned.named_modules():
+                if isinstance(layer, LoraLayer):
+                    change = layer.get_delta_weight("default")  # type: ignore[operator]
+                    model.get_submodule(path).weight += weight * change
+    return model.eval()

@@ -24,7 +24,7 @@ from studio.data.rows import Message
 from studio.errors import StudioError
 from studio.identity import base_identity
 from studio.merge import shards
-from studio.merge.adapter import write_adapter
+from studio.merge.adapter import peft_form, write_adapter
 from studio.merge.factors import Factors
 from studio.merge.into_base import Source, merge_into_base
 from studio.merge.layout import Layout
@@ -312,7 +312,7 @@ def _write_adapter(folder: Path, model: Path, root: Path) -> str:
         if name in layout.rounded
     }
     folder.mkdir()
-    write_adapter(folder, factors, fan_in_fan_out=False)
+    write_adapter(folder, peft_form(factors, fan_in_fan_out=False))
     hash = base_identity(model, root / "hashes.json").hash
     (folder / "manifest.json").write_text(json.dumps({"method": "lora", "method_params": {}, "base": hash}))
     return hash

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.api.chat import ChatModel
+from studio.names import mix_of, parse
 from ui.fragments.text import Text
 
 _TUNED = ("tuned", "third", "fourth", "fifth")
@@ -19,6 +20,11 @@ def model_label(text: Text, name: str) -> str:
         if not mark:
             return run
         return text("chat.who.best", run=run) if mark == "best" else text("chat.who.step", run=run, step=mark)
+    if kind == "mix":
+        return " + ".join(
+            text("chat.who.weighed", name=model_label(text, str(part)), weight=f"{weight:g}")
+            for part, weight in mix_of(parse(name)).adapters
+        )
     return value.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if kind == "path" else value or name
 
 

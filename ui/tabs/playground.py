@@ -137,7 +137,7 @@ def _wanted(found: Mapping[str, list[str]], models: list[ChatModel]) -> list[str
     bases = {model.name: model.base for model in models}
     if "run" in found and (run := f"run:{found['run'][0]}") in bases:
         return [bases[run], run]
-    return [name for name in found.get("pane", []) if name in bases][:MAX_PANES]
+    return [name for name in found.get("pane", []) if name in bases or name.startswith("mix:")][:MAX_PANES]
 
 
 def _first(models: list[ChatModel]) -> tuple[str, ...]:

@@ -67,6 +67,13 @@ class Stopped(Exception):
     """Raised inside a kind, where there is no step boundary, once the person wishes to stop."""
 
 
+def go_on(work: Work, phase: str, share: float | None) -> None:
+    """Say how far it is; `Stopped` once the person wishes to stop."""
+    work.sink.phase(phase, share)
+    if work.control.stopping():
+        raise Stopped
+
+
 _extra: dict[str, Kind] = {}
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from backend.exporting import learned_of
 from backend.inputs import base_hash
-from backend.jobs.kinds import Made, Outcome, Work
-from backend.jobs.kinds.merge import GREETING, files_in, go_on, known_streams
+from backend.jobs.kinds import Made, Outcome, Work, go_on
+from backend.jobs.kinds.merge import GREETING, files_in, known_streams
 from backend.jobs.kinds.train import model_folder
-from backend.merging import Part
+from backend.parts import Part
 from backend.store.lineage import read
 from studio.data.render import Renderer
 from studio.data.rows import Stream

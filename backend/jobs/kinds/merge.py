@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.inputs import HELDOUT, ROWS, TOKENIZER, base_hash
-from backend.jobs.kinds import Made, Outcome, Stopped, Work
+from backend.jobs.kinds import Made, Outcome, Work, go_on
 from backend.jobs.kinds.train import model_folder
-from backend.merging import Part, parts_of
+from backend.parts import Part, parts_of, rule_of
 from backend.store.lineage import read
 from studio.data.render import Renderer
 from studio.data.rows import Message, Stream, read_rows
@@ -19,7 +19,6 @@ from studio.files import write_json
 from studio.identity import file_sha256
 from studio.manifests import manifest_of
 from studio.merges import merges
-from studio.params import parse as parse_params
 
 if TYPE_CHECKING:
     from studio.merge.into_base import Source
@@ -35,17 +34,15 @@ class MergeKind:
     def run(self, work: Work) -> Outcome:
         """See `Kind.run`. The result: `path` and `files` of what was made, and what is known of it."""
         plan, folder = work.job.plan, work.home.run(work.job.id)
-        parts = parts_of(work.home, plan["parts"])
+        parts = parts_of(work.home.runs, plan["parts"])
         _remember_inputs(work, parts)
         tokenizer = next((part.tokenizer for part in parts if part.tokenizer is not None), None)
         inputs = [(part.folder, part.weight) for part in parts]
         if plan["how"] is not None:
-            facts = _combine(
-                work, inputs, plan["how"], folder / (COMPRESSED if plan["compress"] else ADAPTER)
-            )
+            facts = _combine(work, inputs, plan, folder / (COMPRESSED if plan["compress"] else ADAPTER))
             return _adapter_made(work, tokenizer, facts)
-        if len(parts) > 1:  # a mix: its adapters become one first, with nothing lost
-            _combine(work, inputs, "cat", folder / ADAPTER)
+        if plan["mixed"] is not None:  # its adapters become one first
+            _combine(work, inputs, {**plan["mixed"], "compress": None}, folder / ADAPTER)
             inputs = [(folder / ADAPTER, 1.0)]
         return _into_base(work, parts[0], *inputs[0], tokenizer)
 
@@ -61,18 +58,19 @@ def _remember_inputs(work: Work, parts: list[Part]) -> None:
         work.writer.statements(read(work.job.id, role, "adapter", hash, str(part.folder), body))
 
 
-def _combine(work: Work, inputs: list[tuple[Path, float]], how: str, out: Path) -> dict[str, Any]:
-    """One adapter out of several, and what is known of it."""
+def _combine(
+    work: Work, inputs: list[tuple[Path, float]], plan: Mapping[str, Any], out: Path
+) -> dict[str, Any]:
+    """One adapter out of several by the plan's rule, and what is known of it."""
     from studio.merge.combine import combine
 
-    merge = merges.get(how)
-    params: Any = parse_params(merge.params, work.job.plan["params"])[0]
+    merge, params = rule_of(plan["how"], plan["params"])
     made = combine(
         inputs,
         merge,
         params,
         out,
-        density=work.job.plan["compress"],
+        density=plan["compress"],
         progress=lambda share: go_on(work, "merging", share),
     )
     return {key: value for key, value in asdict(made).items() if key != "folder"}
@@ -147,13 +145,6 @@ def known_streams(run: Path | None, count: int = 8) -> list[Stream]:
         if rows:
             return [next(iter(row.streams.values())) for row in rows[:count]]
     return []
-
-
-def go_on(work: Work, phase: str, share: float | None) -> None:
-    """Say how far it is; `Stopped` once the person wishes to stop."""
-    work.sink.phase(phase, share)
-    if work.control.stopping():
-        raise Stopped
 
 
 def _write_plan(folder: Path, model: str, manifest: Mapping[str, Any], merged: Path | None) -> None:

@@ -1,0 +1,95 @@
+"""The adapter lab over the real engine and the real worker, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backend.facade import StudioFacade
+from tests.e2e.conftest import screen
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def address(studio_home: Path) -> Iterator[str]:
+    """A screen on a home with two runs of one base."""
+    facade = StudioFacade(studio_home)
+    for dataset in ("pirate", "json"):
+        run = facade.start("starter", dataset, set={"steps": STEPS, "lr": 0.002})
+        states = [summary.state for summary in facade.wait(run)]
+        assert states[-1] == "done", facade.log_tail(run)
+    facade.close()
+    with screen(studio_home) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def lab(page: Page) -> Page:
+    page.locator('.rail [data-go="merge"]').click()
+    expect(page.locator("#mix-form .mix-adapter")).to_have_count(2)
+    return page
+
+
+def slide(page: Page, place: int, weight: float) -> None:
+    """Move a slider and let it go, as a hand does."""
+    page.locator("#mix-form input[type=range]").nth(place).evaluate(
+        """(slider, weight) => {
+            slider.value = weight;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+            slider.dispatchEvent(new Event("change", { bubbles: true }));
+        }""",
+        weight,
+    )
+
+
+def answered(page: Page) -> tuple[str, str]:
+    """The whole answer and its adapter's hash, once it is complete."""
+    expect(page.locator("#mix-answer .proof summary")).to_be_visible()
+    title = page.locator("#mix-answer .proof summary").get_attribute("title") or ""
+    return page.locator("#mix-answer .answer-text").inner_text(), title
+
+
+def test_move_a_slider_and_see_the_answer_change(lab: Page):
+    page = lab
+    question = page.locator("#mix-ask input")
+    question.fill("Tell me about the sea.")
+    question.press("Enter")
+    half, proof = answered(page)
+    assert half
+    slide(page, 0, 0)
+    expect(page.locator("#mix-answer .chip")).to_contain_text("json-1 0 +")
+    slide(page, 1, 0)
+    expect(page.locator("#mix-form output")).to_have_text(["0", "0"])
+    expect(page.locator("#mix-answer .chip")).to_contain_text("json-1 0 + pirate-1 0")
+    none, other_proof = answered(page)
+    assert none != half
+    assert proof != other_proof
+    slide(page, 1, 1)
+    expect(page.locator("#mix-answer .chip")).to_contain_text("pirate-1 1")
+    pirate, _ = answered(page)
+    assert pirate not in (none, half)
+    page.reload()
+    expect(page.locator("#mix-form output")).to_have_text(["0", "1"])
+    page.get_by_role("button", name="Ask", exact=True).click()
+    assert answered(page)[0] == pirate
+
+
+def test_a_mix_is_measured_saved_and_merged_into_the_base(lab: Page):
+    page = lab
+    page.get_by_role("button", name="Measure losses").click()
+    table = page.locator("#mix-jobs table")
+    expect(table.locator("tbody tr")).to_have_count(2)
+    expect(table.locator("th")).to_have_text(["Held-out rows of", "Base", "json-1", "pirate-1", "This mix"])
+    page.get_by_role("button", name="Save as adapter").click()
+    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge:merge-1")
+    page.get_by_role("button", name="Merge into the base").click()
+    expect(page.locator("#mix-jobs")).to_contain_text("Same as the original")
+    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge:merge-2")
+    page.locator('.rail [data-go="playground"]').click()
+    options = page.locator("#playground-picker option")
+    expect(options.filter(has_text="merge-1").first).to_be_attached()
+    expect(options.filter(has_text="merge-2").first).to_be_attached()

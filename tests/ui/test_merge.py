@@ -1,0 +1,89 @@
+"""The adapter lab's pure parts: the mix as a value, its address, what is asked for, what is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from backend.api import MergeRequest, Product
+from backend.api.chat import ChatModel
+from studio.names import mix_of, parse
+from tests.fake_facade import FakeFacade
+from ui import mixer
+from ui.fragments import merge as draw
+from ui.fragments.who import model_label
+from ui.mixer import Mixer
+from ui.tabs import merge as tab
+from ui.words import Words
+
+WORDS = Words("en")
+MODELS = [ChatModel("run:b-2", "starter"), ChatModel("run:a-1", "starter"), ChatModel("run:c-1", "path:/m")]
+
+
+def test_it_begins_with_the_two_newest_of_one_base() -> None:
+    first = mixer.begin(MODELS)
+    assert (first.base, first.weights) == ("starter", (("run:b-2", 0.5), ("run:a-1", 0.5)))
+    other = mixer.choose_base(first, "path:/m", MODELS)
+    assert (other.base, other.weights) == ("path:/m", (("run:c-1", 1.0),))
+    assert mixer.begin([]).model is None
+
+
+def test_sliders_and_settings_name_the_mix() -> None:
+    state = mixer.weigh(mixer.begin(MODELS), "run:a-1", "-0.25")
+    state = mixer.set_param(mixer.choose_rule(state, "svd"), "rank", "4")
+    assert state.model is not None
+    named = mix_of(parse(state.model))
+    assert [(str(name), weight) for name, weight in named.adapters] == [("run:b-2", 0.5), ("run:a-1", -0.25)]
+    assert (named.how, named.params) == ("svd", {"rank": "4"})
+    assert mixer.set_param(state, "rank", "").settings == {}
+    assert mixer.weigh(state, "run:a-1", "much") == mixer.weigh(state, "run:a-1", "inf") == state
+    assert mixer.take(state, "run:b-2", False).weights == (("run:a-1", -0.25),)
+    assert model_label(WORDS.text, state.model) == "b-2 0.5 + a-1 -0.25"
+
+
+def test_the_address_brings_the_mix_back_as_far_as_its_adapters_are_there() -> None:
+    state = replace(mixer.begin(MODELS), how="ties", settings={"density": "0.5"}, prompt="Why?")
+    state = replace(state, jobs={"made": "merge-1"})
+    query = mixer.to_query(state, "merge")
+    assert mixer.from_query(query, MODELS) == state
+    assert mixer.from_query(query, MODELS[1:]).weights == (("run:a-1", 0.5),)
+    broken = mixer.from_query("tab=merge&mix=mix:nonsense", MODELS)
+    assert broken == mixer.begin(MODELS)
+
+
+def test_one_run_alone_goes_into_the_base_with_its_weight_and_a_mix_by_its_name() -> None:
+    alone = Mixer("starter", (("run:a-1", 0.5),))
+    assert mixer.base_request(alone) == MergeRequest(["run:a-1"], weights=[0.5])
+    both = replace(mixer.begin(MODELS), how="ties", exact=True)
+    assert mixer.base_request(both) == MergeRequest([both.model], exact=True)
+    saved = mixer.save_request(replace(both, density=0.2))
+    assert saved == MergeRequest(("run:b-2", "run:a-1"), "ties", (0.5, 0.5), {}, compress=0.2)
+
+
+def test_a_merge_that_is_not_the_same_as_the_original_says_so() -> None:
+    figures = {"max_difference": 0.5, "mean_difference": 0.01, "largest": 10.0, "bound": 0.001}
+    facts = {"prompts": 8, "verified": {**figures, "passed": False}, "ways": None}
+    product = Product("merge-1", "merge", "done", 1, "/made", (), facts, None)
+    shown = draw._found(WORDS.text, product)
+    assert "Not the same as the original" in shown
+    assert "0.5 at most" in shown
+    same = replace(product, facts={**facts, "verified": {**figures, "passed": True}})
+    assert "Same as the original" in draw._found(WORDS.text, same)
+
+
+def test_the_lowest_loss_of_a_line_is_bold() -> None:
+    measured = [{"of": "run:a-1", "rows": 9, "losses": {"base": 2.0, "run:a-1": 1.0, "mix": 1.5}}]
+    shown = draw.losses(WORDS.text, measured)
+    assert "<strong>1.00</strong>" in shown
+    assert "a-1 (9 rows)" in shown
+    assert shown.count("<strong>") == 1
+
+
+def test_the_answer_streams_and_a_refusal_stands_in_its_place(tmp_path: Path) -> None:
+    facade = FakeFacade(tmp_path)
+    page = type("Page", (), {"facade": facade, "text": WORDS.text, "words": WORDS})()
+    state = replace(mixer.begin(facade.mixable()), prompt="What now?")
+    drawn = list(tab.answered(page, state))
+    assert "answer-text" in drawn[-1]
+    assert "Tick an adapter" in next(iter(tab.answered(page, replace(state, weights=()))))
+    facade.close()

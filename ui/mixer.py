@@ -1,0 +1,117 @@
+"""What is being mixed, as a value: adapters of one base, their weights, the rule, the question. No Gradio."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from backend.api import MergeRequest
+from backend.api.chat import ChatModel
+from studio.errors import StudioError
+from studio.names import ADDED_UP, mix, mix_of, parse
+
+LOW, HIGH, STEP = -1.0, 2.0, 0.05  # of a weight's slider
+DENSITIES = (0.05, 0.1, 0.2, 0.5)
+PROMPT = "chat.try.any.1"  # the key of the first question
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """`weights` are those of the adapters that take part. `density`: what share of its numbers a saved
+    adapter keeps as ternary ones; None keeps all as they are. `jobs` are those started here, by what they
+    do."""
+
+    base: str = ""
+    weights: tuple[tuple[str, float], ...] = ()
+    how: str = ADDED_UP
+    settings: Mapping[str, str] = field(default_factory=dict)
+    density: float | None = None
+    exact: bool = False
+    prompt: str = ""
+    jobs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str | None:
+        """The name of the mix; None while nothing takes part."""
+        return str(mix(self.base, self.weights, self.how, self.settings)) if self.weights else None
+
+    def weight(self, model: str) -> float | None:
+        """None: it takes no part."""
+        return dict(self.weights).get(model)
+
+
+def begin(models: Sequence[ChatModel]) -> Mixer:
+    """The two newest adapters of the newest one's base, half each; the only one, whole."""
+    return choose_base(Mixer(), models[0].base, models) if models else Mixer()
+
+
+def choose_base(mixer: Mixer, base: str, models: Sequence[ChatModel]) -> Mixer:
+    names = [model.name for model in models if model.base == base][:2]
+    return replace(mixer, base=base, weights=tuple((name, 1.0 / len(names)) for name in names))
+
+
+def take(mixer: Mixer, model: str, part: bool) -> Mixer:
+    """Let an adapter take part, or leave it out."""
+    rest = tuple(pair for pair in mixer.weights if pair[0] != model)
+    return replace(mixer, weights=(*rest, (model, 1.0)) if part else rest)
+
+
+def weigh(mixer: Mixer, model: str, value: str) -> Mixer:
+    """A slider was let go; what is no number changes nothing."""
+    try:
+        weight = round(float(value), 4)
+    except ValueError:
+        return mixer
+    if not math.isfinite(weight):
+        return mixer
+    return replace(mixer, weights=tuple((name, weight if name == model else w) for name, w in mixer.weights))
+
+
+def choose_rule(mixer: Mixer, how: str) -> Mixer:
+    return replace(mixer, how=how, settings={})
+
+
+def set_param(mixer: Mixer, name: str, value: str) -> Mixer:
+    """A setting of the rule; empty: the rule's own."""
+    rest = {key: given for key, given in mixer.settings.items() if key != name}
+    return replace(mixer, settings={**rest, name: value} if value else rest)
+
+
+def save_request(mixer: Mixer) -> MergeRequest:
+    """What saves the mix as an adapter."""
+    models, weights = zip(*mixer.weights, strict=True)
+    return MergeRequest(models, mixer.how, weights, mixer.settings, compress=mixer.density)
+
+
+def base_request(mixer: Mixer) -> MergeRequest:
+    """What merges it into the base; one run alone keeps its weight and needs no adapter between."""
+    if len(mixer.weights) == 1 and mixer.how == ADDED_UP:
+        ((name, weight),) = mixer.weights
+        return MergeRequest([name], weights=[weight], exact=mixer.exact)
+    assert mixer.model is not None  # the button is off without adapters
+    return MergeRequest([mixer.model], exact=mixer.exact)
+
+
+def to_query(mixer: Mixer, tab: str) -> str:
+    """The page's address for this mix."""
+    pairs = [("tab", tab), ("mix", mixer.model), ("ask", mixer.prompt), *sorted(mixer.jobs.items())]
+    return urlencode([(key, value) for key, value in pairs if value])
+
+
+def from_query(query: str, models: Sequence[ChatModel]) -> Mixer:
+    """The mix of an address, as far as its adapters are there; without one, the first."""
+    found = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
+    jobs = {key: found[key] for key in ("made", "measured") if key in found}
+    mixer = replace(begin(models), prompt=found.get("ask", ""), jobs=jobs)
+    try:
+        named: Any = mix_of(parse(found["mix"]))
+    except (KeyError, json.JSONDecodeError, StudioError):  # none, or somebody wrote the address by hand
+        return mixer
+    there = {model.name for model in models if model.base == str(named.base)}
+    weights = tuple((str(name), weight) for name, weight in named.adapters if str(name) in there)
+    settings = {key: str(value) for key, value in named.params.items()}
+    return replace(mixer, base=str(named.base), weights=weights, how=named.how, settings=settings)

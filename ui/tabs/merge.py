@@ -1,0 +1,229 @@
+"""Merge: adapters of one base mixed by sliders, heard at once, saved or merged into the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from backend.api.chat import Answer, ChatRequest, Pane, Sampling
+from studio.errors import StudioError
+from ui import forms, mixer
+from ui.fragments import merge as draw
+from ui.fragments import message
+from ui.fragments.parts import button
+from ui.fragments.wizard import address
+from ui.live import follow, timer
+from ui.mixer import Mixer
+from ui.page import Page, Updates
+from ui.steps import run_error
+from ui.tabs.chat_panel import REDRAW_SECONDS
+from ui.view import HIDDEN, act_data, view
+
+NAME = "merge"
+_SAMPLING = Sampling(max_tokens=128)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Components of the tab. `asked` counts the questions: each count is answered once, the last one wins."""
+
+    board: gr.Column
+    form: gr.HTML
+    ask: gr.HTML
+    answer: gr.HTML
+    actions: gr.HTML
+    jobs: gr.HTML
+    address: gr.HTML
+    state: gr.State
+    asked: gr.State
+    ticker: gr.Timer
+
+
+def build() -> Merge:
+    with gr.Row(elem_id="merge", elem_classes="tab-body"):
+        with gr.Column(elem_classes="mix-left"):
+            form = view(id="mix-form")
+        with gr.Column(elem_classes="mix-right", visible=False) as board:
+            with gr.Column(elem_classes="card mix-chat"):
+                ask = view(id="mix-ask")
+                answer = view(id="mix-answer")
+            actions = view(id="mix-actions")
+            jobs = view(id="mix-jobs")
+        where = view(classes="unseen")
+    return Merge(board, form, ask, answer, actions, jobs, where, gr.State(Mixer()), gr.State(0), timer())
+
+
+def wire(tab: Merge, page: Page) -> None:
+    tab.form.value = message.loading(page.text)
+
+    def act(state: Mixer, asked: int, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        state = ACTS[sent["act"]](page, state, sent)
+        # A slider keeps its place and the keyboard its slider: what the person holds is not drawn anew.
+        drawn = {} if sent["act"] in ("weight", "ask", "again") else {tab.form: _form(page, state)}
+        return {
+            **drawn,
+            tab.state: state,
+            tab.asked: asked + 1,
+            tab.actions: draw.actions(page.text, state),
+            tab.address: address(mixer.to_query(state, NAME)),
+        }
+
+    def make(state: Mixer, event: gr.EventData) -> Updates:
+        state = MAKING[act_data(event)["act"]](page, state, act_data(event))
+        return {
+            tab.state: state,
+            tab.actions: draw.actions(page.text, state),
+            tab.jobs: _jobs(page, state),
+            tab.address: address(mixer.to_query(state, NAME)),
+        }
+
+    def answer(state: Mixer) -> Iterator[Updates]:
+        for drawn in answered(page, state):
+            yield {tab.answer: drawn}
+
+    answering = tab.asked.change(
+        page.handler(answer), inputs=[tab.state], outputs=[tab.answer, page.notice], **HIDDEN
+    )
+    everything = [*outputs(tab), page.notice]
+    for source in (tab.form, tab.ask):
+        source.act(
+            page.handler(act),
+            inputs=[tab.state, tab.asked],
+            outputs=everything,
+            cancels=[answering],
+            **HIDDEN,
+        )
+    for source in (tab.actions, tab.jobs):
+        source.act(page.handler(make), inputs=[tab.state], outputs=everything, **HIDDEN)
+    follow(
+        page,
+        tab.ticker,
+        lambda _full, state: {tab.jobs: _jobs(page, state)},
+        [tab.state],
+        [tab.jobs, page.notice],
+    )
+
+
+def outputs(tab: Merge) -> list[Any]:
+    return [
+        tab.board,
+        tab.form,
+        tab.ask,
+        tab.answer,
+        tab.actions,
+        tab.jobs,
+        tab.address,
+        tab.state,
+        tab.asked,
+    ]
+
+
+def opened(tab: Merge, page: Page, query: str) -> Updates:
+    """The tab at this address: `mix=mix:{...}`, the question `ask`, the jobs `made` and `measured`."""
+    models = page.facade.mixable()
+    if not models:
+        return {tab.form: _nothing(page), tab.board: gr.Column(visible=False)}
+    state = mixer.from_query(query, models)
+    if not state.prompt:
+        state = replace(state, prompt=page.text(mixer.PROMPT))
+    page.facade.warm_chat(models[0].name)
+    return {
+        tab.board: gr.Column(visible=True),
+        tab.form: _form(page, state),
+        tab.ask: draw.ask(page.text, state),
+        tab.answer: draw.no_answer(page.text, state),
+        tab.actions: draw.actions(page.text, state),
+        tab.jobs: _jobs(page, state),
+        tab.address: address(mixer.to_query(state, NAME)),
+        tab.state: state,
+    }
+
+
+def answered(page: Page, state: Mixer) -> Iterator[Markup]:
+    """The answer of the mix as it comes, or why there is none."""
+    model = state.model
+    if model is None or not state.prompt:
+        yield draw.no_answer(page.text, state)
+        return
+    said, error = Answer(), None
+    yield draw.answer(page.text, model, state.prompt, said, error)
+    drawn = monotonic()
+    pane = Pane(model, [{"role": "user", "content": state.prompt}])
+    try:
+        for delta in page.facade.chat(ChatRequest((pane,), _SAMPLING)):
+            said = said.plus(delta)
+            if monotonic() - drawn > REDRAW_SECONDS:
+                yield draw.answer(page.text, model, state.prompt, said, error)
+                drawn = monotonic()
+    except StudioError as refused:
+        error = page.words.error(refused)
+    yield draw.answer(page.text, model, state.prompt, said.ended(), error)
+
+
+def _form(page: Page, state: Mixer) -> Markup:
+    rules = page.facade.merges()
+    rule = next((rule for rule in rules if rule["id"] == state.how), rules[0])
+    fields = forms.of_params(rule["params"], state.settings)
+    settings = forms.grid(page.text, fields) if fields else None
+    return draw.form(page.text, state, page.facade.mixable(), rules, settings)
+
+
+def _jobs(page: Page, state: Mixer) -> Markup:
+    facade = page.facade
+    there = {run.run: run for run in facade.runs("all")} if state.jobs else {}
+    shown = [
+        draw.job(page.text, there[id], facade.product(id), run_error(page, there[id].error))
+        for id in state.jobs.values()
+        if id in there
+    ]
+    return Markup("").join(shown)
+
+
+def _nothing(page: Page) -> Markup:
+    return message.empty(
+        page.text("mix.empty.title"),
+        page.text("mix.empty.line"),
+        button(page.text("runs.empty.button"), None, kind="primary", data_go="home"),
+        symbol="merge",
+    )
+
+
+def _measure(page: Page, state: Mixer, _sent: Mapping[str, Any]) -> Mixer:
+    model = state.model
+    assert model is not None  # the button is off without adapters
+    return replace(state, jobs={**state.jobs, "measured": page.facade.mix_losses(model)})
+
+
+def _stop(page: Page, state: Mixer, sent: Mapping[str, Any]) -> Mixer:
+    page.facade.stop(sent["run"])
+    return state
+
+
+def _made(state: Mixer, job: str) -> Mixer:
+    return replace(state, jobs={**state.jobs, "made": job})
+
+
+Act = Callable[[Page, Mixer, Mapping[str, Any]], Mixer]
+ACTS: Mapping[str, Act] = {
+    "base": lambda page, state, sent: mixer.choose_base(state, sent["value"], page.facade.mixable()),
+    "take": lambda _, state, sent: mixer.take(state, sent["model"], bool(sent["value"])),
+    "weight": lambda _, state, sent: mixer.weigh(state, sent["model"], sent["value"]),
+    "how": lambda _, state, sent: mixer.choose_rule(state, sent["value"]),
+    "set": lambda _, state, sent: mixer.set_param(state, sent["key"], str(sent["value"]).strip()),
+    "ask": lambda _, state, sent: replace(state, prompt=str(sent["value"]).strip()),
+    "again": lambda _, state, _sent: state,
+}
+MAKING: Mapping[str, Act] = {
+    "save": lambda page, state, _: _made(state, page.facade.merge(mixer.save_request(state))),
+    "into": lambda page, state, _: _made(state, page.facade.merge(mixer.base_request(state))),
+    "measure": _measure,
+    "stop": _stop,
+    "density": lambda _, state, sent: replace(state, density=float(sent["value"]) if sent["value"] else None),
+    "exact": lambda _, state, sent: replace(state, exact=bool(sent["value"])),
+}

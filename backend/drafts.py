@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backend import epochs, memory
+from backend import calibration, epochs, memory
 from backend.api import Draft, EpochCost, HardwareReport, MemoryLimits
+from backend.calibration import Known
 from backend.datasets import Datasets
 from backend.hardware import choose_device
 from backend.model_list import ModelList
 from backend.store.database import Store
 from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
-from studio.defaults import RunFacts, resolve
+from studio.defaults import RunFacts, longest_rows, resolve
 from studio.errors import PlanError, Reason, StudioError
 from studio.memory.fit import Case
 from studio.models.config import ModelFacts, read_config
@@ -49,7 +50,8 @@ class Request:
 @dataclass(frozen=True)
 class Considered:
     """A request that was looked at: `errors` of model, data and device by key, `plan_errors` of settings.
-    `case` is what its memory follows from, None where the model's size is not known."""
+    `known` is what its choices depend on; `cases`, what its memory follows from: the plan, then the same with
+    each other method, none where its size is not known; `measured`, what was measured here of them."""
 
     plan: Plan
     reasons: dict[str, Reason]
@@ -58,9 +60,15 @@ class Considered:
     model_folder: Path | None
     facts: ModelFacts | None
     split: Split | None
-    case: Case | None
+    known: RunFacts
+    cases: tuple[Case, ...]
+    measured: Known
     hardware: HardwareReport
     tokens: TokenStats | None
+
+    @property
+    def case(self) -> Case | None:
+        return self.cases[0] if self.cases else None
 
     @property
     def problems(self) -> tuple[dict[str, Any], ...]:
@@ -76,7 +84,9 @@ class Considered:
             raise PlanError(self.plan_errors)
 
 
-def consider(request: Request, datasets: Datasets, models: ModelList, hardware: HardwareReport) -> Considered:
+def consider(
+    request: Request, datasets: Datasets, models: ModelList, hardware: HardwareReport, store: Store
+) -> Considered:
     """Look at everything that a run needs, and go on past what is wrong, so that all of it is reported."""
     errors: dict[str, StudioError] = {}
     plan, plan_errors = _parse(request)
@@ -111,9 +121,7 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
     plan, reasons = resolve(plan, known)
     if (missing := _cannot_hold(plan)) is not None:
         errors["method"] = missing
-    case = None
-    if facts is not None and facts.parameters is not None:
-        case = Case(plan, known, frozenset(reasons), memory.histogram(tokens), memory.barred(device))
+    cases, measured = _cases(plan, known, reasons, tokens, store)
     return Considered(
         plan=plan,
         reasons=reasons,
@@ -122,10 +130,24 @@ def consider(request: Request, datasets: Datasets, models: ModelList, hardware: 
         model_folder=folder,
         facts=facts,
         split=split,
-        case=case,
+        known=known,
+        cases=cases,
+        measured=measured,
         hardware=hardware,
         tokens=tokens,
     )
+
+
+def _cases(
+    plan: Plan, known: RunFacts, reasons: Mapping[str, Reason], tokens: TokenStats | None, store: Store
+) -> tuple[tuple[Case, ...], Known]:
+    if known.model is None or known.model.parameters is None:
+        return (), Known()
+    case = Case(plan, known, frozenset(reasons), memory.histogram(tokens), memory.barred(known.device))
+    cases = memory.by_method(case)
+    measured = calibration.known(store, cases)
+    factors = measured.factors(cases)
+    return tuple(replace(each, factors=factors) for each in cases), measured
 
 
 def _cannot_hold(plan: Plan) -> StudioError | None:
@@ -141,8 +163,8 @@ def _cannot_hold(plan: Plan) -> StudioError | None:
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     """The form that the screen shows."""
     split, settings, case = considered.split, considered.plan.settings, considered.case
-    cases = memory.by_method(case) if case else []
-    costs = _costs(considered, [each.plan for each in cases] or [considered.plan], store)
+    needs = {each.plan.method: memory.need(each, considered.measured) for each in considered.cases}
+    costs = _costs(considered, [each.plan for each in considered.cases] or [considered.plan], store)
     return Draft(
         plan=considered.plan.as_dict(),
         reasons=considered.reasons,
@@ -150,8 +172,8 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         steps=settings.steps if split else None,
         rows=len(split.train) if split else None,
         heldout_rows=len(split.heldout) if split else None,
-        memory=memory.need(case) if case else None,
-        method_needs={each.plan.method: memory.need(each) for each in cases},
+        memory=needs.get(considered.plan.method),
+        method_needs=needs,
         rooms=memory.rooms(case, considered.hardware) if case else (),
         proposals=memory.proposals(case) if case else (),
         tokens_per_step=_tokens_per_step(considered),
@@ -161,11 +183,25 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     )
 
 
+def elsewhere(draft: Draft, considered: Considered, other: Mapping[str, Any]) -> Draft:
+    """The same as another program would run it, or several devices together. What was measured here says
+    nothing of that, and the studio's other methods and changes of its settings are not that program's."""
+    case = require_sizes(considered)
+    need = memory.elsewhere(case, other)
+    return replace(
+        draft,
+        memory=need,
+        method_needs={need.method: need},
+        rooms=memory.rooms_elsewhere(case, considered.hardware, other),
+        proposals=None,
+        epochs={},
+        seconds=None,
+    )
+
+
 def limits_of(considered: Considered) -> list[MemoryLimits]:
     """The most that fits, per method; empty where something is wrong or not known."""
-    if considered.case is None or considered.problems:
-        return []
-    return memory.limits(considered.case)
+    return [] if considered.problems else memory.limits(considered.cases)
 
 
 def require_sizes(considered: Considered) -> Case:
@@ -176,13 +212,12 @@ def require_sizes(considered: Considered) -> Case:
     return considered.case
 
 
-def _tokens_per_step(considered: Considered) -> int | None:
+def _tokens_per_step(considered: Considered) -> int:
     """Of the largest step: as many of the longest row as an optimizer step takes."""
-    settings, tokens = considered.plan.settings, considered.tokens
-    if settings.seq is None or settings.batch is None:
-        return None
-    longest = min(settings.seq, tokens.max) if tokens else settings.seq
-    return longest * settings.batch * settings.accumulation
+    settings = longest_rows(considered.plan, considered.known.most_tokens).settings
+    assert settings.seq is not None
+    assert settings.batch is not None
+    return settings.seq * settings.batch * settings.accumulation
 
 
 def command(request: Request) -> str:
@@ -291,7 +326,8 @@ def _data(
 def _costs(considered: Considered, plans: Sequence[Plan], store: Store) -> dict[str, EpochCost]:
     if considered.tokens is None or considered.split is None:
         return {}
-    return epochs.costs(store, plans, len(considered.split.train), considered.tokens)
+    rows, most = len(considered.split.train), considered.known.most_tokens
+    return epochs.costs(store, plans, rows, considered.tokens, most)
 
 
 def _seconds(plan: Plan, costs: Mapping[str, EpochCost]) -> float | None:

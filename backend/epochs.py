@@ -12,6 +12,7 @@ from backend.store.database import Store
 from backend.store.plain import to_json
 from studio.cost import Spent, cost
 from studio.data.check import TokenStats
+from studio.defaults import longest_rows
 from studio.plan import Plan
 from studio.train.sampler import steps_per_epoch
 
@@ -39,11 +40,13 @@ def spent_of(result: Mapping[str, Any] | None) -> Spent | None:
     return None if found is None else Spent(**found)
 
 
-def costs(store: Store, plans: Sequence[Plan], rows: int, tokens: TokenStats) -> dict[str, EpochCost]:
+def costs(
+    store: Store, plans: Sequence[Plan], rows: int, tokens: TokenStats, most_tokens: int | None
+) -> dict[str, EpochCost]:
     """By method, where something like its plan was measured here. The plans share model and device, and learn
-    from `rows` rows; `tokens` are those of all that the data has."""
+    from `rows` rows; `tokens` are those of all that the data has, `most_tokens` as in `RunFacts`."""
     earlier = _measured(store, plans[0])
-    found = ((plan.method, _cost(plan, rows, tokens, earlier)) for plan in plans)
+    found = ((plan.method, _cost(plan, rows, tokens, most_tokens, earlier)) for plan in plans)
     return {method: cost for method, cost in found if cost is not None}
 
 
@@ -71,10 +74,13 @@ def _measured(store: Store, plan: Plan) -> list[_Earlier]:
     ]
 
 
-def _cost(plan: Plan, rows: int, tokens: TokenStats, earlier: Sequence[_Earlier]) -> EpochCost | None:
+def _cost(
+    plan: Plan, rows: int, tokens: TokenStats, most_tokens: int | None, earlier: Sequence[_Earlier]
+) -> EpochCost | None:
     """By the nearest of them; its range spans the newest that are as near."""
     body = json.loads(to_json(plan.as_dict()))
-    longest = min(tokens.max, plan.settings.seq or tokens.max)
+    longest = longest_rows(plan, most_tokens).settings.seq
+    assert longest is not None
     near = [(one, _differs(body, one, longest)) for one in earlier if _comparable(body, one.plan)]
     if not near:
         return None

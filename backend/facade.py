@@ -6,11 +6,11 @@ No torch in this process. Fulfils `backend.api.Facade`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backend import (
+    calibration,
     drafts,
     exporting,
     library,
@@ -72,6 +72,7 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
+from studio.defaults import longest_rows
 from studio.errors import StudioError
 from studio.exports import exports
 from studio.memory.trace_apart import trace_apart
@@ -125,7 +126,7 @@ class StudioFacade:
         return memory_history.history(self._store)
 
     def calibrations(self) -> list[Calibration]:
-        return memory_history.calibrations(self.memory_history())
+        return calibration.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
         return self._models.proposed(self.hardware(), library.own_models(self._store))
@@ -188,12 +189,9 @@ class StudioFacade:
         request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
-        case = drafts.require_sizes(considered)
+        drafts.require_sizes(considered)
         draft = drafts.draft_of(request, considered, self._store)
-        if not other:
-            return draft
-        # What was measured here says nothing of another program, nor of several devices.
-        return replace(draft, memory=memory.elsewhere(case, other), proposals=(), epochs={}, seconds=None)
+        return drafts.elsewhere(draft, considered, other) if other else draft
 
     def trace(
         self,
@@ -208,7 +206,9 @@ class StudioFacade:
         considered.raise_if_refused()
         case = drafts.require_sizes(considered)
         config = self._models.config(parse(considered.plan.model))
-        return memory.of_case(case, trace_apart(memory.largest(case), config, case.facts.learned))
+        return memory.of_case(
+            case, trace_apart(longest_rows(case.plan, case.facts.most_tokens), config, case.facts.learned)
+        )
 
     def purpose_need(
         self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None
@@ -246,8 +246,7 @@ class StudioFacade:
         hardware = report(self.home, wait=True)
         considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
-        free = memory.free_bytes(considered.hardware, str(considered.plan.settings.device))
-        probed = probing.wanted(considered, self.calibrations(), free)
+        probed = probing.wanted(considered)
         run = starting.start(self._home, self._store, self._datasets, considered, probed=probed)
         self._runs.look(force=True)
         return run
@@ -269,7 +268,7 @@ class StudioFacade:
         if considered.model_folder is None:
             raise StudioError("probe_without_weights", name=considered.plan.model)
         with self._store.asked() as connection:
-            job = probing.ask(connection, considered.plan, considered.tokens, learned=1.0)
+            job = probing.ask(connection, considered)
         self._runs.look(force=True)
         return job
 
@@ -434,7 +433,7 @@ class StudioFacade:
         self._store.close()
 
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
-        return drafts.consider(request, self._datasets, self._models, hardware)
+        return drafts.consider(request, self._datasets, self._models, hardware, self._store)
 
 
 def _listed(registry: Registry[Any]) -> list[dict[str, Any]]:

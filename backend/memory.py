@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from backend.api import FitProposal, HardwareReport, MemoryLimits, MemoryNeed, Room
+from backend.calibration import Known
 from studio.data.check import TokenStats
-from studio.defaults import cpu_has_bf16
+from studio.defaults import cpu_has_bf16, longest_rows
 from studio.memory import fit
 from studio.memory.changes import Histogram
 from studio.memory.estimate import estimate
 from studio.memory.fit import Case
 from studio.memory.need import Need
 from studio.memory.switches import Switches
-from studio.memory.verdict import verdict
+from studio.memory.verdict import needed_bytes, verdict
 from studio.models import catalogue
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
@@ -54,14 +55,23 @@ def learned_share(tokens: TokenStats | None) -> float:
 def elsewhere(case: Case, other: Mapping[str, Any]) -> MemoryNeed:
     """What the plan takes as another program would run it, or on each of several devices. `other` may hold
     `kbit_casts`, `outputs_alive`, `loss_kernel`, `devices` and `sharding`."""
-    plan = largest(case)
+    return of_case(case, _elsewhere(case, other))
+
+
+def rooms_elsewhere(case: Case, hardware: HardwareReport, other: Mapping[str, Any]) -> tuple[Room, ...]:
+    """See `rooms`, of what `elsewhere` takes."""
+    return _rooms(case, hardware, lambda there: _elsewhere(there, other).reserved[1])
+
+
+def _elsewhere(case: Case, other: Mapping[str, Any]) -> Need:
+    plan = longest_rows(case.plan, case.facts.most_tokens)
     switches = Switches(
         kbit_casts="all" if other.get("kbit_casts") else "no",
         outputs_alive=bool(other.get("outputs_alive")),
     )
     if kernel := other.get("loss_kernel"):
         plan = plan.with_settings(loss_kernel=kernel)
-    found = estimate(
+    return estimate(
         plan,
         case.model,
         case.facts.learned,
@@ -69,17 +79,13 @@ def elsewhere(case: Case, other: Mapping[str, Any]) -> MemoryNeed:
         devices=other.get("devices", 1),
         sharding=other.get("sharding", "ddp"),
     )
-    return of_case(case, found)
 
 
-def largest(case: Case) -> Plan:
-    """The plan with rows as long as the longest that it has."""
-    return case.plan.with_settings(seq=min(case.plan.settings.seq or 0, case.facts.most_tokens or 1 << 30))
-
-
-def need(case: Case) -> MemoryNeed:
-    """What the plan takes."""
-    return of_case(case, case.need())
+def need(case: Case, known: Known) -> MemoryNeed:
+    """What the plan takes by the estimate, and what measurements say of that."""
+    calibration, probed = known.calibrations.get(case.plan.method), known.probed.get(case.plan.method)
+    found = shown(case.plan, case.model, case.need(), case.facts.free_bytes, case.factor)
+    return replace(found, calibration=calibration, probed=of_case(case, probed) if probed else None)
 
 
 def of_case(case: Case, found: Need) -> MemoryNeed:
@@ -87,8 +93,8 @@ def of_case(case: Case, found: Need) -> MemoryNeed:
     return shown(case.plan, case.model, found, case.facts.free_bytes)
 
 
-def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None) -> MemoryNeed:
-    """What was found for a plan, as it is shown."""
+def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None, factor: float = 1.0) -> MemoryNeed:
+    """What was found for a plan, as it is shown; `factor` as in `MemoryNeed`."""
     terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
     assert facts.parameters is not None
     trained = terms.trainable_params
@@ -101,24 +107,25 @@ def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None) -> Memor
         reserved_bytes=found.reserved,
         trainable_params=trained,
         total_params=facts.parameters + added,
-        fits=verdict(found.reserved[1], free),
+        fits=verdict(needed_bytes(found, factor), free),
         source=found.source,
         modules=found.modules,
         at=found.at,
+        factor=factor,
     )
 
 
-def by_method(case: Case) -> list[Case]:
+def by_method(case: Case) -> tuple[Case, ...]:
     """The plan with each method, the chosen one first and the others as they are by default; those that can't
     run here are left out."""
     chosen = case.plan.method
     others = [id for id in methods.all() if id != chosen and id not in case.barred]
-    return [case, *(case.by(id) for id in others)]
+    return (case, *(case.by(id) for id in others))
 
 
 def rooms(case: Case, hardware: HardwareReport) -> tuple[Room, ...]:
     """The chosen device, the usable GPUs, the processor: what is free there and whether the plan fits."""
-    return rooms_by(hardware, case.facts.device, lambda room: _needed_on(case, room))
+    return _rooms(case, hardware, Case.needed)
 
 
 def rooms_by(hardware: HardwareReport, chosen: str, needed: Callable[[Room], int]) -> tuple[Room, ...]:
@@ -135,11 +142,15 @@ def rooms_by(hardware: HardwareReport, chosen: str, needed: Callable[[Room], int
     return tuple(replace(room, fits=verdict(needed(room), room.free_bytes)) for room in found)
 
 
-def _needed_on(case: Case, room: Room) -> int:
+def _rooms(case: Case, hardware: HardwareReport, needed: Callable[[Case], int]) -> tuple[Room, ...]:
     """GPUs of one kind need the same."""
-    if room.device.partition(":")[0] == case.facts.device.partition(":")[0]:
-        return case.needed()
-    return case.there(room.device, room.free_bytes, fast_bf16(room.device)).needed()
+
+    def there(room: Room) -> Case:
+        if room.device.partition(":")[0] == case.facts.device.partition(":")[0]:
+            return case
+        return case.there(room.device, room.free_bytes, fast_bf16(room.device))
+
+    return rooms_by(hardware, case.facts.device, lambda room: needed(there(room)))
 
 
 def proposals(case: Case) -> tuple[FitProposal, ...]:
@@ -160,11 +171,9 @@ def proposals(case: Case) -> tuple[FitProposal, ...]:
     )
 
 
-def limits(case: Case) -> list[MemoryLimits]:
-    """The most that fits, per method."""
-    if case.facts.free_bytes is None:
-        return []
-    return [_limits(each) for each in by_method(case)]
+def limits(cases: Iterable[Case]) -> list[MemoryLimits]:
+    """The most that fits, per method; nothing where what is free is not known."""
+    return [_limits(case) for case in cases if case.facts.free_bytes is not None]
 
 
 def _limits(case: Case) -> MemoryLimits:

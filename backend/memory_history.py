@@ -1,21 +1,17 @@
-"""What runs were predicted to need beside what they were measured at, and what that says of this machine."""
+"""What runs were predicted to need beside what they were measured at."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict
-from statistics import median
 
-from backend.api import Calibration, MemoryPoint
+from backend.api import MemoryPoint
 from backend.store.database import Store
 from studio.memory.measured import Measured, told
 from studio.memory.need import Need
 
 SHOWN = 500
-RECENT = 20  # runs that a factor is the median of
 _POINTS = (
     "SELECT e.job, e.source, e.predicted, e.measured, json_extract(j.plan, '$.method') AS method, "
     "json_extract(j.devices, '$[0]') AS device FROM estimate e JOIN job j ON j.id = e.job "
@@ -64,18 +60,3 @@ def _point(row: sqlite3.Row) -> MemoryPoint:
         predicted_parts=told(predicted["parts"]),
         measured_parts=measured["parts"],
     )
-
-
-def calibrations(points: Sequence[MemoryPoint]) -> list[Calibration]:
-    """How far measurements lay from predictions, by device and method: the median of the newest runs.
-
-    Kept apart from the formula: an estimate says what the computation needs, this what this machine's
-    allocator made of it.
-    """
-    ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for point in points:
-        ratios[point.device, point.method].append(point.measured_bytes / point.predicted_bytes)
-    return [
-        Calibration(device, method, median(found[-RECENT:]), len(found[-RECENT:]))
-        for (device, method), found in sorted(ratios.items())
-    ]

@@ -90,7 +90,7 @@ def _queue(home: Home, store: Store, considered: Considered, frozen: _Frozen, pr
     try:
         with store.asked() as connection:
             # It was queued before, so it is claimed before.
-            probe = probing.ask(connection, considered.plan, considered.tokens) if probed else None
+            probe = probing.ask(connection, considered) if probed else None
             id = _write(connection, home, considered, frozen, probe)
             frozen.folder.rename(home.run(id))
     except BaseException:

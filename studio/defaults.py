@@ -83,11 +83,15 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
 def worst_need(plan: Plan, facts: RunFacts) -> Need | None:
     """What the plan's largest step needs: its longest row as often as the batch is large. None where the
     model's size is not known."""
+    return need_of(longest_rows(plan, facts.most_tokens), facts.model, facts.learned)
+
+
+def longest_rows(plan: Plan, most_tokens: int | None) -> Plan:
+    """The plan with its length at that of the longest row which it can meet. None: not all rows were looked
+    at, so there may be one as long as the plan lets it be."""
     seq = plan.settings.seq
     assert seq is not None
-    if facts.most_tokens is not None:
-        seq = min(seq, facts.most_tokens)
-    return need_of(plan.with_settings(seq=seq), facts.model, facts.learned)
+    return plan if most_tokens is None else plan.with_settings(seq=min(seq, most_tokens))
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

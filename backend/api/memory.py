@@ -17,7 +17,9 @@ class MemoryNeed:
     `method` that is empty means the untouched model.
 
     `parts` are the bytes of tensors at the worst moment (`moment`) by part, and `context`, what the device's
-    driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all.
+    driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all. `factor` is
+    what measurements on this machine make of its upper end: that of a probe of the same plan (`probed`), else
+    those of runs like it (`calibration`). The parts stay those of the formula.
     """
 
     method: str
@@ -31,11 +33,14 @@ class MemoryNeed:
     source: str = "estimate"  # | trace | probe
     modules: tuple[ModuleBytes, ...] = ()  # of a trace: what lives in each module, the largest first
     at: str | None = None  # of a trace: the module that computes at the worst moment
+    factor: float = 1.0
+    calibration: Calibration | None = None
+    probed: MemoryNeed | None = None
 
     @property
     def needed_bytes(self) -> int:
-        """What must be free: the upper end of the interval."""
-        return self.reserved_bytes[1]
+        """What must be free: the upper end of the interval, by what was measured here."""
+        return round(self.factor * self.reserved_bytes[1])
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ class MemoryPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Measured divided by predicted, for one method on one device of this machine: the median of `runs`."""
+    """Measured divided by predicted, for models of like size by one method on one device of this machine: the
+    median of `runs`."""
 
     device: str
     method: str

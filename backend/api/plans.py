@@ -24,7 +24,7 @@ class Draft:
     memory: MemoryNeed | None  # None: the model's size is not known
     method_needs: Mapping[str, MemoryNeed]  # by method, the others with their defaults; empty if not known
     rooms: tuple[Room, ...]  # the chosen device first
-    proposals: tuple[FitProposal, ...]  # best first; empty where it fits or nothing helps
+    proposals: tuple[FitProposal, ...] | None  # best first; empty: it fits or nothing helps; None: not sought
     tokens_per_step: int | None  # at most, over all rows of an optimizer step
     epochs: Mapping[str, EpochCost]  # by method, as far as known from earlier work on this machine
     seconds: float | None  # of all steps, by the chosen method's

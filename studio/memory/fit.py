@@ -27,13 +27,21 @@ _FOLLOW = frozenset({"precision", "adapter_dtype", "optimizer", "optimizer_impl"
 @dataclass(frozen=True)
 class Case:
     """A resolved plan on a machine. `open`: the settings that the studio chose; `histogram`: lengths of the
-    dataset's rows; `barred`: methods that can't run here. The model's size and what is free are known."""
+    dataset's rows; `barred`: methods that can't run here; `factors`: by method, what has to be free over what
+    was estimated, where something like it was measured on this device. The model's size and what is free are
+    known."""
 
     plan: Plan
     facts: RunFacts
     open: frozenset[str] = frozenset()
     histogram: Histogram = ()
     barred: frozenset[str] = frozenset()
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def factor(self) -> float:
+        """That of its method."""
+        return self.factors.get(self.plan.method, 1.0)
 
     @property
     def model(self) -> ModelFacts:
@@ -52,10 +60,10 @@ class Case:
         return found
 
     def needed(self) -> int:
-        return needed_bytes(self.need())
+        return needed_bytes(self.need(), self.factor)
 
     def fits(self, room: int) -> bool:
-        return within(self.need(), room)
+        return within(self.need(), room, self.factor)
 
     def by(self, method: str) -> Case:
         """The same plan with another method, as that is by default."""
@@ -80,13 +88,13 @@ class Case:
         )
         if model.context is not None and plan.settings.seq is not None:
             plan = plan.with_settings(seq=min(plan.settings.seq, model.context))
-        there = replace(self, facts=replace(self.facts, model=model))
+        there = replace(self, facts=replace(self.facts, model=model), factors={})
         return replace(there, plan=there._settled(plan))
 
     def there(self, device: str, free: int | None, fast_bf16: bool) -> Case:
         """The same plan on another device, with this much free there."""
         facts = replace(self.facts, device=device, free_bytes=free, fast_bf16=fast_bf16)
-        there = replace(self, facts=facts)
+        there = replace(self, facts=facts, factors={})
         return replace(there, plan=there._settled(self.plan.with_settings(device=device)))
 
     def _settled(self, plan: Plan) -> Plan:

@@ -22,12 +22,14 @@ _SETTINGS = (
 )
 
 
-def memory_key(plan: Plan, facts: ModelFacts) -> str:
-    """Of a resolved plan on a model of these sizes; of the data only the longest row's length counts."""
+def memory_key(plan: Plan, facts: ModelFacts, learned: float) -> str:
+    """Of a resolved plan on a model of these sizes; of the data only the longest row's length counts, and the
+    share of its tokens that is `learned`."""
     body = plan.as_dict()
     return json_hash(
         {
             "facts": asdict(facts),
+            "learned": learned,
             "settings": {name: body["settings"][name] for name in _SETTINGS},
             # Gradients wait through the passes of a step that has several.
             "accumulates": plan.settings.accumulation > 1,

@@ -38,14 +38,14 @@ def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
     return estimate(plan, facts, learned)
 
 
-def needed_bytes(need: Need) -> int:
-    """What must be free for it: the upper end of what the process may take."""
-    return need.reserved[1]
+def needed_bytes(need: Need, factor: float = 1.0) -> int:
+    """What must be free for it: the upper end of what the process may take, times what measurements say."""
+    return round(factor * need.reserved[1])
 
 
-def within(need: Need, room: float) -> bool:
+def within(need: Need, room: float, factor: float = 1.0) -> bool:
     """Whether it needs no more than `room` bytes. What its tensors take is known sooner than the rest."""
-    return need.allocated <= room and needed_bytes(need) <= room
+    return factor * need.allocated <= room and needed_bytes(need, factor) <= room
 
 
 def verdict(needed: int | None, free: int | None) -> Verdict | None:

@@ -85,6 +85,19 @@ def test_a_draft_says_what_every_method_would_need(facade: StudioFacade, model: 
     assert draft.tokens_per_step == draft.plan["settings"]["batch"] * tokens["max"]
 
 
+def test_a_row_that_was_not_looked_at_may_be_as_long_as_the_plan_lets_it_be(
+    facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.data.check.MEASURED_ROWS", 10)
+    given = {"batch": 4, "seq": 64, "device": "cpu"}
+    tokens = facade.check(str(sums), str(model)).tokens
+    assert tokens is not None
+    assert (tokens["measured"], tokens["max"] < 64) == (10, True)
+    assert facade.draft(str(model), str(sums), set=given).tokens_per_step == 4 * 64
+    probe = facade.probe(str(model), str(sums), set=given)
+    assert facade._runs.job(probe).plan["settings"]["seq"] == 64
+
+
 def test_the_estimate_is_that_of_the_plan_and_follows_what_is_free(
     facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

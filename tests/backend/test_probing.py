@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,46 +10,80 @@ import pytest
 
 from backend import probing
 from backend.api import Calibration
+from backend.calibration import Known
 from backend.drafts import Considered, Request
 from backend.facade import StudioFacade
 from studio.errors import StudioError
-from studio.memory.estimate import estimate
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
 
 
-def _considered(facade: StudioFacade, model: Path, data: Path) -> Considered:
-    request = Request(str(model), str(data), set=SETTINGS)
+def _considered(facade: StudioFacade, model: Path, data: Path, **settings: int) -> Considered:
+    request = Request(str(model), str(data), set={**SETTINGS, **settings})
     considered = facade._consider(request, facade.hardware())
     considered.raise_if_refused()
     return considered
 
 
-def test_a_probe_measures_the_longest_rows_and_is_found_by_its_plan(
+def test_a_probe_measures_the_longest_rows_and_the_next_look_at_the_plan_goes_by_it(
     working: StudioFacade, model: Path, sums: Path
 ) -> None:
     considered = _considered(working, model, sums)
-    assert considered.facts is not None
+    assert considered.measured.probed == {}
+    assert considered.case is not None
     assert considered.tokens is not None
-    assert probing.result(working._store, considered.plan, considered.facts, considered.tokens) is None
+    estimated = considered.case.need()
     probe = working.probe(str(model), str(sums), set=SETTINGS)
     assert (probe, working.run(probe).summary.state) == ("probe-1", "done")
     job = working._runs.job(probe)
     assert job.kind == "probe"
     assert job.plan["settings"]["seq"] == considered.tokens.max
     assert job.plan["learned"] == considered.tokens.learned / considered.tokens.total
-    need = probing.result(working._store, considered.plan, considered.facts, considered.tokens)
-    assert need is not None
-    assert need.source == "probe"
-    met, learned = probing.worst(considered.plan, considered.tokens)
-    assert need.allocated == pytest.approx(estimate(met, considered.facts, learned).allocated, rel=0.1)
-    other = considered.plan.with_settings(batch=5)
-    assert probing.result(working._store, other, considered.facts, considered.tokens) is None
+    found = probing.found(job)
+    assert found.allocated == pytest.approx(estimated.allocated, rel=0.1)
+    memory = working.draft(str(model), str(sums), set=SETTINGS).memory
+    assert memory is not None
+    assert memory.probed is not None
+    assert (memory.source, memory.probed.source) == ("estimate", "probe")
+    # The estimate stays the formula's; what has to be free is what was measured.
+    assert (memory.parts, memory.reserved_bytes) == (estimated.parts, estimated.reserved)
+    assert memory.needed_bytes == memory.probed.needed_bytes == found.reserved[1] != estimated.reserved[1]
+    assert working.estimate(str(model), str(sums), set=SETTINGS).memory == memory
     (point,) = working.memory_history()
     assert (point.run, point.source, point.method, point.device) == (probe, "probe", "lora", "cpu")
-    assert point.measured_bytes == need.reserved[0]
+    assert point.measured_bytes == found.reserved[0]
     (calibration,) = working.calibrations()
     assert calibration.factor == point.measured_bytes / point.predicted_bytes
+    assert memory.calibration == calibration
+
+
+def test_what_was_probed_decides_whether_it_fits(
+    working: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = working.probe(str(model), str(sums), set=SETTINGS)
+    measured = probing.found(working._runs.job(probe)).reserved[1]
+    for free, fits in ((measured - 1, "no"), (measured, "tight"), (2 * measured, "yes")):
+        report = replace(working.hardware(), devices=(), ram_available_bytes=free)
+        monkeypatch.setattr("backend.facade.report", lambda *_, report=report, **__: report)
+        draft = working.draft(str(model), str(sums), set=SETTINGS)
+        assert draft.memory is not None
+        assert (draft.memory.fits, draft.rooms[0].fits) == (fits, fits)
+
+
+def test_other_settings_and_rows_with_more_to_learn_are_other_plans(
+    working: StudioFacade, model: Path, sums: Path, tmp_path: Path
+) -> None:
+    working.probe(str(model), str(sums), set=SETTINGS)
+    turned = tmp_path / "turned.jsonl"  # rows as long, in which more is learned
+    rows = [json.loads(line) for line in sums.read_text().splitlines()]
+    turned.write_text(
+        "".join(json.dumps({"prompt": r["completion"], "completion": r["prompt"]}) + "\n" for r in rows)
+    )
+    same, more = _considered(working, model, sums), _considered(working, model, turned)
+    assert same.known.most_tokens == more.known.most_tokens
+    assert same.measured.probed.keys() == {"lora"}
+    assert more.measured.probed == {}
+    assert _considered(working, model, sums, batch=5).measured.probed == {}
 
 
 def test_a_probe_is_no_run(working: StudioFacade, model: Path, sums: Path) -> None:
@@ -61,20 +96,33 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
     facade: StudioFacade, model: Path, sums: Path
 ) -> None:
     considered = _considered(facade, model, sums)
-    assert considered.facts is not None
-    met, learned = probing.worst(considered.plan, considered.tokens)
-    low, high = estimate(met, considered.facts, learned).reserved
+    (case, *_) = considered.cases
+    low, high = case.need().reserved
 
-    def wanted(free: float, factor: float) -> bool:
-        measured = [Calibration("cpu", "lora", factor, 3), Calibration("cuda:0", "lora", 9.0, 1)]
-        return probing.wanted(considered, measured, int(free))
+    def wanted(free: float | None, factor: float) -> bool:
+        room = None if free is None else int(free)
+        known = Known({}, {"lora": Calibration("cpu", "lora", factor, 3)})
+        there = replace(case, facts=replace(case.facts, free_bytes=room), factors=known.factors([case]))
+        return probing.wanted(replace(considered, cases=(there,), measured=known))
 
     assert not wanted(free=0.9 * low, factor=1.2)  # it can't fit
     assert wanted(free=(low + high) / 2, factor=1.0)
     assert wanted(free=1.1 * high, factor=1.2)
     assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
     assert wanted(free=0.9 * low, factor=0.8)
-    assert not probing.wanted(considered, [], None)
+    assert not wanted(free=None, factor=1.0)
+
+
+def test_the_same_plan_is_probed_once(
+    working: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case, *_) = _considered(working, model, sums).cases
+    report = replace(working.hardware(), devices=(), ram_available_bytes=sum(case.need().reserved) // 2)
+    monkeypatch.setattr("backend.facade.report", lambda *_, **__: report)
+    for _ in range(2):
+        working.start(str(model), str(sums), set=SETTINGS)
+    assert len(working.runs()) == 2
+    assert len(working.runs("probe")) == 1
 
 
 def test_a_probe_that_goes_before_a_run_is_claimed_before_it(

@@ -120,6 +120,29 @@ def test_what_other_programs_and_several_gpus_take(real):
     assert real("estimate", "starter", "--gpus", "0").code == 2
 
 
+def test_several_devices_and_other_programs_are_judged_by_what_they_take(real):
+    given = ("estimate", GIVEN[1], "--method", "full", "--batch", "1", "--seq", "64", "--device", "cpu")
+    alone = real(*given, "--json").document
+    free = alone["reserved_bytes"][1] * 2 // 3
+    assert real(*given, "--json", free=free).document["verdict"] == "no"
+    shared = real(*given, "--gpus", "8", "--sharding", "fsdp", "--json", free=free).document
+    assert (shared["verdict"], shared["fits"]["cpu"]) == ("yes", True)
+    assert shared["devices"][0]["verdict"] == "yes"
+    for wrong in ("--methods", "--limits"):
+        assert real(*given, "--gpus", "8", wrong).code == 2
+        assert real(*given, "--set", "kbit_casts=true", wrong).code == 2
+
+
+def test_that_nothing_helps_is_said_only_where_it_was_looked_for(real):
+    nothing = "Nothing that the studio could change"
+    given = ("estimate", "hub:meta-llama/Llama-3.3-70B-Instruct", "--device", "cpu")
+    assert nothing in real(*given, free=2**30).out
+    for other in (("--set", "kbit_casts=true"), ("--gpus", "2")):
+        text = real(*given, *other, free=2**30).out
+        assert "Too big" in text.splitlines()[0]
+        assert nothing not in text
+
+
 def test_answering(real):
     given = ("estimate", GIVEN[1], "--for", "chat", "--batch", "4", "--seq", "2048", "--device", "cuda:0")
     found = real(*given, "--json").document
@@ -217,6 +240,15 @@ def test_a_probe_measures_and_is_kept(real, home):
     estimated = found["estimate"]["peak_allocated_bytes"]
     assert found["peak_allocated_bytes"] == pytest.approx(estimated, rel=0.05)
     assert "modules" not in found
+    # The next look at the plan goes by it; its parts stay those of the estimate.
+    again = real(*SMALL, "--json").document
+    assert (again["source"], again["probe"]["reserved_bytes"]) == ("estimate", found["reserved_bytes"])
+    assert again["needed_bytes"] == found["reserved_bytes"][1] != again["reserved_bytes"][1]
+    assert again["peak_allocated_bytes"] == estimated
+    assert again["calibration"]["runs"] == 1
+    text = real(*SMALL).out
+    assert f"took {again['calibration']['factor']:.2f} x of what was predicted (1 run)" in text
+    assert "A probe of this very plan took" in text
     (point,) = StudioFacade(home).memory_history()
     assert (point.run, point.source, point.measured_bytes) == ("probe-1", "probe", found["reserved_bytes"][1])
 

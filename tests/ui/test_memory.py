@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from markupsafe import escape
 
-from backend.api import GpuProcess, MemoryLimits, MemoryNeed, Room
+from backend.api import Calibration, GpuProcess, MemoryLimits, MemoryNeed, Room
 from tests.fake_content import GIB, PROPOSALS
 from ui import acts
 from ui.fragments import memory
@@ -53,6 +53,20 @@ def test_parts_sum_up_to_what_must_be_free():
     assert "gradients" not in parts
     # More tensors than the interval says are never drawn as less than nothing.
     assert "reserve" not in memory.parts_of(replace(NEED, reserved_bytes=(1, 2)))
+
+
+def test_what_was_measured_here_stands_beside_the_estimate(words, draft):
+    assert "measured" not in str(memory.panel(words, draft, TITLES))
+    calibrated = replace(NEED, factor=1.08, calibration=Calibration("cuda:0", "lora", 1.08, 5))
+    html = str(memory.panel(words, replace(draft, method_needs={"lora": calibrated}), TITLES))
+    assert "Measured runs here took 1.08 x of what was predicted (5 runs)" in html
+    assert calibrated.needed_bytes == round(1.08 * 17 * GIB)
+    parts = memory.parts_of(calibrated)
+    assert {name: parts[name] for name in NEED.parts} == NEED.parts
+    assert parts["reserve"] == 2 * GIB + round(0.08 * 17 * GIB)
+    probed = replace(calibrated, probed=replace(NEED, reserved_bytes=(16 * GIB, 16 * GIB)))
+    html = str(memory.panel(words, replace(draft, method_needs={"lora": probed}), TITLES))
+    assert "A probe of this very plan took 16 GB here" in html
 
 
 def test_bars_are_to_one_scale_and_mark_what_is_free(words, draft):

@@ -47,10 +47,14 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
     request = (options.model, options.data, options.method or "lora", settings, options.objective)
     if other and (options.trace or options.probe):
         raise UsageError("--trace and --probe take the studio's own step on one device")
+    if other and (options.methods or options.limits):
+        raise UsageError("--methods and --limits compare the studio's own methods on one device")
     draft = facade.estimate(*request, other)
     limits = facade.limits(*request) if options.limits else []
     compared = draft.method_needs if options.methods or options.limits else {}
     exact = _exact(options, request, facade, output)
+    if options.probe:  # what would make it fit is sought by what was measured
+        draft = facade.estimate(*request)
     shown = (draft, compared, limits, output.words, exact)
     output.result(needs.document(*shown), needs.text(*shown))
     return 0

@@ -11,6 +11,7 @@ from ui.fragments import epoch
 from ui.fragments.format import bytes_text, count_text
 from ui.fragments.memory import (
     limit_cells,
+    measured_lines,
     moment_text,
     parts_of,
     processes_text,
@@ -48,10 +49,12 @@ def document(
             for key, reason in draft.reasons.items()
             if key in SETTINGS or key not in draft.plan["settings"]
         ],
-        "make_fit": [_proposal(found, words) for found in draft.proposals],
+        "make_fit": [_proposal(found, words) for found in draft.proposals or ()],
     }
     if exact is not None:
         body["estimate"] = need_document(draft.memory)
+    elif draft.memory.probed is not None:
+        body["probe"] = need_document(draft.memory.probed)
     if compared:
         most = {found.method: asdict(found) for found in limits}
         body["methods"] = [
@@ -98,6 +101,9 @@ def need_document(need: MemoryNeed) -> dict[str, Any]:
         "peak_allocated_bytes": need.allocated_bytes,
         "reserved_bytes": list(need.reserved_bytes),
         "components": dict(need.parts),
+        "needed_bytes": need.needed_bytes,
+        "calibration": need.calibration
+        and {"factor": need.calibration.factor, "runs": need.calibration.runs},
         "trainable_params": need.trainable_params,
         "total_params": need.total_params,
     }
@@ -153,7 +159,7 @@ def text(
     lines += _method_lines(compared, limits, words)
     if draft.proposals and need.fits != "yes":
         lines += [f"{tell('fit.title')}:", *(_proposal_line(found, words) for found in draft.proposals)]
-    elif need.fits == "no":
+    elif draft.proposals is not None and need.fits == draft.memory.fits == "no":
         lines.append(tell("fit.none"))
     return "\n".join(lines)
 
@@ -180,6 +186,7 @@ def _need_lines(need: MemoryNeed, words: Words) -> list[str]:
         *_module_lines(need, words),
         tell("memory.moment", moment=_moment(need, words)),
         tell("memory.reserved", low=bytes_text(low), high=bytes_text(high)),
+        *measured_lines(tell, need),
     ]
 
 

@@ -142,6 +142,7 @@ def _method(text: Text, titles: Mapping[str, str], need: MemoryNeed, draft: Draf
             class_="line",
         ),
         bar(text, need, draft.free_bytes, scale),
+        [h("span", line, class_="quiet block measured") for line in measured_lines(text, need)],
         epoch_line(text, draft, need.method),
         class_=classes("method-bar", chosen and "chosen"),
     )
@@ -151,6 +152,17 @@ def epoch_line(text: Text, draft: Draft, method: str) -> Markup | None:
     """What an epoch would take, below a method's bar; nothing before something was measured here."""
     line = epoch.line(text, draft.epochs, method)
     return h("span", line, class_="quiet block epoch") if line else None
+
+
+def measured_lines(text: Text, need: MemoryNeed) -> list[str]:
+    """What a probe of the plan measured here, and how far runs like it lay from what was predicted."""
+    lines = []
+    if need.probed is not None:
+        lines.append(text("memory.probed", needed=bytes_text(need.probed.needed_bytes)))
+    if need.calibration is not None:
+        factor, runs = f"{need.calibration.factor:.2f}", need.calibration.runs
+        lines.append(text("memory.calibrated", factor=factor, runs=runs))
+    return lines
 
 
 def legend(text: Text, needs: Sequence[MemoryNeed]) -> Markup:

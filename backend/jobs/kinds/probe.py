@@ -29,7 +29,7 @@ class ProbeKind:
         plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
         model = model_folder(work, plan.model)
         facts = read_config(model)
-        result = {"key": memory_key(plan, facts), "need": None, "spent": None, "shortage": None}
+        result = {"key": memory_key(plan, facts, learned), "need": None, "spent": None, "shortage": None}
         work.sink.phase("probing", None)
         try:
             probed = _measure(work, plan, model, learned)

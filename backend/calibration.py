@@ -1,0 +1,107 @@
+"""What measurements on this machine say of an estimate: a probe of the same plan, or runs like it.
+
+Kept apart from the formula: an estimate says what the computation needs, this what this machine's allocator
+made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from backend.api import Calibration, MemoryPoint
+from backend.store.database import Store
+from studio.defaults import longest_rows
+from studio.memory.fit import Case
+from studio.memory.key import memory_key
+from studio.memory.need import Need
+
+RECENT = 20  # runs that a factor is the median of
+LOOKED_AT = 200  # newest runs and probes on a device
+ALIKE = 4  # a prediction this many times as large, or as small, is of another kind of model
+
+
+@dataclass(frozen=True)
+class Known:
+    """By method: what a probe of the very plan measured, and how far runs like it lay from their estimate."""
+
+    probed: Mapping[str, Need] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def factors(self, cases: Sequence[Case]) -> dict[str, float]:
+        """What has to be free over the upper end of each estimate. A probe is the truth; runs that took less
+        than was predicted promise nothing."""
+        runs = {method: max(1.0, found.factor) for method, found in self.calibrations.items()}
+        estimates = {case.plan.method: case.need() for case in cases if case.plan.method in self.probed}
+        return runs | {id: self.probed[id].reserved[1] / need.reserved[1] for id, need in estimates.items()}
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """As far as a factor needs it, a run that was measured."""
+
+    device: str
+    method: str
+    predicted_bytes: int
+    measured_bytes: int
+
+
+def known(store: Store, cases: Sequence[Case]) -> Known:
+    """Of plans that differ in their method, on one device."""
+    found = _ratios(store, cases[0].facts.device)
+    calibrations = (
+        calibration(found, case.facts.device, case.plan.method, case.need().allocated) for case in cases
+    )
+    probes = {case.plan.method: probed(store, case) for case in cases}
+    return Known(
+        {method: need for method, need in probes.items() if need is not None},
+        {one.method: one for one in calibrations if one is not None},
+    )
+
+
+def probed(store: Store, case: Case) -> Need | None:
+    """What the newest probe of such a plan measured; None if there was none, or it found no room."""
+    plan = longest_rows(case.plan, case.facts.most_tokens)
+    text = store.value(
+        "SELECT json_extract(result, '$.need') FROM job WHERE kind = 'probe' AND state = 'done' "
+        "AND deleted IS NULL AND json_extract(result, '$.key') = ? ORDER BY ended DESC LIMIT 1",
+        memory_key(plan, case.model, case.facts.learned),
+    )
+    return None if text is None else Need.from_dict(json.loads(text))
+
+
+def calibration(
+    points: Sequence[MemoryPoint | _Ratio], device: str, method: str, predicted_bytes: int
+) -> Calibration | None:
+    """How far runs of like size lay from their predictions; `points` are the oldest first."""
+    alike = [
+        point.measured_bytes / point.predicted_bytes
+        for point in points
+        if (point.device, point.method) == (device, method)
+        and predicted_bytes <= ALIKE * point.predicted_bytes
+        and point.predicted_bytes <= ALIKE * predicted_bytes
+    ][-RECENT:]
+    return Calibration(device, method, median(alike), len(alike)) if alike else None
+
+
+def calibrations(points: Sequence[MemoryPoint]) -> list[Calibration]:
+    """By device and method, of runs like the newest; `points` are the oldest first."""
+    newest = {(point.device, point.method): point.predicted_bytes for point in points}
+    found = (calibration(points, *which, size) for which, size in sorted(newest.items()))
+    return [one for one in found if one is not None]
+
+
+def _ratios(store: Store, device: str) -> list[_Ratio]:
+    """Those of a device, the oldest first."""
+    rows = store.rows(
+        "SELECT json_extract(j.plan, '$.method') AS method, "
+        "json_extract(e.predicted, '$.peak_bytes') AS predicted, "
+        "json_extract(e.measured, '$.peak_bytes') AS measured FROM estimate e JOIN job j ON j.id = e.job "
+        "WHERE json_extract(e.measured, '$.parts') IS NOT NULL AND j.deleted IS NULL "
+        "AND coalesce(json_extract(j.devices, '$[0]'), 'cpu') = ? ORDER BY e.seq DESC LIMIT ?",
+        device,
+        LOOKED_AT,
+    )
+    return [_Ratio(device, row["method"], row["predicted"], row["measured"]) for row in reversed(rows)]

@@ -61,7 +61,7 @@ def _peaks(work: Workload, log: Takings | None) -> Peaks:
     """Peaks of a step, without what lives all the time, for the model's own number of layers. The log is of
     as many as stand for all."""
     layers = work.facts.layers
-    if layers <= WRITTEN or not work.terms.alike(layers):
+    if layers <= WRITTEN or not work.alike:
         return _peaks_with(work, layers, log)
     short, longer = _peaks_with(work, WRITTEN - 1), _peaks_with(work, WRITTEN, log)
     found = {

@@ -60,7 +60,7 @@ def window_of(d: Windowed, number: int) -> int | None:
 
 
 def narrowed(d: Windowed, number: int, length: int) -> bool:
-    """Whether transformers gives this layer a mask for its window on rows of `length` tokens, where its kernel
+    """Whether transformers makes a mask for this layer's window on rows of `length` tokens, where the kernel
     needs one: from the window's own length on."""
     window = window_of(d, number)
     return window is not None and window <= length

@@ -45,7 +45,7 @@ def test_rows_longer_than_a_window_agree_with_the_trace(name, checkpointing, met
 
 
 def test_each_layer_keeps_a_mask_from_the_length_of_its_window_on():
-    """With a key for each head, so that nothing else is made for a mask; most lives before a layer is done."""
+    """With a key for each head, so that nothing else is made for a mask."""
     config = CONFIGS["mistral"] | {"num_key_value_heads": 8}
     beyond, at = (
         facts_of(config | {"sliding_window": window, "max_position_embeddings": 1024})

@@ -74,20 +74,22 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     elif form.shared == "product" or (form.dropped_scores and not c.cuda):
         mixed = _written_out(tape, c, query, key, value)
     else:
-        mixed = _fused(tape, c, query, key, value)
+        mixed = _fused(tape, c, query, key, value, c.masked(int(path)))
         if form.partial:  # heads put together anew stand one behind the other, and so does the result
             mixed = copied(tape, mixed)
     del query, key, value
     return linear(tape, c, mixed, path, "o_proj", wide, d.hidden)
 
 
-def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """A kernel that keeps its inputs, its output and one number per head and token."""
+def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor, masked: bool) -> Tensor:
+    """A kernel that keeps its inputs, its output and one number per head and token; where it is given a mask
+    of true and false, that in numbers too, for each layer anew, and shared keys and values for each head."""
+    if "repeated" in c.kernels or (masked and key.n != query.n):
+        key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
     if c.autocast or c.kernel == "flash":  # it has no 32 bit
         query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
-    if "repeated" in c.kernels:
-        key, value = _repeated(tape, key, query.n), _repeated(tape, value, query.n)
-    mask = tape.new(c.rows * c.length**2, query.item).storage if c.form.masks == "true" else None
+    told = masked or c.form.masks == "true"
+    mask = tape.new(c.rows * c.length**2, query.item).storage if told else None
     out, sums = tape.new(query.n, query.item), tape.new(c.tokens * c.facts.heads, 4)
     saved = (query.storage, key.storage, value.storage, out.storage, sums.storage, mask)
     sizes = [(x.n, x.item) for x in (query, key, value)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from studio.memory.layers import Compute, dropped, frozen, product
 from studio.memory.tape import Node, Storage, Tape, Tensor, add, scale
 from studio.methods import MethodMemory
+from studio.models.windows import window_of
 
 
 def embedded(
@@ -25,7 +26,7 @@ def embedded(
     if c.form.masks is not None:
         return out, [out.storage, _mask(tape, c, terms.side is None)]
     if c.form.positions is None:
-        return out, [out.storage]
+        return out, [out.storage, *_window_masks(tape, c, out.item, checkpointing)]
     rows = c.rows if d.model_type == "opt" else 1
     places = tape.new(rows * c.length * d.hidden, c.base)
     if c.trains_base:
@@ -51,6 +52,21 @@ def _mask(tape: Tape, c: Compute, kept: bool) -> Storage | None:
     if kept:
         c.kept.append(mask)
     return mask
+
+
+def _window_masks(tape: Tape, c: Compute, item: int, checkpointing: bool) -> list[Storage | None]:
+    """One for all layers with the same window. Where scores are written out each kind of layer has one, in
+    numbers. Layers that are computed again need them again."""
+    numbers = range(c.facts.layers)
+    masks: list[Storage | None] = []
+    if c.form.capped or c.kernel == "eager":
+        kinds = {window_of(c.facts, number) for number in numbers}
+        masks = [tape.new(c.rows * c.length**2, item).storage for _ in kinds]
+    elif any(c.masked(number) for number in numbers):
+        masks = [tape.new(c.length**2, 1).storage]
+    if checkpointing:
+        c.kept += masks
+    return masks
 
 
 def _looked_up(tape: Tape, c: Compute, out: Tensor, name: str, size: int) -> Tensor:

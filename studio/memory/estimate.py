@@ -11,7 +11,7 @@ from studio.memory.beginning import begun
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
 from studio.memory.reserved import LEAST, context, interval
-from studio.memory.sharding import Sharding, per_device
+from studio.memory.sharding import Peaks, Sharding, per_device
 from studio.memory.step import Step
 from studio.memory.switches import STUDIO, Switches
 from studio.memory.takings import WRITTEN, Takings
@@ -19,8 +19,6 @@ from studio.memory.tape import PARTS
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.plan import Plan
-
-Peaks = dict[str, dict[str, int]]  # bytes by part when most lived, by place
 
 
 def estimate(
@@ -45,13 +43,13 @@ def estimate(
         place: {name: parts[name] + lasting.get(name, 0) for name in PARTS}
         for place, parts in _peaks(work, log).items()
     }
-    moments["start"] = dict.fromkeys(PARTS, 0) | begun(work, lasting["weights"])
-    place, alone = max(moments.items(), key=lambda entry: sum(entry[1].values()))
-    gradients = work.terms.trainable_params * work.terms.itemsize
-    whole = per_device(alone, facts, gradients, devices, sharding)
-    tensors = sum(whole.values())
+    # What a method begins with comes before anything is shared.
+    start = {"start": dict.fromkeys(PARTS, 0) | begun(work, lasting["weights"])}
+    each = per_device(moments, work, lasting, devices, sharding) | start
+    place, worst = max(each.items(), key=lambda entry: sum(entry[1].values()))
+    whole, tensors = dict(worst), sum(worst.values())
     # What several devices exchange is not played back: it is more or less than what one would take.
-    beside = tensors - sum(alone.values())
+    beside = tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
     return Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside, capacity))
@@ -61,7 +59,7 @@ def _peaks(work: Workload, log: Takings | None) -> Peaks:
     """Peaks of a step, without what lives all the time, for the model's own number of layers. The log is of
     as many as stand for all."""
     layers = work.facts.layers
-    if layers <= WRITTEN or not work.terms.alike(layers):
+    if layers <= WRITTEN or not work.alike:
         return _peaks_with(work, layers, log)
     short, longer = _peaks_with(work, WRITTEN - 1), _peaks_with(work, WRITTEN, log)
     found = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from studio.memory.need import blas_workspace
 from studio.memory.workload import Workload
+from studio.models.forms import linear_sizes
 from studio.models.quantisation import quantised_bytes
+from studio.models.weights import numbers, weights_of
 
 
 def lasting_bytes(work: Workload) -> dict[str, int]:
@@ -26,12 +28,26 @@ def _base(work: Workload) -> int:
     if work.quantisation is None:
         frozen = facts.parameters - work.terms.trainable_params if work.trains_base else 0
         return facts.parameters * work.base_itemsize - frozen * (work.base_itemsize - work.frozen_itemsize)
-    wide = 4 if work.switches.kbit_casts == "all" else work.base_itemsize
+    wide = _wide(work)
     held = quantised_bytes(facts, facts.parameters, work.quantisation, wide)
     if work.switches.experts_quantised:
         experts = facts.layers * facts.own["num_local_experts"] * 3 * facts.hidden * facts.intermediate
         held -= int(experts * (wide - work.quantisation.bits_per_weight / 8))
     return held
+
+
+def layer_bytes(work: Workload) -> int:
+    """What one decoder layer of the base occupies."""
+    count = numbers(weights_of(work.facts).layer)
+    if work.quantisation is None:
+        return count * work.base_itemsize
+    matrices = sum(inputs * outputs for inputs, outputs in linear_sizes(work.facts).values())
+    return int(matrices * work.quantisation.bits_per_weight / 8) + (count - matrices) * _wide(work)
+
+
+def _wide(work: Workload) -> int:
+    """Bytes per number of what a base in 4 bit holds otherwise."""
+    return 4 if work.switches.kbit_casts == "all" else work.base_itemsize
 
 
 def _beside(work: Workload) -> int:

@@ -19,6 +19,7 @@ from studio.memory.tape import (
 )
 from studio.models.config import ModelFacts
 from studio.models.forms import Form, form_of, linear_name
+from studio.models.windows import narrowed
 
 
 @dataclass
@@ -74,6 +75,10 @@ class Compute:
         """Whether the base's own weights at this path train."""
         number = path.partition(".")[0]
         return self.trains_base and not (number.isdigit() and int(number) < self.frozen_layers)
+
+    def masked(self, number: int) -> bool:
+        """Whether the kernel is told which positions see which: torch's own knows no windows."""
+        return self.kernel == "sdpa" and narrowed(self.facts, number, self.length)
 
     def again(self, tape: Tape, out: Tensor) -> Tensor:
         """The result of what a checkpoint ran. In the backward pass autocast ends with it, and drops the

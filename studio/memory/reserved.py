@@ -48,7 +48,9 @@ def interval(
     allocator = Allocator(LEAST)
     largest = _play(allocator, work, lasting, _entries(work, log))
     played = allocator.reserved + beside
-    least, most = int(played * (1 - _SLACK)) + low, int((played + largest) * (1 + _SLACK)) + high
+    # Never less than the tensors: what a method begins with, say, is not played back.
+    least = max(int(played * (1 - _SLACK)), tensors) + low
+    most = max(int((played + largest) * (1 + _SLACK)), tensors) + high
     if capacity is None or most <= capacity:
         return least, most
     # Before it gives up, the allocator gives back what it holds unused, and asks again.

@@ -59,7 +59,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))
     cuda = (settings.device or "cpu").startswith("cuda")
-    with mode, unpacked(), _as_if_real(), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
+    flash = settings.attention == "flash"
+    with mode, unpacked(), _as_if_real(flash), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
         in_8_bit = plan.optimizer.state_bytes is adamw_8bit.state_bytes
         makeable = plan.with_settings(optimizer="adamw", optimizer_impl="fused") if in_8_bit else plan
         rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned)
@@ -105,14 +106,20 @@ def _need(
 
 
 @contextmanager
-def _as_if_real() -> Iterator[None]:
-    """For fake tensors transformers makes masks that it does without for real ones."""
+def _as_if_real(flash: bool) -> Iterator[None]:
+    """For fake tensors transformers makes masks that it does without for real ones. Flash attention, which
+    torch's own kernel stands in for, needs none for windows either."""
     module: Any = masking_utils
     asked, module.is_tracing = module.is_tracing, lambda tensor=None: False  # noqa: ARG005
+    masks = module.ALL_MASK_ATTENTION_FUNCTIONS
+    if flash:
+        masks["sdpa"] = masks["flash_attention_2"]
     try:
         yield
     finally:
         module.is_tracing = asked
+        if flash:
+            del masks["sdpa"]
 
 
 class _InEightBits(Optimizer):

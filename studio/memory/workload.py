@@ -9,6 +9,7 @@ from studio.memory.switches import STUDIO, Switches
 from studio.methods import Method, MethodMemory
 from studio.models.config import ModelFacts
 from studio.models.quantisation import Quantisation
+from studio.models.windows import narrowed
 from studio.plan import Plan, methods
 
 
@@ -41,6 +42,13 @@ class Workload:
     def quantisation(self) -> Quantisation | None:
         """How the base's matrices are held, if in 4 bit."""
         return self.method.base_quantisation(self.plan.method_params)
+
+    @property
+    def alike(self) -> bool:
+        """Whether a step does the same in each layer."""
+        facts, settings = self.facts, self.plan.settings
+        masked = {narrowed(facts, number, settings.seq or 0) for number in range(facts.layers)}
+        return self.terms.alike(facts.layers) and (settings.attention != "sdpa" or len(masked) == 1)
 
     @property
     def base_itemsize(self) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.models.counts import COUNTED, OWN, Counted
+from studio.models.counts import COUNTED, NULLABLE, OWN, Counted
 from studio.models.pictures import beside
 from studio.models.weights import weights_of
 
@@ -118,7 +118,7 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
 
 def _values(text: Mapping[str, Any], family: Counted | None) -> dict[str, Any]:
     """The sizes under their usual names, with the family's defaults for what is left out."""
-    given = {k: v for k, v in text.items() if v is not None}
+    given = {k: v for k, v in text.items() if v is not None or k in NULLABLE}
     if family is None:
         return given
     return dict(family.defaults) | {family.names.get(k, k): v for k, v in given.items()}

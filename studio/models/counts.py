@@ -78,6 +78,8 @@ _FALCON_OWN = {
 }
 _GPT2_OWN = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
 _MIXTRAL_OWN = {"num_local_experts": 8, "num_experts_per_tok": 2}
+_QWEN_OWN = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
+_GEMMA3_OWN = {"sliding_window": 4096, "sliding_window_pattern": 6}
 _GPT2_NAMES = {
     "n_embd": "hidden_size",
     "n_layer": "num_hidden_layers",
@@ -88,13 +90,13 @@ _GPT2_NAMES = {
 
 COUNTED: dict[str, Counted] = {
     "llama": Counted(_sizes(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
-    "mistral": Counted(_sizes(32000, 4096, 14336, 32, 32, 8, None, 131072, False)),
+    "mistral": Counted(_sizes(32000, 4096, 14336, 32, 32, 8, None, 131072, False, sliding_window=4096)),
     "granite": Counted(_sizes(32000, 4096, 11008, 32, 32, None, None, 2048, False)),
     "phi3": Counted(_sizes(32064, 3072, 8192, 32, 32, None, None, 4096, False)),
-    "qwen2": Counted(_sizes(151936, 4096, 22016, 32, 32, 32, None, 32768, False)),
-    "qwen3": Counted(_sizes(151936, 4096, 22016, 32, 32, 32, 128, 32768, False)),
-    "gemma2": Counted(_sizes(256000, 2304, 9216, 26, 8, 4, 256, 8192, True)),
-    "gemma3_text": Counted(_sizes(262208, 2304, 9216, 26, 8, 4, 256, 131072, True)),
+    "qwen2": Counted(_sizes(151936, 4096, 22016, 32, 32, 32, None, 32768, False, **_QWEN_OWN)),
+    "qwen3": Counted(_sizes(151936, 4096, 22016, 32, 32, 32, 128, 32768, False, **_QWEN_OWN)),
+    "gemma2": Counted(_sizes(256000, 2304, 9216, 26, 8, 4, 256, 8192, True, sliding_window=4096)),
+    "gemma3_text": Counted(_sizes(262208, 2304, 9216, 26, 8, 4, 256, 131072, True, **_GEMMA3_OWN)),
     "cohere": Counted(_sizes(256000, 8192, 22528, 40, 64, None, None, 8192, True)),
     "mixtral": Counted(_sizes(32000, 4096, 14336, 32, 32, 8, None, 131072, False, **_MIXTRAL_OWN)),
     "gpt2": Counted(_sizes(50257, 768, None, 12, 12, None, None, 1024, True, **_GPT2_OWN), _GPT2_NAMES),
@@ -117,6 +119,9 @@ OWN = frozenset(
         *_MIXTRAL_OWN,
         *_OPT_OWN,
         *_FALCON_OWN,
+        *_QWEN_OWN,
+        *_GEMMA3_OWN,
+        "layer_types",
         "attention_bias",
         "mlp_bias",
         "use_qk_norm",
@@ -127,3 +132,5 @@ OWN = frozenset(
         "rope_scaling",
     }
 )
+# Of these null says something: that there is none.
+NULLABLE = frozenset({"sliding_window"})

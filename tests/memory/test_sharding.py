@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from studio.memory.estimate import estimate
+from studio.models import catalogue
 from studio.models.config import facts_of
 from studio.plan import parse_request
 
@@ -21,9 +22,19 @@ LAYER = 4 * 64 * 64 + 3 * 64 * 128  # weights of a layer's matrices
 TABLES = 2 * 1000 * 64
 
 
-def full(device="cuda:0"):
-    set_ = {"batch": 2, "seq": 32, "lr": 1e-4, "steps": 1, "precision": "bf16", "device": device}
-    return parse_request("path:x", "y", "full", set={**set_, "optimizer_impl": "fused"})
+def planned(method, **settings):
+    set_ = {"batch": 2, "seq": 32, "lr": 1e-4, "steps": 1, "precision": "bf16", "device": "cuda:0"}
+    return parse_request("path:x", "y", method, set={**set_, "optimizer_impl": "fused", **settings})
+
+
+def full(**settings):
+    return planned("full", **settings)
+
+
+def gathered(plan, facts):
+    """What of the workspace is there because weights are whole for a while."""
+    alone, each = (estimate(plan, facts, devices=n, sharding="fsdp").parts["workspace"] for n in (1, 8))
+    return each - alone
 
 
 def test_one_device_is_as_without():
@@ -51,3 +62,47 @@ def test_more_devices_take_less_each():
     large = replace(LLAMA, layers=60, parameters=60 * LAYER + TABLES)
     sizes = [estimate(full(), large, devices=n, sharding="fsdp").reserved[1] for n in (1, 2, 4, 8)]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_experts_are_gathered_with_their_layer_and_not_all_at_once():
+    """Mixtral's own sizes: eight experts of three matrices in each layer (arXiv 2401.04088)."""
+    entry = catalogue.find("hub:mistralai/Mixtral-8x7B-Instruct-v0.1")
+    attention = 2 * 4096 * 4096 + 2 * 4096 * 1024
+    layer = attention + 8 * 3 * 4096 * 14336 + 8 * 4096 + 2 * 4096
+    assert gathered(planned("lora"), entry.facts) == pytest.approx(
+        2 * (2 * layer + 2 * 32000 * 4096), rel=0.01
+    )
+    plan = planned("lora")
+    alone, each = (estimate(plan, entry.facts, devices=n, sharding="fsdp").allocated for n in (1, 8))
+    assert each < alone / 4
+
+
+def test_layers_in_4_bit_are_gathered_in_4_bit():
+    large = replace(LLAMA, layers=60, parameters=60 * (LAYER + 128) + TABLES + 64)
+    in_4_bit = LAYER * (4 + 8 / 64 + 32 / (64 * 256)) / 8
+    trained = 60 * 2 * 8 * (4 * (64 + 64) + 3 * (64 + 128))  # rank 8 beside each matrix
+    expected = 2 * (in_4_bit + 2 * 128) + 2 * (TABLES + 64) + trained / 60
+    assert gathered(planned("qlora", rank=8), large) == pytest.approx(expected, rel=0.01)
+
+
+def test_scratch_of_the_optimizer_is_split_and_nothing_gathered_for_it():
+    """On one device most lives while all weights are stepped at once, on many while a layer computes."""
+    plan = full(optimizer_impl="foreach", batch=1, seq=16)
+    large = replace(LLAMA, layers=60, parameters=60 * (LAYER + 128) + TABLES + 64)
+    alone = estimate(plan, large)
+    two, many = (estimate(plan, large, devices=n, sharding="fsdp") for n in (2, 64))
+    assert alone.moment == two.moment == "optimizer step" != many.moment
+    blas = 2 * (2 * 4096 * 1024 + 8 * 16 * 1024)
+    assert alone.parts["workspace"] - blas == pytest.approx(2 * large.parameters, abs=64)
+    assert two.parts["workspace"] - blas == pytest.approx(large.parameters, abs=64)
+    passes = estimate(full(optimizer_impl="fused", batch=1, seq=16), large, devices=64, sharding="fsdp")
+    assert many.parts == passes.parts
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_run_never_takes_less_than_its_tensors(devices):
+    for name in ("hub:mistralai/Mixtral-8x7B-Instruct-v0.1", "hub:Qwen/Qwen2.5-0.5B-Instruct"):
+        entry = catalogue.find(name)
+        for method in ("lora", "qlora", "lst"):
+            need = estimate(planned(method), entry.facts, devices=devices, sharding="fsdp")
+            assert need.allocated < need.reserved[0] < need.reserved[1]

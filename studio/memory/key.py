@@ -27,7 +27,7 @@ def memory_key(plan: Plan, facts: ModelFacts) -> str:
     body = plan.as_dict()
     return json_hash(
         {
-            "facts": asdict(facts),
+            "facts": asdict(facts) | {"survey": facts.survey and facts.survey.as_dict()},
             "settings": {name: body["settings"][name] for name in _SETTINGS},
             # Gradients wait through the passes of a step that has several.
             "accumulates": plan.settings.accumulation > 1,

@@ -31,6 +31,11 @@ def _gemma(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     return cast(tape, rms(tape, cast(tape, x, 4), weight, groups), x.item)
 
 
+def _wide(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """All of it in 32 bit."""
+    return cast(tape, rms(tape, cast(tape, x, 4), weight, groups), x.item)
+
+
 def rms(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """x over its root mean square in each group, times a weight."""
     return mul(tape, _scaled(tape, x, groups), weight)
@@ -77,6 +82,7 @@ def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
 _NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {
     "rms": _rms,
     "gemma": _gemma,
+    "wide": _wide,
     "cohere": _cohere,
     "layer": _layer,
 }

@@ -242,6 +242,10 @@ class FakeFacade(FakeChat):
             ),
         )
 
+    def counts_first(self, model: str) -> bool:
+        del model
+        return False
+
     def estimate(
         self,
         model: str,

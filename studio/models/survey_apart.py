@@ -20,7 +20,7 @@ from studio.files import write_json
 from studio.identity import json_hash, normalised_config
 from studio.models.surveyed import Survey
 
-_MOST_SECONDS = 120
+_MOST_SECONDS = 600
 _KIND = 1  # goes up whenever a survey finds out something else
 
 

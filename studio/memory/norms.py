@@ -73,6 +73,10 @@ def _layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     )
 
 
+def _wide_layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    return cast(tape, _layer(tape, cast(tape, x, 4), weight, groups), x.item)
+
+
 def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
     """A norm in one kernel: keeps its input and a number per group."""
     n, item, stats = x.n, x.item, tape.new(groups, 4)
@@ -85,4 +89,5 @@ _NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {
     "wide": _wide,
     "cohere": _cohere,
     "layer": _layer,
+    "wide_layer": _wide_layer,
 }

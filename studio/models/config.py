@@ -71,7 +71,7 @@ def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
     config = load_config(file)
     if surveys is not None and to_survey(config):
         try:
-            return _surveyed(config, surveys.of(text_config(config)))
+            return surveyed_facts(config, surveys.of(text_config(config)))
         except StudioError as error:
             if error.code != "architecture_unknown":
                 raise
@@ -134,7 +134,8 @@ def _model_type(config: Mapping[str, Any]) -> str:
     return str(text_config(config).get("model_type", config.get("model_type", "")))
 
 
-def _surveyed(config: Mapping[str, Any], found: Survey) -> ModelFacts:
+def surveyed_facts(config: Mapping[str, Any], found: Survey) -> ModelFacts:
+    """The facts of a config.json whose model was surveyed."""
     sizes = found.sizes
     own: dict[str, Any] = {"embd_pdrop": sizes.embeddings_dropped} if sizes.embeddings_dropped else {}
     if sizes.experts:
@@ -159,7 +160,8 @@ def _surveyed(config: Mapping[str, Any], found: Survey) -> ModelFacts:
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
-    return (config.get("architectures") or [None])[0]
+    names: list[str] = config.get("architectures") or []
+    return names[0] if names else None
 
 
 def _dtype(config: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +86,10 @@ def _size(module: nn.Linear | Conv1D) -> tuple[int, int]:
 
 def _attention_roles(sizes: dict[str, tuple[int, int]], hidden: int) -> dict[str, str] | None:
     """Paths by role; None where it is not made of these."""
-    *first, last = sizes or [""]
-    if len(first) == 1 and sizes[first[0]][0] == hidden and sizes[last][1] == hidden:
-        return {"qkv": first[0], "o_proj": last}
+    if len(sizes) == 2:
+        back, whole = sorted(sizes, key=lambda path: sizes[path][1])
+        fits = sizes[whole][0] == hidden and sizes[back][1] == hidden
+        return {"qkv": whole, "o_proj": back} if fits else None
     roles = {_BY_FIRST_LETTER.get(path.rpartition(".")[2][0], "o_proj"): path for path in sizes}
     usual = [*_BY_FIRST_LETTER.values(), "o_proj"]
     if len(sizes) != 4 or set(roles) != set(usual) or any(sizes[roles[r]][0] != hidden for r in usual[:3]):
@@ -111,8 +112,8 @@ def _mlp_roles(sizes: dict[str, tuple[int, int]], hidden: int) -> dict[str, str]
     return {}
 
 
-def form_of_layer(anatomy: Anatomy, layer: nn.Module, parts: LayerParts, sizes: SurveyedSizes) -> Form:
-    """How `layer` computes."""
+def form_of_layer(anatomy: Anatomy, parts: LayerParts, sizes: SurveyedSizes) -> Form:
+    """How the layer with these parts computes."""
     config, order = anatomy.config, _order(anatomy, parts)
     turned = _turned(config, sizes.head_dim)
     positions = _positions(anatomy)
@@ -142,17 +143,16 @@ def form_of_layer(anatomy: Anatomy, layer: nn.Module, parts: LayerParts, sizes: 
         eager=config._attn_implementation == "eager",
         scaled=getattr(config, "residual_multiplier", 1) != 1,
         biased=frozenset(
-            role
-            for role, module in zip(parts.linears, parts.modules, strict=True)
-            if module.bias is not None
+            role for role, module in zip(parts.linears, parts.modules, strict=True) if module.bias is not None
         ),
         positions=None if positions is None else positions - (sizes.context or 0),
-        dropped=_first(config, "resid_pdrop", "residual_dropout", "hidden_dropout", "dropout") > 0,
-        dropped_scores=_first(config, "attn_pdrop", "attention_dropout", "attention_probs_dropout_prob") > 0,
+        dropped=number(config, "resid_pdrop", "residual_dropout", "hidden_dropout", "dropout") > 0,
+        dropped_scores=number(config, "attn_pdrop", "attention_dropout", "attention_probs_dropout_prob") > 0,
     )
 
 
-def _first(config: Any, *names: str) -> float:
+def number(config: Any, *names: str) -> float:
+    """The first of these settings that a configuration has, 0 without any."""
     return next((float(v) for n in names if isinstance(v := getattr(config, n, None), int | float)), 0.0)
 
 
@@ -181,26 +181,27 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         out = func(*args, **(kwargs or {}))
-        if isinstance(out, Tensor) or isinstance(out, tuple):
-            self.seen.append((func.overloadpacket.__name__, out[0] if isinstance(out, tuple) else out))
+        first = out[0] if isinstance(out, tuple) else out
+        if isinstance(first, Tensor):
+            self.seen.append((func.overloadpacket.__name__, first))
         return out
 
 
 def _operations(module: nn.Module, width: int) -> list[tuple[str, Tensor]]:
-    given = torch.empty(1, 2, width, dtype=torch.bfloat16, device="meta")
-    with torch.no_grad(), _Operations() as operations:
+    operations, given = _Operations(), torch.empty(1, 2, width, dtype=torch.bfloat16, device="meta")
+    with torch.no_grad(), operations:
         module(given)
     return operations.seen
 
 
 def _norm(norm: nn.Module, width: int) -> str:
-    """By what it computes: torch's own kernel, two means (of the numbers and of their squares), or one; and in
+    """By what it computes: torch's own kernel, two means (of the numbers and of their squares) or one; and in
     which precision the weight comes in."""
     seen = _operations(norm, width)
-    names = [name for name, _ in seen]
-    if "native_layer_norm" in names:
-        return "layer"
-    if names.count("mean") > 1:
+    kernel = next((out.dtype for name, out in seen if name == "native_layer_norm"), None)
+    if kernel is not None:
+        return "layer" if kernel == torch.bfloat16 else "wide_layer"
+    if sum(name == "mean" for name, _ in seen) > 1:
         return "cohere"
     products = [out.dtype for name, out in seen if name == "mul"]
     if products and products[-1] == torch.bfloat16:
@@ -272,6 +273,9 @@ def _order(anatomy: Anatomy, parts: LayerParts) -> _Order:
 class _NothingPadded(TorchDispatchMode):
     """Answers what masks are asked, "is nothing padded, nothing packed?", without numbers to look at."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
@@ -280,7 +284,7 @@ class _NothingPadded(TorchDispatchMode):
 
 
 def _tensor(inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
-    return cast(Tensor, next(v for v in (*inputs, *given.values()) if isinstance(v, Tensor)))
+    return next(v for v in (*inputs, *given.values()) if isinstance(v, Tensor))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

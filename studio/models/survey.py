@@ -20,7 +20,7 @@ from transformers.utils.logging import set_verbosity_error
 from studio.errors import StudioError
 from studio.models.anatomy import Anatomy
 from studio.models.families import FAMILIES, Family
-from studio.models.layer_form import LayerParts, form_of_layer
+from studio.models.layer_form import LayerParts, form_of_layer, number
 from studio.models.surveyed import Linear, Shape, Survey, SurveyedSizes
 
 
@@ -49,9 +49,9 @@ def survey(config: Mapping[str, Any]) -> Survey:
     inside = {id(p) for p in anatomy.layers.parameters()}
     return Survey(
         sizes,
-        form_of_layer(anatomy, layer, parts, sizes),
+        form_of_layer(anatomy, parts, sizes),
         tuple(Linear(path.rpartition(".")[2], role, *size) for role, (path, size) in parts.linears.items()),
-        tuple(_shapes(layer, {id(p) for module in parts.modules for p in (module.weight,)})),
+        tuple(_shapes(layer, {id(module.weight) for module in parts.modules})),
         (_shape(anatomy.embeddings),),
         () if sizes.tied else (_shape(anatomy.head), *_bias(anatomy.head)),
         tuple(_shapes(model, held | inside | {id(p) for p in anatomy.head.parameters()})),
@@ -59,8 +59,8 @@ def survey(config: Mapping[str, Any]) -> Survey:
 
 
 def found_family(model: nn.Module) -> Family:
-    """Where a model keeps its parts, by what they are: the layers are the first list of as many modules as the
-    configuration has layers, the last norm the last one beside them.
+    """Where a model keeps its parts, by what they are: the layers are the first list of as many modules as
+    the configuration has layers, the last norm the last one beside them.
 
     Raises StudioError `architecture_unknown` where one of them is missing.
     """
@@ -88,14 +88,8 @@ def _sizes(anatomy: Anatomy, parts: LayerParts) -> SurveyedSizes:
     config, heads = anatomy.config, anatomy.config.num_attention_heads
     roles = {role: size for role, (_, size) in parts.linears.items()}
     head_dim = roles["o_proj"][0] // heads
-    if "qkv" in roles:
-        keyed = (roles["qkv"][1] - roles["o_proj"][0]) // 2
-    else:
-        keyed = roles["k_proj"][1]
+    keyed = (roles["qkv"][1] - roles["o_proj"][0]) // 2 if "qkv" in roles else roles["k_proj"][1]
     inner = parts.expert_width or roles["down_proj"][0]
-    per_token = next(
-        (v for k in ("num_experts_per_tok", "moe_topk", "moe_k") if (v := getattr(config, k, None))), 1
-    )
     return SurveyedSizes(
         hidden=config.hidden_size,
         layers=len(anatomy.layers),
@@ -107,10 +101,8 @@ def _sizes(anatomy: Anatomy, parts: LayerParts) -> SurveyedSizes:
         context=getattr(config, "max_position_embeddings", None),
         tied=anatomy.head.weight is anatomy.embeddings.weight,
         parameters=sum(p.numel() for p in anatomy.model.parameters()),
-        experts=(parts.experts, per_token) if parts.experts else None,
-        embeddings_dropped=float(
-            getattr(config, "embd_pdrop", 0) or getattr(config, "embedding_dropout", 0) or 0
-        ),
+        experts=(parts.experts, config.num_experts_per_tok) if parts.experts else None,
+        embeddings_dropped=number(config, "embd_pdrop", "embedding_dropout"),
     )
 
 

@@ -32,7 +32,7 @@ class Surveys:
 
     def known(self, config: Mapping[str, Any]) -> bool:
         """Whether the next `of` answers without a process."""
-        return self._file(config).is_file()
+        return self.file(config).is_file()
 
     def of(self, config: Mapping[str, Any]) -> Survey:
         """The survey of a config.json (of the text tower's part, where there are several).
@@ -40,7 +40,7 @@ class Surveys:
         Raises StudioError `architecture_unknown` where transformers has no such model or it is built in
         another way than decoder layers one after the other; `survey_failed`.
         """
-        file = self._file(config)
+        file = self.file(config)
         try:
             answer = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not made yet, or lost
@@ -51,7 +51,8 @@ class Surveys:
             raise StudioError.from_dict(answer["error"])
         return Survey.from_dict(answer)
 
-    def _file(self, config: Mapping[str, Any]) -> Path:
+    def file(self, config: Mapping[str, Any]) -> Path:
+        """Where the survey of a config.json is kept, by all that decides it."""
         about = {
             "config": normalised_config(config),
             "transformers": version("transformers"),

@@ -106,7 +106,7 @@ class StudioFacade:
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)
-        self._models = ModelList()
+        self._models = ModelList(self._home.cache / "surveys")
         queue = Queue(self._home, self._store, launcher or LocalLauncher())
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
@@ -176,6 +176,9 @@ class StudioFacade:
     ) -> Draft:
         request = drafts.Request(model, dataset, method, set or {}, objective)
         return drafts.draft_of(request, self._consider(request, self.hardware()), self._store)
+
+    def counts_first(self, model: str) -> bool:
+        return self._models.counts_first(model)
 
     def estimate(
         self,

@@ -16,9 +16,10 @@ from studio.errors import StudioError
 from studio.memory.fit import Case, least_bytes
 from studio.memory.verdict import Verdict, verdict
 from studio.models import catalogue, hub
-from studio.models.config import ModelFacts, load_config, read_config
+from studio.models.config import ModelFacts, load_config, read_config, text_config, to_survey
 from studio.models.folder import check_causal, check_weights, weight_files
 from studio.models.locate import locate
+from studio.models.survey_apart import Surveys
 from studio.names import ModelName, parse
 from studio.plan import methods, parse_request
 
@@ -30,9 +31,11 @@ _BY_PREFERENCE = ("lora", "qlora", "lst", "qst")
 
 
 class ModelList:
-    """Looks models up; what the hub said is kept, so that it is asked once per model and process."""
+    """Looks models up; what the hub said is kept, so that it is asked once per model and process, and what a
+    survey found in `surveys`, for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, surveys: Path) -> None:
+        self._surveys = Surveys(surveys)
         self._asked: dict[str, tuple[ModelFacts, hub.HubRepo]] = {}
         self._lock = threading.Lock()
 
@@ -72,17 +75,39 @@ class ModelList:
         return asked[0] if asked else None
 
     def sizes(self, name: ModelName) -> ModelFacts:
-        """Sizes of a model; of one that is not on disk the hub is asked. A path may lead to a config.json."""
+        """Sizes of a model; of one that is not on disk the hub is asked. A path may lead to a config.json.
+        It need not be of a family that can be tuned, but then takes seconds the first time."""
         if (entry := catalogue.find(str(name))) is not None:
             return entry.facts
         if name.kind == "path" and Path(name.value).exists():
-            return read_config(Path(name.value))
+            return read_config(Path(name.value), self._surveys)
+        try:
+            return self._tunable(name)
+        except StudioError as error:
+            if error.code != "architecture_unknown" or name.kind != "hub":
+                raise
+        known = hub.local_folder(name.value, name.revision)
+        return read_config(known or hub.fetch_config(name.value, name.revision), self._surveys)
+
+    def _tunable(self, name: ModelName) -> ModelFacts:
         try:
             return read_config(locate(name))
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
         return self._ask_hub(name)[0]
+
+    def counts_first(self, name: str) -> bool:
+        """Whether `sizes` of a model on disk takes seconds now, but not again."""
+        parsed = parse(name)
+        if parsed.kind == "path":
+            where: Path | None = Path(parsed.value)
+        else:
+            where = hub.local_folder(parsed.value, parsed.revision) if parsed.kind == "hub" else None
+        if where is None or not where.exists():
+            return False
+        config = load_config(where if where.is_file() else where / "config.json")
+        return to_survey(config) and not self._surveys.known(text_config(config))
 
     def config(self, name: ModelName) -> Mapping[str, Any]:
         """What a model's config.json says; of one that is not on disk what decides sizes, or the hub's."""

@@ -15,6 +15,7 @@ from studio.memory.need import Need
 from studio.models import catalogue
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
+from studio.models.survey_apart import Surveys
 from studio.names import parse
 from studio.plan import Plan, parse_request
 
@@ -27,7 +28,8 @@ def estimate(
     """What a plan needs, in bytes by part; nothing is loaded.
 
     Args:
-        model: `starter`, a folder, the path of a config.json, or a hub model that is proposed or on disk.
+        model: `starter`, a folder, the path of a config.json, or a hub model that is proposed or on disk. One
+            of a family that is not known is built once without weights, which takes seconds.
         method: Id of a tuning method; left out: LoRA, for `chat` none.
         learned: Share of a row's tokens that carry loss.
         purpose: `train`: the largest step; `chat`: answering `batch` prompts, each of `seq` tokens with its
@@ -99,5 +101,12 @@ def _sizes(model: str) -> ModelFacts:
     if (entry := catalogue.find(str(name))) is not None:
         return entry.facts
     if name.kind == "path" and Path(name.value).exists():
-        return read_config(Path(name.value))
+        return read_config(Path(name.value), _surveys())
     return read_config(locate(name))
+
+
+def _surveys() -> Surveys:
+    """Kept for all homes: the studio need not have one here."""
+    import platformdirs
+
+    return Surveys(Path(platformdirs.user_cache_dir("finetune-studio", appauthor=False)) / "surveys")

@@ -250,6 +250,10 @@ class FakeFacade(FakeLibrary, FakeChat):
             ),
         )
 
+    def counts_first(self, model: str) -> bool:
+        del model
+        return False
+
     def estimate(
         self,
         model: str,

@@ -36,7 +36,9 @@ FOR_TORCH = (
     "studio/memory/trace.py",
     "studio/memory/tracker.py",
     "studio/models/anatomy.py",
+    "studio/models/layer_form.py",
     "studio/models/load.py",
+    "studio/models/survey.py",
     "backend/hardware/torch_probe.py",
 )
 # Of the screen these parts are used by the command line or before gradio is there.

@@ -76,6 +76,11 @@ class Facade(ChatFacade, LibraryFacade, Protocol):
         """Never raises for a wrong setting: that is in `problems`."""
         ...
 
+    def counts_first(self, model: str) -> bool:
+        """Whether the next estimate of a model has to build it once without weights, which takes seconds: one
+        of a family whose sizes do not follow from its config.json alone."""
+        ...
+
     def estimate(
         self,
         model: str,

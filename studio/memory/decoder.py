@@ -69,7 +69,7 @@ def attention(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
         query, key = rotated(tape, c, query), rotated(tape, c, key)
     if c.kernel == "math":
         mixed = _math(tape, c, query, key, value)
-    elif form.capped or c.kernel == "eager":
+    elif form.capped or form.eager or c.kernel == "eager":
         mixed = _eager(tape, c, query, key, value)
     elif form.shared == "product" or (form.dropped_scores and not c.cuda):
         mixed = _written_out(tape, c, query, key, value)
@@ -164,19 +164,25 @@ def mlp(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     """The feed-forward part of a layer."""
     d, form = c.facts, c.form
     if form.mlp == "experts":
-        return experts(tape, c, x, path)
+        out = experts(tape, c, x, path)
+        return add(tape, out, _gated(tape, c, x, path, form.shared_expert)) if form.shared_expert else out
+    if form.mlp == "gated":
+        return _gated(tape, c, x, path, d.intermediate)
     if form.mlp == "plain":
         inner = _activated(tape, form, linear(tape, c, x, path, "up_proj", d.hidden, d.intermediate))
-    elif form.mlp == "fused":
+    else:
         gate, up = split(tape, linear(tape, c, x, path, "gate_up", d.hidden, 2 * d.intermediate), 2)
         inner = mul(tape, up, _activated(tape, form, gate))
         del gate, up
-    else:
-        gate = _activated(tape, form, linear(tape, c, x, path, "gate_proj", d.hidden, d.intermediate))
-        inner = mul(tape, gate, linear(tape, c, x, path, "up_proj", d.hidden, d.intermediate))
-        del gate
     del x
     return linear(tape, c, inner, path, "down_proj", d.intermediate, d.hidden)
+
+
+def _gated(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
+    gate = _activated(tape, c.form, linear(tape, c, x, path, "gate_proj", c.facts.hidden, width))
+    inner = mul(tape, gate, linear(tape, c, x, path, "up_proj", c.facts.hidden, width))
+    del gate, x
+    return linear(tape, c, inner, path, "down_proj", width, c.facts.hidden)
 
 
 def _activated(tape: Tape, form: Form, x: Tensor) -> Tensor:
@@ -194,11 +200,12 @@ def decoder_layer(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     form, hidden = c.form, c.facts.hidden
     if form.parallel:
         return _side_by_side(tape, c, x, path)
-    read = x if form.after else normed(tape, c, x, f"{path}.norm", hidden)
+    unread = form.after or form.bare
+    read = x if unread else normed(tape, c, x, f"{path}.norm", hidden)
     x = _residual(tape, c, x, attention(tape, c, read, path), f"{path}.after_attention")
     if form.after:
         x = normed(tape, c, x, f"{path}.norm", hidden)
-    read = x if form.after else normed(tape, c, x, f"{path}.second_norm", hidden)
+    read = x if unread else normed(tape, c, x, f"{path}.second_norm", hidden)
     x = _residual(tape, c, x, mlp(tape, c, read, path), f"{path}.after_mlp")
     return normed(tape, c, x, f"{path}.second_norm", hidden) if form.after else x
 

@@ -28,7 +28,7 @@ def memory_key(plan: Plan, facts: ModelFacts, learned: float) -> str:
     body = plan.as_dict()
     return json_hash(
         {
-            "facts": asdict(facts),
+            "facts": asdict(facts) | {"survey": facts.survey and facts.survey.as_dict()},
             "learned": learned,
             "settings": {name: body["settings"][name] for name in _SETTINGS},
             # Gradients wait through the passes of a step that has several.

@@ -69,7 +69,7 @@ class Compute:
 
     def rank(self, role: str) -> int | None:
         """Of the adapter beside the linear layer with this role, None if it has none."""
-        return self.ranks.get(linear_name(self.facts.model_type, role), self.ranks.get("*"))
+        return self.ranks.get(linear_name(self.facts, role), self.ranks.get("*"))
 
     def trains(self, path: str) -> bool:
         """Whether the base's own weights at this path train."""

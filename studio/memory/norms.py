@@ -31,6 +31,11 @@ def _gemma(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     return cast(tape, rms(tape, cast(tape, x, 4), weight, groups), x.item)
 
 
+def _wide(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """All of it in 32 bit."""
+    return cast(tape, rms(tape, cast(tape, x, 4), weight, groups), x.item)
+
+
 def rms(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """x over its root mean square in each group, times a weight."""
     return mul(tape, _scaled(tape, x, groups), weight)
@@ -68,6 +73,10 @@ def _layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     )
 
 
+def _wide_layer(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    return cast(tape, _layer(tape, cast(tape, x, 4), weight, groups), x.item)
+
+
 def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
     """A norm in one kernel: keeps its input and a number per group."""
     n, item, stats = x.n, x.item, tape.new(groups, 4)
@@ -77,6 +86,8 @@ def _one_kernel(tape: Tape, x: Tensor, groups: int) -> Tensor:
 _NORMS: dict[str, Callable[[Tape, Tensor, Tensor, int], Tensor]] = {
     "rms": _rms,
     "gemma": _gemma,
+    "wide": _wide,
     "cohere": _cohere,
     "layer": _layer,
+    "wide_layer": _wide_layer,
 }

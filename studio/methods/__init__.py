@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from studio.errors import Reason
 from studio.models.quantisation import Quantisation
+from studio.models.surveyed import Survey
 from studio.train.side.shape import SideShape
 
 Serving = Literal["batched", "switched", "own_copy"]
@@ -43,6 +44,8 @@ class Dimensions(Protocol):
     def tied(self) -> bool: ...
     @property
     def own(self) -> Mapping[str, Any]: ...
+    @property
+    def survey(self) -> Survey | None: ...
 
 
 @dataclass(frozen=True)

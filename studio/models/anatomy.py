@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from studio.models.families import family_of
+from studio.models.families import Family, family_of
 from studio.registry import load_part
 
 
@@ -33,11 +33,12 @@ class Anatomy:
     `model` is the model as transformers made it. Methods change it in place, so an anatomy stays right.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Raises StudioError `architecture_unknown` for a model of a family that is not known."""
+    def __init__(self, model: nn.Module, family: Family | None = None) -> None:
+        """`family`, if it is not that of the model's type. Raises StudioError `architecture_unknown` for a
+        model of a family that is not known."""
         config = cast(Any, model).config
         self.model = model
-        self.family = family_of(config.model_type)
+        self.family = family or family_of(config.model_type)
         self.config: Any = config.get_text_config()
         self._balance = load_part(self.family.router_loss) if self.family.router_loss else None
 

@@ -1,7 +1,7 @@
 """What a model's config.json says of its sizes, read in plain Python.
 
-Parameter counts are exact for the families in `studio.models.counts`. For any other family the count comes
-from the headers of its safetensors files, if it has any.
+Parameter counts are exact for the families in `studio.models.counts`, and for any other that transformers can
+build and that was surveyed. Else the count comes from the headers of the safetensors files, if there are any.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 from studio.errors import StudioError
 from studio.models.counts import COUNTED, NULLABLE, OWN, Counted
 from studio.models.pictures import beside
+from studio.models.survey_apart import Surveys
+from studio.models.surveyed import Survey
 from studio.models.weights import weights_of
 
 
@@ -27,7 +29,8 @@ class ModelFacts:
     `context` is the longest sequence in tokens; `tied` says that the head shares the embedding's weight;
     `parameters` counts a shared weight once; `dtype` is the number format of the saved weights;
     `beside` are the weights of other towers that are loaded too, those of linear layers and the rest;
-    `own` are the family's own values that decide how a layer is built (`studio.models.forms`).
+    `own` are the family's own values that decide how a layer is built (`studio.models.forms`), `survey` what
+    was found of a family that is not known.
     """
 
     model_type: str
@@ -45,6 +48,7 @@ class ModelFacts:
     dtype: str | None
     beside: tuple[int, int] = (0, 0)
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    survey: Survey | None = None
 
     @property
     def itemsize(self) -> int:
@@ -55,14 +59,22 @@ class ModelFacts:
 _NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
-def read_config(where: Path) -> ModelFacts:
-    """The facts of a model folder, or of a config.json itself.
+def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
+    """The facts of a model folder, or of a config.json itself; of a family that is not known by its survey,
+    if `surveys` are given, which for a new model takes seconds.
 
-    Raises StudioError `model_config_missing`, `model_config_broken` (not JSON, or not an object) or
-    `model_config_incomplete` (an unknown family that leaves out a size; the facts name it).
+    Raises StudioError `model_config_missing`, `model_config_broken` (not JSON, or not an object),
+    `model_config_incomplete` (an unknown family that leaves out a size; the facts name it) or
+    `survey_failed`.
     """
     file = where / "config.json" if where.is_dir() else where
     config = load_config(file)
+    if surveys is not None and to_survey(config):
+        try:
+            return surveyed_facts(config, surveys.of(text_config(config)))
+        except StudioError as error:
+            if error.code != "architecture_unknown":
+                raise
     facts = facts_of(config, str(file))
     if facts.parameters is None and "quantization_config" not in config and where.is_dir():
         counted = _count_in_headers(where)
@@ -86,17 +98,16 @@ def load_config(file: Path) -> dict[str, Any]:
 def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFacts:
     """The facts of a parsed config.json; `where` names it in errors."""
     text = text_config(config)
-    model_type = str(text.get("model_type", config.get("model_type", "")))
+    model_type = _model_type(config)
     family = COUNTED.get(model_type)
     values = _values(text, family)
     missing = [key for key in _NEEDED if not isinstance(values.get(key), int)]
     if missing:
         raise StudioError("model_config_incomplete", path=where, missing=missing, model_type=model_type)
     hidden, heads = values["hidden_size"], values["num_attention_heads"]
-    architectures = config.get("architectures") or [None]
     facts = ModelFacts(
         model_type=model_type,
-        architecture=architectures[0],
+        architecture=_architecture(config),
         hidden=hidden,
         layers=values["num_hidden_layers"],
         heads=heads,
@@ -107,13 +118,56 @@ def facts_of(config: Mapping[str, Any], where: str = "config.json") -> ModelFact
         context=values.get("max_position_embeddings"),
         tied=_tied(config, values),
         parameters=None,
-        dtype=next(
-            (part[k] for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), None
-        ),
+        dtype=_dtype(config),
         beside=beside(config, hidden),
         own={key: values[key] for key in sorted(OWN & set(values))},
     )
     return _with_parameters(facts, weights_of(facts).parameters) if family else facts
+
+
+def to_survey(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of a family whose sizes are not known from it alone."""
+    return _model_type(config) not in COUNTED
+
+
+def _model_type(config: Mapping[str, Any]) -> str:
+    return str(text_config(config).get("model_type", config.get("model_type", "")))
+
+
+def surveyed_facts(config: Mapping[str, Any], found: Survey) -> ModelFacts:
+    """The facts of a config.json whose model was surveyed."""
+    sizes = found.sizes
+    own: dict[str, Any] = {"embd_pdrop": sizes.embeddings_dropped} if sizes.embeddings_dropped else {}
+    if sizes.experts:
+        own |= dict(zip(("num_local_experts", "num_experts_per_tok"), sizes.experts, strict=True))
+    return ModelFacts(
+        model_type=_model_type(config),
+        architecture=_architecture(config),
+        hidden=sizes.hidden,
+        layers=sizes.layers,
+        heads=sizes.heads,
+        kv_heads=sizes.kv_heads,
+        head_dim=sizes.head_dim,
+        intermediate=sizes.intermediate,
+        vocab=sizes.vocab,
+        context=sizes.context,
+        tied=sizes.tied,
+        parameters=sizes.parameters,
+        dtype=_dtype(config),
+        own=own,
+        survey=found,
+    )
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    names: list[str] = config.get("architectures") or []
+    return names[0] if names else None
+
+
+def _dtype(config: Mapping[str, Any]) -> str | None:
+    """Of the saved weights; a multimodal config may say it on either side."""
+    parts, names = (config, text_config(config)), ("dtype", "torch_dtype")
+    return next((part[name] for part in parts for name in names if part.get(name)), None)
 
 
 def _values(text: Mapping[str, Any], family: Counted | None) -> dict[str, Any]:

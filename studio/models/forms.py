@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from studio.models.surveyed import Survey
 
 
 class Sizes(Protocol):
     """The sizes that the linear layers of a decoder layer follow from. `own` are the further values of the
-    family's config.json that decide how a layer is built."""
+    family's config.json that decide how a layer is built, `survey` what was found of a family that is not
+    known."""
 
     @property
     def model_type(self) -> str: ...
@@ -25,6 +29,8 @@ class Sizes(Protocol):
     def intermediate(self) -> int: ...
     @property
     def own(self) -> Mapping[str, Any]: ...
+    @property
+    def survey(self) -> Survey | None: ...
 
 
 _ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv", "o_proj"})
@@ -36,10 +42,12 @@ _QKV = frozenset({"q_proj", "k_proj", "v_proj"})
 class Form:
     """What distinguishes a family's decoder layer.
 
-    `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `layer`, `cohere`. `mlp`: `gated`, `fused` (gate and up in
-    one matrix), `plain`, `experts`. `parallel`: attention and MLP read the same residual. `sandwich`: norms
-    after both as well; `after`: only there. `norms`: how many a layer has. `head_norms`: of `query` and
-    `key`. `fused_qkv`: one matrix makes all three, taken out of its result at once or each for itself.
+    `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `wide` (so too, with a weight that counts from zero),
+    `layer`, `wide_layer` (in 32 bit), `cohere`. `mlp`: `gated`, `fused` (gate and up in one matrix), `plain`, `experts`, with a gated
+    MLP of width `shared_expert` beside them. `parallel`: attention and MLP read the same residual.
+    `sandwich`: norms of what both made as well; `bare`: of nothing else; `after`: of the sums. `norms`: how
+    many a layer has. `eager`: attention is written out always. `head_norms`: of `query` and `key`.
+    `fused_qkv`: one matrix makes all three, taken out of its result at once or each for itself.
     `partial`: the rotation is put together with what it leaves out; `turned` is the share of a head that is
     rotated. `scaled`: factors on residuals. `biased`: roles of the linear layers that have a bias.
     `positions`: rows of a learned table before the first position, None without such a table. `shared`: how
@@ -50,10 +58,12 @@ class Form:
 
     norm: str = "rms"
     mlp: str = "gated"
+    shared_expert: int = 0
     activation: str = "kernel"
     parallel: bool = False
     one_norm: bool = False
     sandwich: bool = False
+    bare: bool = False
     after: bool = False
     norms: int = 2
     last_norm: bool = True
@@ -63,6 +73,7 @@ class Form:
     partial: bool = False
     turned: float = 1.0
     capped: bool = False
+    eager: bool = False
     scaled: bool = False
     scaled_query: bool = False
     biased: frozenset[str] = frozenset()
@@ -180,7 +191,9 @@ ROLES["falcon"] = ROLES["gpt_neox"]
 
 
 def form_of(d: Sizes) -> Form:
-    """The form of a model's layers; Llama's for a family that is not known."""
+    """The form of a model's layers; Llama's for a family that is neither known nor surveyed."""
+    if d.survey:
+        return d.survey.form
     form = FORMS.get(d.model_type, _LLAMA)
     if d.model_type in _OWN:
         form = _OWN[d.model_type](form, d.own)
@@ -192,18 +205,22 @@ def form_of(d: Sizes) -> Form:
     return form if biased == form.biased else replace(form, biased=biased)
 
 
-def linear_name(model_type: str, role: str) -> str:
+def linear_name(d: Sizes, role: str) -> str:
     """What a family calls the linear layer with this role."""
-    return ROLES.get(model_type, {}).get(role, role)
+    if d.survey:
+        return next((linear.name for linear in d.survey.linears if linear.role == role), role)
+    return ROLES.get(d.model_type, {}).get(role, role)
 
 
 def linears(d: Sizes) -> list[tuple[str, int, int]]:
     """(name, inputs, outputs) of each linear layer of one decoder layer."""
-    return [(linear_name(d.model_type, role), *size) for role, size in linear_sizes(d).items()]
+    return [(linear_name(d, role), *size) for role, size in linear_sizes(d).items()]
 
 
 def linear_sizes(d: Sizes) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of each linear layer of one decoder layer, by role."""
+    if d.survey:
+        return {linear.role: (linear.inputs, linear.outputs) for linear in d.survey.linears}
     form = form_of(d)
     query, keyed = d.heads * d.head_dim, d.kv_heads * d.head_dim
     if form.fused_qkv:

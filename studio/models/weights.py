@@ -8,8 +8,7 @@ from math import prod
 from typing import Protocol
 
 from studio.models.forms import Form, Sizes, form_of, linear_sizes
-
-Shape = tuple[int, ...]
+from studio.models.surveyed import Shape, Survey
 
 
 class Whole(Sizes, Protocol):
@@ -49,9 +48,16 @@ def numbers(shapes: tuple[Shape, ...]) -> int:
 
 def weights_of(d: Whole) -> Weights:
     """The weights of a model with these sizes."""
+    if d.survey:
+        return _surveyed(d.survey, d.layers)
     form = form_of(d)
     table = (d.vocab, d.own.get("word_embed_proj_dim") or d.hidden)
     return Weights((table,), () if d.tied else (table,), _layer(d, form), _around(d, form), d.layers)
+
+
+def _surveyed(found: Survey, layers: int) -> Weights:
+    matrices = tuple((linear.outputs, linear.inputs) for linear in found.linears)
+    return Weights(found.embeddings, found.head, matrices + found.rest, found.around, layers)
 
 
 def _layer(d: Whole, form: Form) -> tuple[Shape, ...]:

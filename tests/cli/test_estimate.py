@@ -1,6 +1,7 @@
 """`estimate`: the document that others build on, and what a person reads."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -10,6 +11,7 @@ from studio.models.config import read_config
 from studio.plan import methods, parse_request
 from tests.backend.launchers import HereAndNow
 from tests.cli.conftest import Ran
+from tests.models.surveyed import CONFIGS
 from tests.test_imports import loaded_after
 from ui.cli.main import main
 
@@ -267,3 +269,25 @@ def test_a_probe_needs_weights_and_a_device(real):
 def test_a_trace_and_a_probe_are_of_the_studios_own_step(real):
     for wrong in (("--trace", "--probe"), ("--trace", "--gpus", "2"), ("--probe", "--for", "chat")):
         assert real(*SMALL, *wrong).code == 2
+
+
+def test_a_family_that_is_not_known_is_counted_once(real, tmp_path, monkeypatch):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIGS["qwen3_moe"]))
+    asked = ("estimate", str(config), "--method", "lora", "--batch", "1", "--seq", "64", "--json")
+    first = real(*asked)
+    assert first.code == 0
+    assert "count them" in first.err
+    monkeypatch.setattr(subprocess, "run", None)
+    again = real(*asked)
+    assert "count them" not in again.err
+    assert again.document["components"] == first.document["components"]
+    assert again.document["total_params"] == 36_724_224
+
+
+def test_what_cannot_be_built_is_refused_as_before(real, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**CONFIGS["qwen3_moe"], "model_type": "novel"}))
+    ran = real("estimate", str(config), "--json")
+    assert ran.code == 1
+    assert ran.document["error"]["code"] == "model_not_counted"

@@ -42,6 +42,8 @@ def add(commands: Sub) -> None:
 def run(options: Namespace, facade: Facade, output: Output) -> int:
     settings = train.read_settings(options)
     other = _other(options, settings)
+    if facade.counts_first(options.model):
+        output.progress(output.words.text("cli.counting"))
     if options.purpose != "train":
         return _purpose(options, settings, other, facade, output)
     request = (options.model, options.data, options.method or "lora", settings, options.objective)

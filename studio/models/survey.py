@@ -1,0 +1,136 @@
+"""What a model of a family that is not known is made of: transformers builds it on torch's meta device,
+without weights and without code from elsewhere, and its parts are measured.
+
+Layers of several kinds are taken for the commonest of them; the number of parameters is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import set_verbosity_error
+
+from studio.errors import StudioError
+from studio.models.anatomy import Anatomy
+from studio.models.families import FAMILIES, Family
+from studio.models.layer_form import LayerParts, form_of_layer, number
+from studio.models.surveyed import Linear, Shape, Survey, SurveyedSizes
+
+
+def survey(config: Mapping[str, Any]) -> Survey:
+    """The parts of the causal language model of a config.json.
+
+    Raises StudioError `architecture_unknown` where transformers has no such model, or it is no row of decoder
+    layers of attention with queries, keys and values, and of an MLP or experts.
+    """
+    model_type = str(config.get("model_type"))
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                AutoConfig.for_model(**config), dtype=torch.bfloat16, trust_remote_code=False
+            )
+    except (ValueError, KeyError):
+        raise _unknown(model_type) from None
+    anatomy = Anatomy(model, found_family(model))
+    kinds = [tuple(tuple(p.shape) for p in layer.parameters()) for layer in anatomy.layers]
+    layer = anatomy.layers[kinds.index(Counter(kinds).most_common(1)[0][0])]
+    parts = LayerParts.of(layer, anatomy.config.hidden_size)
+    if parts is None:
+        raise _unknown(model_type)
+    sizes = _sizes(anatomy, parts)
+    held = {id(module.weight) for module in (anatomy.embeddings, anatomy.head)}
+    inside = {id(p) for p in anatomy.layers.parameters()}
+    return Survey(
+        sizes,
+        form_of_layer(anatomy, parts, sizes),
+        tuple(Linear(path.rpartition(".")[2], role, *size) for role, (path, size) in parts.linears.items()),
+        tuple(_shapes(layer, {id(module.weight) for module in parts.modules})),
+        (_shape(anatomy.embeddings),),
+        () if sizes.tied else (_shape(anatomy.head), *_bias(anatomy.head)),
+        tuple(_shapes(model, held | inside | {id(p) for p in anatomy.head.parameters()})),
+    )
+
+
+def found_family(model: nn.Module) -> Family:
+    """Where a model keeps its parts, by what they are: the layers are the first list of as many modules as
+    the configuration has layers, the last norm the last one beside them.
+
+    Raises StudioError `architecture_unknown` where one of them is missing.
+    """
+    language: Any = model
+    config = language.config.get_text_config()
+    depth = config.num_hidden_layers
+    lists = (p for p, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    paths = {id(module): path for path, module in model.named_modules()}
+    embeddings = paths.get(id(language.get_input_embeddings()), "")
+    head = paths.get(id(language.get_output_embeddings()), "")
+    where, _, layers = next(lists, "").rpartition(".")
+    beside = model.get_submodule(where).named_children() if where else ()
+    norms = [name for name, module in beside if "Norm" in type(module).__name__]
+    inside = embeddings.startswith(f"{where}.")
+    if not (where and inside and head and norms):
+        raise _unknown(config.model_type)
+    return Family(where, embeddings.removeprefix(f"{where}."), layers, norms[-1], head)
+
+
+def _unknown(model_type: str) -> StudioError:
+    return StudioError("architecture_unknown", architecture=model_type, known=sorted(FAMILIES))
+
+
+def _sizes(anatomy: Anatomy, parts: LayerParts) -> SurveyedSizes:
+    config, heads = anatomy.config, anatomy.config.num_attention_heads
+    roles = {role: size for role, (_, size) in parts.linears.items()}
+    head_dim = roles["o_proj"][0] // heads
+    keyed = (roles["qkv"][1] - roles["o_proj"][0]) // 2 if "qkv" in roles else roles["k_proj"][1]
+    inner = parts.expert_width or roles["down_proj"][0]
+    return SurveyedSizes(
+        hidden=config.hidden_size,
+        layers=len(anatomy.layers),
+        heads=heads,
+        kv_heads=keyed // head_dim,
+        head_dim=head_dim,
+        intermediate=inner,
+        vocab=_shape(anatomy.embeddings)[0],
+        context=getattr(config, "max_position_embeddings", None),
+        tied=anatomy.head.weight is anatomy.embeddings.weight,
+        parameters=sum(p.numel() for p in anatomy.model.parameters()),
+        experts=(parts.experts, config.num_experts_per_tok) if parts.experts else None,
+        embeddings_dropped=number(config, "embd_pdrop", "embedding_dropout"),
+    )
+
+
+def _shape(module: nn.Module) -> Shape:
+    return tuple(cast(Any, module).weight.shape)
+
+
+def _bias(module: nn.Module) -> tuple[Shape, ...]:
+    bias = getattr(module, "bias", None)
+    return () if bias is None else (tuple(bias.shape),)
+
+
+def _shapes(module: nn.Module, without: set[int]) -> Iterator[Shape]:
+    for parameter in module.parameters():
+        if id(parameter) not in without:
+            yield tuple(parameter.shape)
+
+
+def main() -> None:
+    """The process of `studio.models.survey_apart`."""
+    set_verbosity_error()  # type: ignore[no-untyped-call]
+    answer: dict[str, Any]
+    try:
+        answer = survey(json.load(sys.stdin)).as_dict()
+    except StudioError as error:
+        answer = {"error": error.as_dict()}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

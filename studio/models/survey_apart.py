@@ -1,0 +1,81 @@
+"""The sizes of a model whose family is not known: it is built once, without weights, in a process of its own,
+and what was found is kept under its config's hash.
+
+The process is `python -m studio.models.survey`: a config.json in, one line of JSON out. No torch here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+from studio.files import write_json
+from studio.identity import json_hash, normalised_config
+from studio.models.surveyed import Survey
+
+_MOST_SECONDS = 600
+_KIND = 1  # goes up whenever a survey finds out something else
+
+
+@dataclass(frozen=True)
+class Surveys:
+    """Surveys made so far, kept in `folder`; it need not exist."""
+
+    folder: Path
+
+    def known(self, config: Mapping[str, Any]) -> bool:
+        """Whether the next `of` answers without a process."""
+        return self.file(config).is_file()
+
+    def of(self, config: Mapping[str, Any]) -> Survey:
+        """The survey of a config.json (of the text tower's part, where there are several).
+
+        Raises StudioError `architecture_unknown` where transformers has no such model or it is built in
+        another way than decoder layers one after the other; `survey_failed`.
+        """
+        file = self.file(config)
+        try:
+            answer = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not made yet, or lost
+            answer = _survey(normalised_config(config))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, answer)
+        if "error" in answer:
+            raise StudioError.from_dict(answer["error"])
+        return Survey.from_dict(answer)
+
+    def file(self, config: Mapping[str, Any]) -> Path:
+        """Where the survey of a config.json is kept, by all that decides it."""
+        about = {
+            "config": normalised_config(config),
+            "transformers": version("transformers"),
+            "kind": _KIND,
+        }
+        return self.folder / f"{json_hash(about)}.json"
+
+
+def _survey(config: Mapping[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "studio.models.survey"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(config),
+            capture_output=True,
+            text=True,
+            timeout=_MOST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StudioError("survey_failed", detail=f"no end within {_MOST_SECONDS} s") from None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise StudioError("survey_failed", detail=said[-1] if said else f"exit status {done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer

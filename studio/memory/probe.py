@@ -16,6 +16,7 @@ from studio.cost import Spent
 from studio.memory.measured import Measured
 from studio.memory.need import PARTS, Need
 from studio.memory.rehearsal import Rehearsal, prepared
+from studio.memory.reserved import CONTEXT
 from studio.memory.tracker import StorageTracker
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model, weights_dtype
@@ -49,8 +50,9 @@ def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -
 
     `learned` is the share of a row's tokens that carry loss. Tensors are counted by part in the second step;
     on a GPU, what its allocator counted beyond them is workspace inside kernels. `reserved` is what the
-    allocator held at most, on a processor what became resident. Raises StudioError `memory_full`, and what
-    loading the model or preparing the method may raise.
+    allocator held at most, on a processor what became resident, and the context beside it: on a processor
+    what the process held before. Raises StudioError `memory_full`, and what loading the model or preparing
+    the method may raise.
     """
     assert plan.settings.batch is not None
     gauge = Gauge(plan, device, plan.settings.batch)
@@ -65,7 +67,7 @@ def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -
             rehearsal.step(tracker)
         measured = gauge.measured()
         spent = _timed(rehearsal)
-    return Probed(_need(tracker, measured), measured, spent)
+    return Probed(_need(tracker, measured, gauge), measured, spent)
 
 
 def _timed(rehearsal: Rehearsal) -> Spent:
@@ -97,13 +99,15 @@ def _rehearsal(plan: Plan, model_folder: Path, gauge: Gauge, learned: float) -> 
     return rehearsal
 
 
-def _need(tracker: StorageTracker, measured: Measured) -> Need:
+def _need(tracker: StorageTracker, measured: Measured, gauge: Gauge) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[_PHASES.get(name, name)] += size
-    held = measured.peak
+    held, low, high = measured.peak, gauge.before, gauge.before
     if measured.reserved is not None:
         parts["workspace"] += max(0, measured.peak - tracker.peak)
         held = measured.reserved
+        low, high = CONTEXT["cuda"]
+    parts["context"] = (low + high) // 2
     found = {name: parts[name] for name in PARTS if parts[name]}
-    return Need("probe", found, tracker.moment, (held, held))
+    return Need("probe", found, tracker.moment, (held + low, held + high))

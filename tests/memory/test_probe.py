@@ -32,7 +32,8 @@ def test_the_parts_of_a_probe_are_those_of_the_estimate() -> None:
     assert probed.parts["adapter"] == 4 * trained
     assert probed.parts["optimizer"] == pytest.approx(2 * 4 * trained, rel=0.01)
     assert probed.allocated == pytest.approx(thought.allocated, rel=0.03)
-    assert probed.reserved[0] == probed.reserved[1] > 0
+    assert probed.reserved[0] == probed.reserved[1] > probed.allocated
+    assert 50 * 2**20 < probed.parts["context"] < probed.reserved[0]
 
 
 @pytest.mark.parametrize("method", sorted(methods.all()))

@@ -155,8 +155,8 @@ def test_answering(real):
     assert parts["cache"] == 2 * 24 * 4 * 2048 * 2 * 64 * 2
     assert found["peak_allocated_bytes"] == sum(v for k, v in parts.items() if k != "context")
     beside = real(*given, "--method", "lst", "--json").document
-    # 24 rungs of width 64 in 32 bit.
-    side = 2 * 24 * 4 * 2048 * 64 * 4
+    # 24 rungs of width 64; keys of 4 pointers of 32, and what the tokens were; in 32 bit.
+    side = (2 * 24 * 64 + 4 * 32 + 1) * 4 * 2048 * 4
     assert beside["components"]["cache"] == parts["cache"] + side
     assert beside["components"]["adapter"] == 4 * beside["trainable_params"]
     copied = real(*given, "--method", "qlora", "--json").document

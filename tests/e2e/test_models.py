@@ -43,7 +43,7 @@ def test_download_and_delete(
             expect(row).to_have_count(0)
             assert not cached.exists()
 
-            page.get_by_label("Search by name, use or licence").fill("smollm2 135m")
+            page.get_by_label("Search by name, use or licence").fill("smollm2 smallest")
             page.keyboard.press("Enter")
             expect(page.locator("#models-found li")).to_have_count(1)
             expect(page.locator("#models-found li")).to_contain_text("SmolLM2 135M")

@@ -56,6 +56,7 @@ def test_what_came_with_the_studio_or_is_in_use_has_no_button_to_press(page):
 
 
 def test_a_hub_id_is_downloaded_and_a_folder_listed(page, facade):
+    assert library.add(page.text) != library.add(page.text)  # an equal one would not be drawn anew
     models.add(page, "ada/some-model")
     assert facade.asked == ["hub:ada/some-model"]
     with pytest.raises(StudioError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 from markupsafe import Markup
 
@@ -15,6 +16,7 @@ from ui.fragments.parts import badge, button, fits_badge, fold, heading, meter, 
 from ui.fragments.text import Text
 
 FIRST_FOUND = 8
+_numbers = count(1)
 _GIB = 2**30
 _GROUPS = (("base",), ("adapter", "checkpoint"), ("merge", "export"))
 
@@ -100,7 +102,10 @@ def _quota(text: Text, disk: DiskUse) -> Markup:
 
 
 def add(text: Text) -> Markup:
-    """One field for what is not in the list: a folder is registered, a hub id downloaded."""
+    """One field for what is not in the list: a folder is registered, a hub id downloaded.
+
+    The number makes an equal one appear anew, empty and with a button that is free again.
+    """
     return h(
         "div",
         h("label", text("library.add"), for_="library-add", class_="label"),
@@ -121,6 +126,7 @@ def add(text: Text) -> Markup:
         ),
         h("p", text("library.add.line"), class_="quiet"),
         class_="field wide",
+        data_number=next(_numbers),
     )
 
 

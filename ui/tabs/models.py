@@ -36,12 +36,10 @@ class Models:
 
 
 def build() -> Models:
+    order = ("head", "downloads", "held", "search", "found", "add")
     with gr.Column(elem_id="models", elem_classes="tab-body"):
-        views = [
-            view(id=f"models-{name}") for name in ("head", "downloads", "held", "add", "search", "found")
-        ]
-    head, downloads, held, search, found, add = views
-    return Models(head, add, downloads, held, search, found, gr.State(""), timer())
+        views = {name: view(id=f"models-{name}") for name in order}
+    return Models(**views, query=gr.State(""), ticker=timer())
 
 
 def wire(tab: Models, page: Page) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from backend.facade import StudioFacade
 from tests.e2e.conftest import screen
 
-STEPS = 12
+STEPS = 30
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def address(studio_home: Path) -> Iterator[str]:
     """A screen on a home with two runs of one base."""
     facade = StudioFacade(studio_home)
     for dataset in ("pirate", "json"):
-        run = facade.start("starter", dataset, set={"steps": STEPS, "lr": 0.002})
+        run = facade.start("starter", dataset, set={"steps": STEPS})
         states = [summary.state for summary in facade.wait(run)]
         assert states[-1] == "done", facade.log_tail(run)
     facade.close()
@@ -56,22 +56,20 @@ def answered(page: Page) -> tuple[str, str]:
 def test_move_a_slider_and_see_the_answer_change(lab: Page):
     page = lab
     question = page.locator("#mix-ask input")
-    question.fill("Tell me about the sea.")
+    question.fill("What is the opposite of hot?")
     question.press("Enter")
-    half, proof = answered(page)
-    assert half
+    _, half_proof = answered(page)
     slide(page, 0, 0)
-    expect(page.locator("#mix-answer .chip")).to_contain_text("json-1 0 +")
     slide(page, 1, 0)
     expect(page.locator("#mix-form output")).to_have_text(["0", "0"])
     expect(page.locator("#mix-answer .chip")).to_contain_text("json-1 0 + pirate-1 0")
-    none, other_proof = answered(page)
-    assert none != half
-    assert proof != other_proof
+    base, proof = answered(page)
+    assert base == "The opposite of hot is cold."
+    assert proof != half_proof
     slide(page, 1, 1)
     expect(page.locator("#mix-answer .chip")).to_contain_text("pirate-1 1")
     pirate, _ = answered(page)
-    assert pirate not in (none, half)
+    assert "matey" in pirate
     page.reload()
     expect(page.locator("#mix-form output")).to_have_text(["0", "1"])
     page.get_by_role("button", name="Ask", exact=True).click()

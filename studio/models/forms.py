@@ -43,8 +43,9 @@ class Form:
     """What distinguishes a family's decoder layer.
 
     `norm`: `rms` (Llama), `gemma` (RMS in 32 bit), `wide` (so too, with a weight that counts from zero),
-    `layer`, `wide_layer` (in 32 bit), `cohere`. `mlp`: `gated`, `fused` (gate and up in one matrix), `plain`, `experts`, with a gated
-    MLP of width `shared_expert` beside them. `parallel`: attention and MLP read the same residual.
+    `layer`, `wide_layer` (in 32 bit), `cohere`. `mlp`: `gated`, `fused` (gate and up in one matrix), `plain`,
+    `experts`, with a gated MLP of width `shared_expert` beside them. `parallel`: attention and MLP read the
+    same residual.
     `sandwich`: norms of what both made as well; `bare`: of nothing else; `after`: of the sums. `norms`: how
     many a layer has. `eager`: attention is written out always. `head_norms`: of `query` and `key`.
     `fused_qkv`: one matrix makes all three, taken out of its result at once or each for itself.

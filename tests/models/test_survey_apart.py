@@ -64,7 +64,7 @@ def test_it_is_found_by_what_decides_its_sizes(cache):
 
 
 @pytest.mark.usefixtures("no_process")
-def test_a_refusal_is_kept_too(cache, tmp_path):
+def test_a_refusal_is_kept_too(tmp_path):
     """As the process writes it; what is neither known nor can be built has the errors of before."""
     config = {**CONFIGS["stablelm"], "model_type": "novel"}
     kept = Surveys(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from studio.memory.estimate import estimate
@@ -16,18 +18,19 @@ IMPLEMENTATIONS = ("fused", "loop", "foreach")
 
 
 def grid():
-    """Every method on every family, two on what is built otherwise; precision, checkpointing and optimizer
-    take turns, so that each family and each method meets each of them."""
+    """Every method on every family, two on what is built otherwise, each with checkpointing and without;
+    precision and optimizer take turns, so that each family and each method meets each of them."""
     for row, (name, config) in enumerate(CONFIGS.items()):
         for column, method in enumerate(METHODS if name == config["model_type"] else METHODS[:2]):
-            turn = row + column
-            settings = {
-                "precision": PRECISIONS[turn % 3],
-                "gradient_checkpointing": bool((turn // 3 + column) % 2),
-                "optimizer_impl": IMPLEMENTATIONS[(row + 2 * column) % 3],
-            }
-            slow = () if name == "llama" else pytest.mark.slow
-            yield pytest.param(name, method, settings, marks=slow, id=f"{name}-{method}")
+            for checkpointing in (False, True):
+                settings = {
+                    "precision": PRECISIONS[(row + column + checkpointing) % 3],
+                    "gradient_checkpointing": checkpointing,
+                    "optimizer_impl": IMPLEMENTATIONS[(row + 2 * column + checkpointing) % 3],
+                }
+                marks = () if name == "llama" else pytest.mark.slow
+                made_again = "-checkpointing" * checkpointing
+                yield pytest.param(name, method, settings, marks=marks, id=f"{name}-{method}{made_again}")
 
 
 def estimated(name, method, learned=0.5, **settings):
@@ -46,6 +49,8 @@ def compare(config, plan, learned=0.5):
 def test_grid_is_whole():
     assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES)
     assert set(METHODS) == set(methods.all())
+    cells = {(*case.values[:2], case.values[2]["gradient_checkpointing"]) for case in grid()}
+    assert cells >= set(product(FAMILIES, METHODS, (False, True)))
 
 
 @pytest.mark.parametrize(("name", "method", "settings"), list(grid()))

@@ -37,10 +37,12 @@ class LayerParts:
     @classmethod
     def of(cls, layer: nn.Module, hidden: int) -> LayerParts | None:
         """None where the layer is not made of attention with queries, keys and values and of an MLP."""
-        children = dict(layer.named_children())
+        children = {
+            name: module for name, module in layer.named_children() if is_norm(module) or _has_weights(module)
+        }
         norms = {name for name, module in children.items() if is_norm(module)}
         looking = [name for name in children if name not in norms and any(a in name for a in _ATTENTION)]
-        thinking = {n for n, m in children.items() if n not in norms and n not in looking and _has_weights(m)}
+        thinking = set(children) - norms - set(looking)
         if len(looking) != 1:
             return None
         found = {

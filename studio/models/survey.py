@@ -28,7 +28,7 @@ def survey(config: Mapping[str, Any]) -> Survey:
     """The parts of the causal language model of a config.json.
 
     Raises StudioError `architecture_unknown` where transformers has no such model, or it is no row of decoder
-    layers of attention with queries, keys and values, and of an MLP or experts.
+    layers, half of them alike, of attention with queries, keys and values, and of an MLP or experts.
     """
     model_type = str(config.get("model_type"))
     try:
@@ -40,9 +40,12 @@ def survey(config: Mapping[str, Any]) -> Survey:
         raise _unknown(model_type) from None
     anatomy = Anatomy(model, found_family(model))
     kinds = [tuple(tuple(p.shape) for p in layer.parameters()) for layer in anatomy.layers]
-    layer = anatomy.layers[kinds.index(Counter(kinds).most_common(1)[0][0])]
+    kind, count = Counter(kinds).most_common(1)[0]
+    layer = anatomy.layers[kinds.index(kind)]
     parts = LayerParts.of(layer, anatomy.config.hidden_size)
-    if parts is None:
+    if parts is None or 2 * count < len(kinds):
+        raise _unknown(model_type)
+    if parts.experts and not hasattr(anatomy.config, "num_experts_per_tok"):
         raise _unknown(model_type)
     sizes = _sizes(anatomy, parts)
     held = {id(module.weight) for module in (anatomy.embeddings, anatomy.head)}

@@ -54,11 +54,11 @@ def test_sizes_and_shapes_are_those_of_the_model(name):
     assert saved == in_4_bit * (2 - 4.5 / 8)
 
 
-# A known family's form names what the studio knows of it beyond what can be seen: this cannot.
-UNSEEN = {"gpt2", "opt", "gpt_neox", "falcon", "mixtral", "gemma2", "gemma3", "gemma3_text", "granite"}
+# Of the known families those whose code does nothing that a survey can't see.
+SEEN = ("llama", "mistral", "qwen2", "qwen3", "phi3-partial", "cohere", "cohere-normed")
 
 
-@pytest.mark.parametrize("name", [n for n in KNOWN if n.partition("-")[0] not in UNSEEN])
+@pytest.mark.parametrize("name", SEEN)
 def test_a_known_family_would_be_found_as_it_is_known(name):
     config = KNOWN[name]
     found = surveyed_facts(config, survey(config))

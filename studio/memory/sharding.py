@@ -21,7 +21,8 @@ def per_device(
     `ddp`: all of it on each, and gradients once more in the buckets that are exchanged. `fsdp`: what lasts is
     split, and so is what the optimizer makes of it while it steps. In the passes before, whole at a time are
     the layer that computes, the next one, the tables outside of the layers, and the gradients of a layer
-    before they are split (torch's fully_shard).
+    before they are split (torch's fully_shard). Within a pass the moment is the worst one of a single device,
+    where all gradients weigh: late in the backward pass of full tuning.
     """
     if devices == 1:
         return peaks

@@ -75,7 +75,8 @@ def _measured(store: Store, plan: Plan) -> list[_Earlier]:
         "SELECT id, kind, plan, json_extract(result, '$.spent') AS spent, "
         "coalesce(json_extract(result, '$.micro_batch'), json_extract(plan, '$.settings.batch')) AS rows "
         "FROM job WHERE deleted IS NULL AND kind IN ('train', 'probe') AND spent IS NOT NULL "
-        "AND json_extract(plan, '$.model') = ? AND json_extract(devices, '$[0]') = ? ORDER BY ended DESC LIMIT ?",
+        "AND json_extract(plan, '$.model') = ? AND json_extract(devices, '$[0]') = ? "
+        "ORDER BY ended DESC LIMIT ?",
         plan.model,
         plan.settings.device,
         LOOKED_AT,

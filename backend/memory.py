@@ -39,7 +39,7 @@ def barred(device: str) -> frozenset[str]:
     """Methods and optimizers that need bitsandbytes, where it isn't installed or not made for the device."""
     if importlib.util.find_spec("bitsandbytes") is not None and not device.startswith("mps"):
         return frozenset()
-    in_4_bit = {id for id, method in methods.all().items() if method.quantisation is not None}
+    in_4_bit = frozenset(id for id, method in methods.all().items() if method.quantisation is not None)
     return in_4_bit | frozenset(id for id, o in optimizers.all().items() if o.package == "bitsandbytes")
 
 

@@ -26,7 +26,7 @@ Peaks = dict[str, dict[str, int]]  # bytes by part when most lived, by place
 def estimate(
     plan: Plan,
     facts: ModelFacts,
-    learned: float = 0.5,
+    learned: float,
     switches: Switches = STUDIO,
     capacity: int | None = None,
     devices: int = 1,

@@ -72,7 +72,7 @@ def test_a_kept_estimate_is_that_of_the_plan():
     faster = of.plan.with_settings(lr=0.5, steps=3, seed=9)
     assert need_of(faster, of.model, 0.5) is need_of(of.plan, of.model, 0.5)
     assert need_of(of.plan, of.model, 0.5).as_dict() == estimate(of.plan, of.model, 0.5).as_dict()
-    assert need_of(of.plan, replace(of.model, parameters=None)) is None
+    assert need_of(of.plan, replace(of.model, parameters=None), 0.5) is None
 
 
 @pytest.mark.parametrize(

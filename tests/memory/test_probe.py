@@ -50,8 +50,9 @@ def test_every_method_can_be_probed(method: str) -> None:
 
 def test_plans_that_need_the_same_share_a_key() -> None:
     facts = read_config(STARTER)
-    key = memory_key(starter_plan(), facts)
-    assert memory_key(starter_plan(lr=0.1, steps=7, seed=3), facts) == key
+    key = memory_key(starter_plan(), facts, 0.5)
+    assert memory_key(starter_plan(lr=0.1, steps=7, seed=3), facts, 0.5) == key
     for other in ({"batch": 5}, {"rank": 4}, {"accumulation": 2}, {"gradient_checkpointing": True}):
-        assert memory_key(starter_plan(**other), facts) != key
-    assert memory_key(starter_plan("lst"), facts) != key
+        assert memory_key(starter_plan(**other), facts, 0.5) != key
+    assert memory_key(starter_plan("lst"), facts, 0.5) != key
+    assert memory_key(starter_plan(), facts, 0.6) != key

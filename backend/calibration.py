@@ -19,7 +19,7 @@ from studio.memory.key import memory_key
 from studio.memory.need import Need
 
 RECENT = 20  # runs that a factor is the median of
-LOOKED_AT = 200  # newest runs and probes on a device
+LOOKED_AT = 100  # newest runs and probes on a device
 ALIKE = 4  # a prediction this many times as large, or as small, is of another kind of model
 
 
@@ -54,22 +54,25 @@ def known(store: Store, cases: Sequence[Case]) -> Known:
     calibrations = (
         calibration(found, case.facts.device, case.plan.method, case.need().allocated) for case in cases
     )
-    probes = {case.plan.method: probed(store, case) for case in cases}
-    return Known(
-        {method: need for method, need in probes.items() if need is not None},
-        {one.method: one for one in calibrations if one is not None},
+    return Known(_probed(store, cases), {one.method: one for one in calibrations if one is not None})
+
+
+def _probed(store: Store, cases: Sequence[Case]) -> dict[str, Need]:
+    """By method, what the newest probe of such a plan measured, unless it found no room."""
+    keys = {_key(case): case.plan.method for case in cases}
+    rows = store.rows(
+        "SELECT json_extract(result, '$.key') AS key, json_extract(result, '$.need') AS need FROM job "
+        "WHERE kind = 'probe' AND state = 'done' AND deleted IS NULL "
+        f"AND key IN ({', '.join('?' * len(keys))}) ORDER BY ended",
+        *keys,
     )
+    newest = {keys[row["key"]]: row["need"] for row in rows}
+    return {method: Need.from_dict(json.loads(text)) for method, text in newest.items() if text is not None}
 
 
-def probed(store: Store, case: Case) -> Need | None:
-    """What the newest probe of such a plan measured; None if there was none, or it found no room."""
+def _key(case: Case) -> str:
     plan = longest_rows(case.plan, case.facts.most_tokens)
-    text = store.value(
-        "SELECT json_extract(result, '$.need') FROM job WHERE kind = 'probe' AND state = 'done' "
-        "AND deleted IS NULL AND json_extract(result, '$.key') = ? ORDER BY ended DESC LIMIT 1",
-        memory_key(plan, case.model, case.facts.learned),
-    )
-    return None if text is None else Need.from_dict(json.loads(text))
+    return memory_key(plan, case.model, case.facts.learned)
 
 
 def calibration(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from backend.api import EpochCost
@@ -26,12 +27,21 @@ _NEAR = ("batch", "accumulation", "seq", "optimizer", "optimizer_impl", "adapter
 
 @dataclass(frozen=True)
 class _Earlier:
-    """A run or a probe that was measured; `plan` as it is stored."""
+    """A run or a probe that was measured; `plan` as it is stored. `micro_batch` rows went through the model
+    at once: fewer than the plan's batch where memory ran out."""
 
     job: str
     kind: str
     plan: Mapping[str, Any]
     spent: Spent
+    micro_batch: int
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of its plan, with the batch and accumulation that it really had."""
+        settings = self.plan["settings"]
+        passes = settings["accumulation"] * ceil(settings["batch"] / self.micro_batch)
+        return {**settings, "batch": self.micro_batch, "accumulation": passes}
 
 
 def spent_of(result: Mapping[str, Any] | None) -> Spent | None:
@@ -62,15 +72,18 @@ def _steps_and_tokens(plan: Plan, rows: int, tokens: TokenStats) -> tuple[int, i
 def _measured(store: Store, plan: Plan) -> list[_Earlier]:
     """Runs and probes of the plan's model on its device, newest first."""
     rows = store.rows(
-        "SELECT id, kind, plan, json_extract(result, '$.spent') AS spent FROM job WHERE deleted IS NULL "
-        "AND kind IN ('train', 'probe') AND spent IS NOT NULL AND json_extract(plan, '$.model') = ? "
-        "AND json_extract(devices, '$[0]') = ? ORDER BY ended DESC LIMIT ?",
+        "SELECT id, kind, plan, json_extract(result, '$.spent') AS spent, "
+        "coalesce(json_extract(result, '$.micro_batch'), json_extract(plan, '$.settings.batch')) AS rows "
+        "FROM job WHERE deleted IS NULL AND kind IN ('train', 'probe') AND spent IS NOT NULL "
+        "AND json_extract(plan, '$.model') = ? AND json_extract(devices, '$[0]') = ? "
+        "ORDER BY ended DESC LIMIT ?",
         plan.model,
         plan.settings.device,
         LOOKED_AT,
     )
     return [
-        _Earlier(r["id"], r["kind"], json.loads(r["plan"]), Spent(**json.loads(r["spent"]))) for r in rows
+        _Earlier(r["id"], r["kind"], json.loads(r["plan"]), Spent(**json.loads(r["spent"])), r["rows"])
+        for r in rows
     ]
 
 
@@ -101,7 +114,7 @@ def _comparable(plan: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _differs(plan: Mapping[str, Any], earlier: _Earlier, longest: int) -> tuple[str, ...]:
     """Settings in which the earlier plan was another one; all of a method's params are `method`."""
-    settings, others = plan["settings"], earlier.plan["settings"]
+    settings, others = plan["settings"], earlier.settings
     if earlier.kind == "probe":  # it took rows of the longest length that there is
         settings = {**settings, "seq": longest}
     found = [key for key in _NEAR if settings[key] != others.get(key)]

@@ -20,7 +20,7 @@ from studio.memory.switches import Switches
 from studio.memory.verdict import needed_bytes, verdict
 from studio.models import catalogue
 from studio.models.config import ModelFacts
-from studio.plan import Plan, methods
+from studio.plan import Plan, methods, optimizers
 
 
 def fast_bf16(device: str) -> bool:
@@ -36,10 +36,11 @@ def free_bytes(hardware: HardwareReport, device: str) -> int | None:
 
 
 def barred(device: str) -> frozenset[str]:
-    """Methods whose base in 4 bit can't be held on this device or with what is installed."""
+    """Methods and optimizers that need bitsandbytes, where it isn't installed or not made for the device."""
     if importlib.util.find_spec("bitsandbytes") is not None and not device.startswith("mps"):
         return frozenset()
-    return frozenset(id for id, method in methods.all().items() if method.quantisation is not None)
+    in_4_bit = frozenset(id for id, method in methods.all().items() if method.quantisation is not None)
+    return in_4_bit | frozenset(id for id, o in optimizers.all().items() if o.package == "bitsandbytes")
 
 
 def histogram(tokens: TokenStats | None) -> Histogram:
@@ -162,6 +163,7 @@ def proposals(case: Case) -> tuple[FitProposal, ...]:
             what=tuple(step.what for step in found.steps),
             price=tuple(step.price for step in found.steps),
             settings=found.settings,
+            resolved=found.resolved,
             method=found.method,
             needed_bytes=found.needed,
             gain_bytes=found.gain,

@@ -123,9 +123,6 @@ def _write(
         record.tell(connection, id, "rows_skipped", frozen.skipped)
     for statement in _sources(home, id, plan, frozen):
         connection.execute(*statement)
-    if considered.case is not None:
-        need = considered.case.need()
-        connection.execute(*lineage.estimated(id, 1, need.source, need.reserved[1]))
     return id
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import memory_inference, memory_others
-from benchmarks.memory_rows import Row, facts, plan, rows, switches
+from benchmarks.memory_rows import Row, facts, plan, rows, switches, their_models
 from benchmarks.tables import table
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
@@ -119,6 +119,7 @@ def left_out() -> list[tuple[str, int, str]]:
     return [(source, count, reason) for (source, reason), count in counts.items()]
 
 
+@their_models()
 def measure() -> dict[str, Any]:
     """All rows, one after the other, said as they are found."""
     found = []

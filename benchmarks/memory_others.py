@@ -38,11 +38,10 @@ from benchmarks.memory_rows import Row, published, quantisation_of, switches
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.switches import Switches
-from studio.memory.tracker import StorageTracker, tensors_of
+from studio.memory.tracker import MADE_IN, StorageTracker, tensors_of
 
 _PAGED_FROM = 100_000  # numbers from which bitsandbytes pages a state (`optim/optimizer.py`)
 _SCALED = 256  # numbers of an 8-bit state that share a scale
-_PARTS = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
 
 
 def traced(row: Row) -> Need:
@@ -58,7 +57,7 @@ def traced(row: Row) -> Need:
         step.run(tracker)
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
-        parts[_PARTS.get(name, name)] += size
+        parts[MADE_IN.get(name, name)] += size
     parts["workspace"] += blas_workspace("cuda", handles=2)
     found = {name: parts[name] for name in PARTS if parts[name]}
     return Need("trace", found, tracker.moment, lambda: (sum(found.values()),) * 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory import CAPACITY
-from benchmarks.memory_rows import Row, facts, plan, rows, switches
+from benchmarks.memory_rows import Row, facts, plan, rows, switches, their_models
 from benchmarks.tables import table
 from studio.memory.estimate import estimate
 from studio.memory.reserved import CONTEXT
@@ -64,6 +64,7 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
+@their_models()
 def main() -> None:
     """Compare, write, print."""
     found = [

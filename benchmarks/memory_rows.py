@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,29 @@ HERE = Path(__file__).parent
 Row = dict[str, str]
 _ATTENTION = {"flash2": "flash", "sdpa": "sdpa", "math": "math"}
 _LOSS = {"torch": "full", "chunked": "full", "fused": "fused", "fused_linear": "fused_linear"}
-# Models of these programs that the studio does not tune, or that they wrote themselves.
-FORMS["gpt_bigcode"] = Form(norm="layer", mlp="plain", fused_qkv="slices", rope=False, dropped=True)
-FORMS["phi"] = Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv="split", partial=True)
-FORMS["litgpt"] = Form(fused_qkv="split", partial=True)
-FORMS["litgpt_neox"] = Form(norm="layer", mlp="plain", parallel=True, fused_qkv="split", partial=True)
-ROLES["gpt_bigcode"] = ROLES["gpt2"]
-FAMILIES["gpt_bigcode"] = FAMILIES["gpt2"]
+_FORMS = {
+    "gpt_bigcode": Form(norm="layer", mlp="plain", fused_qkv="slices", rope=False, dropped=True),
+    "phi": Form(norm="layer", mlp="plain", parallel=True, one_norm=True, fused_qkv="split", partial=True),
+    "litgpt": Form(fused_qkv="split", partial=True),
+    "litgpt_neox": Form(norm="layer", mlp="plain", parallel=True, fused_qkv="split", partial=True),
+}
+
+
+@contextmanager
+def their_models() -> Iterator[None]:
+    """While it lasts, models of these programs are known that the studio does not tune, or that they wrote
+    themselves."""
+    tables: tuple[dict[str, Any], ...] = (FORMS, ROLES, FAMILIES)
+    own = [dict(table) for table in tables]
+    FORMS.update(_FORMS)
+    ROLES["gpt_bigcode"] = ROLES["gpt2"]
+    FAMILIES["gpt_bigcode"] = FAMILIES["gpt2"]
+    try:
+        yield
+    finally:
+        for table, before in zip(tables, own, strict=True):
+            table.clear()
+            table.update(before)
 
 
 def rows() -> list[Row]:

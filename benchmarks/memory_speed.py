@@ -87,8 +87,8 @@ def one_plan(model: str, method: str, rounds: int) -> dict[str, Any]:
     """A single estimate, without and with the allocator's playback."""
     plan, facts = case(model, method).plan, case(model, method).model
     return {
-        "tensors": timed(lambda: estimate(plan, facts), rounds),
-        "reserved": timed(lambda: estimate(plan, facts).reserved, rounds),
+        "tensors": timed(lambda: estimate(plan, facts, 0.5), rounds),
+        "reserved": timed(lambda: estimate(plan, facts, 0.5).reserved, rounds),
     }
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     for model in MODELS:  # warm: imports, the catalogue
-        need_of(case(model, "lora").plan, case(model, "lora").model)
+        need_of(case(model, "lora").plan, case(model, "lora").model, 0.5)
     document = {
         "command": "python -m benchmarks.memory_speed",
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",

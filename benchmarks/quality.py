@@ -81,6 +81,7 @@ def default_plan(method: str, sample: str, rows: int, heldout: int, extra: dict[
         cores=2,
         free_bytes=None,
         fast_bf16=False,
+        learned=1.0,
     )
     plan, _ = resolve(parse_request("starter", sample, method, set={"seq": 256, **extra}), facts)
     return plan

@@ -50,7 +50,7 @@ class RunFacts:
     cores: int
     free_bytes: int | None
     fast_bf16: bool
-    learned: float = 1.0
+    learned: float
     most_tokens: int | None = None
 
 

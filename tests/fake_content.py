@@ -261,6 +261,7 @@ PROPOSALS = (
         what=(Reason("fit_checkpointing"),),
         price=(Reason("price_checkpointing"),),
         settings={"gradient_checkpointing": True},
+        resolved={"gradient_checkpointing": True},
         method=None,
         needed_bytes=4 * GIB,
         gain_bytes=2 * GIB,

@@ -48,6 +48,7 @@ FACTS = RunFacts(
     cores=2,
     free_bytes=8 * GIB,
     fast_bf16=True,
+    learned=1.0,
 )
 
 
@@ -116,7 +117,7 @@ def test_batch_is_halved_until_it_fits():
     settings, reasons = chosen(facts)
     assert reasons["batch"].code == "batch_memory"
     plan = replace(parse_request("m", "d"), settings=settings)
-    need = {b: needed_bytes(need_of(plan.with_settings(batch=b), QWEN)) for b in (1, 2, 4, 8)}
+    need = {b: needed_bytes(need_of(plan.with_settings(batch=b), QWEN, 1.0)) for b in (1, 2, 4, 8)}
     assert settings.batch == max(b for b, total in need.items() if total <= 0.9 * 6 * GIB)
     assert need[8] > 0.9 * 6 * GIB
     assert chosen(replace(facts, free_bytes=GIB))[0].batch == 1

@@ -46,11 +46,13 @@ class MemoryNeed:
 @dataclass(frozen=True)
 class FitProposal:
     """Changes that make a plan fit: `settings` by address (None: left to the studio) and `method` (None: the
-    same) are what to apply. `what` and `price` have one entry per change."""
+    same) are what to apply; `resolved` are the same settings with what the studio would choose. `what` and
+    `price` have one entry per change."""
 
     what: tuple[Reason, ...]
     price: tuple[Reason, ...]
     settings: Mapping[str, Any]
+    resolved: Mapping[str, Any]
     method: str | None
     needed_bytes: int
     gain_bytes: int

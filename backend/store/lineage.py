@@ -34,17 +34,6 @@ def read(job: str, role: str, kind: str, hash: str, path: str, body: Mapping[str
     ]
 
 
-def estimated(job: str, attempt: int, source: str, predicted_bytes: int) -> Statement:
-    """The statement that keeps a prediction of peak memory, to stand beside what is measured."""
-    sql = "INSERT INTO estimate (job, attempt, source, predicted, at) VALUES (?, ?, ?, ?, ?)"
-    return sql, (job, attempt, source, to_json({"peak_bytes": predicted_bytes}), time.time())
-
-
-def measured(job: str, peak_bytes: int) -> Statement:
-    """The statement that puts the measured peak beside the job's predictions."""
-    return "UPDATE estimate SET measured = ? WHERE job = ?", (to_json({"peak_bytes": peak_bytes}), job)
-
-
 def compared(
     job: str, attempt: int, source: str, predicted: Mapping[str, Any], measured: Mapping[str, Any]
 ) -> Statement:

@@ -18,11 +18,12 @@ from studio.plan import Plan, methods
 
 SHORTEST_SEQ = 64
 LOWEST_RANK = 4
+MOST_ACCUMULATION = 4096  # what the setting takes
 Histogram = Sequence[tuple[int, int]]  # (up to so many tokens, so many rows), ascending
 
 
 @dataclass(frozen=True)
-class Step:
+class ChangeStep:
     """Settings by address (None gives one back to the studio), and the method if it is another.
 
     `cost` ranks what is given up: 0 nothing but a little time, 9 most.
@@ -41,7 +42,7 @@ class Change:
     apply."""
 
     id: str
-    steps: Callable[[Plan, ModelFacts, Histogram], Sequence[Step]]
+    steps: Callable[[Plan, ModelFacts, Histogram], Sequence[ChangeStep]]
 
 
 def truncated_share(histogram: Histogram, seq: int) -> float | None:
@@ -50,54 +51,48 @@ def truncated_share(histogram: Histogram, seq: int) -> float | None:
     return sum(rows for upto, rows in histogram if upto > seq) / total if total else None
 
 
-def _smaller_batch(plan: Plan, _: ModelFacts, __: Histogram) -> list[Step]:
-    """Halves of the batch with the accumulation that keeps the rows of an optimizer step the same."""
+def _smaller_batch(plan: Plan, _: ModelFacts, __: Histogram) -> list[ChangeStep]:
+    """Fewer rows at a time with the accumulation that keeps the rows of an optimizer step the same."""
     settings = plan.settings
-    batch, accumulation = settings.batch, settings.accumulation
-    assert batch is not None
+    assert settings.batch is not None
+    rows = settings.batch * settings.accumulation
     found = []
-    while batch > 1 and batch % 2 == 0 and accumulation <= 2048:
-        batch, accumulation = batch // 2, accumulation * 2
-        facts = {"batch": batch, "accumulation": accumulation, "rows": batch * accumulation}
-        found.append(
-            Step(
-                {"batch": batch, "accumulation": accumulation},
-                Reason("fit_batch", facts),
-                Reason("price_batch", facts),
-                1,
-            )
-        )
+    for batch in range(settings.batch - 1, 0, -1):
+        if rows % batch == 0 and rows // batch <= MOST_ACCUMULATION:
+            changed = {"batch": batch, "accumulation": rows // batch}
+            facts = {**changed, "rows": rows}
+            found.append(ChangeStep(changed, Reason("fit_batch", facts), Reason("price_batch", facts), 1))
     return found
 
 
-def _checkpointing(plan: Plan, facts: ModelFacts, _: Histogram) -> list[Step]:
+def _checkpointing(plan: Plan, facts: ModelFacts, _: Histogram) -> list[ChangeStep]:
     """Where the backward pass goes through the model."""
     terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
     if plan.settings.gradient_checkpointing or terms.side is not None:
         return []
     changed = {"gradient_checkpointing": True}
-    return [Step(changed, Reason("fit_checkpointing"), Reason("price_checkpointing"), 2)]
+    return [ChangeStep(changed, Reason("fit_checkpointing"), Reason("price_checkpointing"), 2)]
 
 
-def _optimizer(plan: Plan, _: ModelFacts, __: Histogram) -> list[Step]:
+def _optimizer(plan: Plan, _: ModelFacts, __: Histogram) -> list[ChangeStep]:
     """AdamW's two averages in 8 bit."""
     if plan.settings.optimizer != "adamw":
         return []
     changed = {"optimizer": "adamw_8bit", "optimizer_impl": None}
-    return [Step(changed, Reason("fit_optimizer"), Reason("price_optimizer"), 2)]
+    return [ChangeStep(changed, Reason("fit_optimizer"), Reason("price_optimizer"), 2)]
 
 
-def _rank(plan: Plan, _: ModelFacts, __: Histogram) -> list[Step]:
+def _rank(plan: Plan, _: ModelFacts, __: Histogram) -> list[ChangeStep]:
     found = []
     rank = getattr(plan.method_params, "rank", None) or 0
     while rank // 2 >= LOWEST_RANK:
         rank //= 2
         facts = {"rank": rank}
-        found.append(Step({"rank": rank}, Reason("fit_rank", facts), Reason("price_rank", facts), 4))
+        found.append(ChangeStep({"rank": rank}, Reason("fit_rank", facts), Reason("price_rank", facts), 4))
     return found
 
 
-def _seq(plan: Plan, _: ModelFacts, histogram: Histogram) -> list[Step]:
+def _seq(plan: Plan, _: ModelFacts, histogram: Histogram) -> list[ChangeStep]:
     """Shorter rows, as long as at least half of them stay whole."""
     whole = plan.settings.seq
     assert whole is not None
@@ -110,14 +105,14 @@ def _seq(plan: Plan, _: ModelFacts, histogram: Histogram) -> list[Step]:
     return found
 
 
-def _seq_step(seq: int, share: float | None) -> Step:
+def _seq_step(seq: int, share: float | None) -> ChangeStep:
     what = Reason("fit_seq", {"seq": seq})
     if share is None:
-        return Step({"seq": seq}, what, Reason("price_seq_unknown", {"seq": seq}), 5)
+        return ChangeStep({"seq": seq}, what, Reason("price_seq_unknown", {"seq": seq}), 5)
     facts = {"seq": seq, "percent": ceil(100 * share)}
     if share == 0:
-        return Step({"seq": seq}, what, Reason("price_seq_none", facts), 0)
-    return Step({"seq": seq}, what, Reason("price_seq", facts), 5 + min(3, int(10 * share)))
+        return ChangeStep({"seq": seq}, what, Reason("price_seq_none", facts), 0)
+    return ChangeStep({"seq": seq}, what, Reason("price_seq", facts), 5 + min(3, int(10 * share)))
 
 
 def _shorter(seq: int) -> list[int]:
@@ -129,20 +124,20 @@ def _shorter(seq: int) -> list[int]:
     return found
 
 
-def _to_lora(plan: Plan, facts: ModelFacts, _: Histogram) -> list[Step]:
+def _to_lora(plan: Plan, facts: ModelFacts, _: Histogram) -> list[ChangeStep]:
     if not methods.get(plan.method).capable("trains_base", plan.method_params):
         return []
     return [_method("lora", plan, facts, Reason("fit_lora"), Reason("price_lora"), 3)]
 
 
-def _to_qlora(plan: Plan, facts: ModelFacts, _: Histogram) -> list[Step]:
+def _to_qlora(plan: Plan, facts: ModelFacts, _: Histogram) -> list[ChangeStep]:
     terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
     if _in_4_bit(plan) or terms.side is not None:
         return []
     return [_method("qlora", plan, facts, Reason("fit_qlora"), Reason("price_qlora"), 3)]
 
 
-def _to_qst(plan: Plan, facts: ModelFacts, _: Histogram) -> list[Step]:
+def _to_qst(plan: Plan, facts: ModelFacts, _: Histogram) -> list[ChangeStep]:
     terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
     if _in_4_bit(plan) and terms.side is not None:
         return []
@@ -153,7 +148,7 @@ def _in_4_bit(plan: Plan) -> bool:
     return methods.get(plan.method).base_quantisation(plan.method_params) is not None
 
 
-def _method(id: str, plan: Plan, facts: ModelFacts, what: Reason, price: Reason, cost: int) -> Step:
+def _method(id: str, plan: Plan, facts: ModelFacts, what: Reason, price: Reason, cost: int) -> ChangeStep:
     """Another method, with those of the present one's params that it knows too."""
     usual, _ = own_params(id, facts)
     common = params.to_dict(usual)
@@ -164,7 +159,7 @@ def _method(id: str, plan: Plan, facts: ModelFacts, what: Reason, price: Reason,
             continue
         if not params.parse(type(usual), {field.name: value})[1]:
             kept[field.name] = value
-    return Step(kept, what, price, cost, id)
+    return ChangeStep(kept, what, price, cost, id)
 
 
 def own_params(method: str, facts: ModelFacts) -> tuple[Any, frozenset[str]]:

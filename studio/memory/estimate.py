@@ -24,7 +24,7 @@ from studio.plan import Plan
 def estimate(
     plan: Plan,
     facts: ModelFacts,
-    learned: float = 0.5,
+    learned: float,
     switches: Switches = STUDIO,
     capacity: int | None = None,
     devices: int = 1,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studio.defaults import RunFacts, resolve, worst_need
-from studio.memory.changes import CHANGES, Histogram, Step, own_params
+from studio.memory.changes import CHANGES, ChangeStep, Histogram, own_params
 from studio.memory.need import Need
 from studio.memory.verdict import TIGHT, Verdict, needed_bytes, verdict, within
 from studio.models.config import ModelFacts
@@ -18,7 +18,7 @@ from studio.models.quantisation import quantised_bytes
 from studio.plan import Plan, Settings, methods, optimizers
 
 MOST_PROPOSALS = 6
-LARGEST_BATCH = 4096  # what the setting takes
+LARGEST_BATCH, LONGEST_SEQ = 4096, 2**20  # what the settings take
 _COMMON = frozenset(Settings.__dataclass_fields__)
 # What the studio chooses anew once something else has changed, if it had chosen it before.
 _FOLLOW = frozenset({"precision", "adapter_dtype", "optimizer", "optimizer_impl"})
@@ -27,9 +27,9 @@ _FOLLOW = frozenset({"precision", "adapter_dtype", "optimizer", "optimizer_impl"
 @dataclass(frozen=True)
 class Case:
     """A resolved plan on a machine. `open`: the settings that the studio chose; `histogram`: lengths of the
-    dataset's rows; `barred`: methods that can't run here; `factors`: by method, what has to be free over what
-    was estimated, where something like it was measured on this device. The model's size and what is free are
-    known."""
+    dataset's rows; `barred`: methods and optimizers that can't run here; `factors`: by method, what has
+    to be free over what was estimated, where something like it was measured on this device. The model's size
+    and what is free are known."""
 
     plan: Plan
     facts: RunFacts
@@ -70,7 +70,7 @@ class Case:
         own, _ = own_params(method, self.model)
         return replace(self, plan=self._settled(replace(self.plan, method=method, method_params=own)))
 
-    def after(self, *steps: Step) -> Case:
+    def after(self, *steps: ChangeStep) -> Case:
         """As it would be once these were done: what the studio had chosen it chooses anew."""
         plan = next((self.by(step.method).plan for step in steps if step.method), self.plan)
         for step in steps:
@@ -107,9 +107,10 @@ class Case:
 @dataclass(frozen=True)
 class Proposal:
     """Changes that together make the plan fit. `settings` by address and `method` (None: the same) are what
-    to apply; `needed` is what is needed then, `gain` how much less that is."""
+    to apply; `plan` is as it would be then, `needed` what it needs, `gain` how much less that is."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ChangeStep, ...]
+    plan: Plan
     needed: int
     gain: int
     verdict: Verdict
@@ -117,6 +118,12 @@ class Proposal:
     @property
     def settings(self) -> dict[str, Any]:
         return {address: value for step in self.steps for address, value in step.settings.items()}
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The settings, with the studio's choice where one is given back to it; all of those are common."""
+        common = self.plan.settings
+        return {k: getattr(common, k) if value is None else value for k, value in self.settings.items()}
 
     @property
     def method(self) -> str | None:
@@ -141,7 +148,7 @@ def _search(case: Case, room: int) -> list[Proposal]:
     ways = _ways(case)
     alone = [found for way in ways if (found := _mildest(case, room, (), way))]
     alone.sort(key=lambda steps: steps[0].cost)
-    combined: list[tuple[Step, ...]] = []
+    combined: list[tuple[ChangeStep, ...]] = []
     if all(steps[0].method for steps in alone):
         starts = sorted((way[:1] for way in ways if way[0].method), key=lambda start: start[0].cost)
         for start in ((), *map(tuple, starts)):
@@ -153,15 +160,19 @@ def _search(case: Case, room: int) -> list[Proposal]:
     return [_proposal(case, steps) for steps in (*alone, *combined)][:MOST_PROPOSALS]
 
 
-def _ways(case: Case) -> list[Sequence[Step]]:
+def _ways(case: Case) -> list[Sequence[ChangeStep]]:
     """The steps of every change that applies here."""
     found = (change.steps(case.plan, case.model, case.histogram) for change in CHANGES)
-    return [steps for steps in found if steps and not case.barred & {step.method for step in steps}]
+    return [steps for steps in found if steps and not any(_barred(case, step) for step in steps)]
+
+
+def _barred(case: Case, step: ChangeStep) -> bool:
+    return not case.barred.isdisjoint({step.method, step.settings.get("optimizer")})
 
 
 def _mildest(
-    case: Case, room: int, given: tuple[Step, ...], steps: Sequence[Step]
-) -> tuple[Step, ...] | None:
+    case: Case, room: int, given: tuple[ChangeStep, ...], steps: Sequence[ChangeStep]
+) -> tuple[ChangeStep, ...] | None:
     """`given` and the mildest of the steps with which it fits; None if not even the strongest does."""
 
     def fits(index: int) -> bool:
@@ -176,15 +187,15 @@ def _mildest(
     return (*given, steps[high])
 
 
-def _together(case: Case, room: int, start: tuple[Step, ...]) -> tuple[Step, ...] | None:
+def _together(case: Case, room: int, start: tuple[ChangeStep, ...]) -> tuple[ChangeStep, ...] | None:
     """The cheapest changes one after the other until it fits, then none that is not needed, each as mild as
     can be. The method is that of `start`."""
 
-    def needed(ways: Iterable[Sequence[Step]]) -> int:
+    def needed(ways: Iterable[Sequence[ChangeStep]]) -> int:
         return case.after(*start, *(way[-1] for way in ways)).needed()
 
     possible = [way for way in _ways(case.after(*start)) if way[-1].method is None]
-    taken: list[Sequence[Step]] = []
+    taken: list[Sequence[ChangeStep]] = []
     least = needed(taken)
     for way in sorted(possible, key=lambda way: way[-1].cost):
         if least <= room:
@@ -206,11 +217,12 @@ def _together(case: Case, room: int, start: tuple[Step, ...]) -> tuple[Step, ...
     return done
 
 
-def _proposal(case: Case, steps: tuple[Step, ...]) -> Proposal:
-    needed = case.after(*steps).needed()
+def _proposal(case: Case, steps: tuple[ChangeStep, ...]) -> Proposal:
+    there = case.after(*steps)
+    needed = there.needed()
     fits = verdict(needed, case.free)
     assert fits is not None
-    return Proposal(steps, needed, case.needed() - needed, fits)
+    return Proposal(steps, there.plan, needed, case.needed() - needed, fits)
 
 
 # The most that fits
@@ -230,9 +242,8 @@ class Limits:
 
 def limits(case: Case, models: Iterable[tuple[str, ModelFacts]] = ()) -> Limits:
     """How far batch, row length and model can grow. `models` by name."""
-    longest = case.model.context or 2**20
     seq = longest_seq(case)
-    return Limits(largest_batch(case), seq, largest_model(case, models), seq == longest)
+    return Limits(largest_batch(case), seq, largest_model(case, models), seq == case.model.context)
 
 
 def largest_batch(case: Case) -> int:
@@ -242,9 +253,9 @@ def largest_batch(case: Case) -> int:
 
 
 def longest_seq(case: Case) -> int:
-    """The longest row in tokens that fits, at most what the model reads."""
+    """The longest row in tokens that fits, at most what the model reads, or the setting takes."""
     free = replace(case, facts=replace(case.facts, most_tokens=None))
-    near, longest = case.plan.settings.seq or 8, case.model.context or 2**20
+    near, longest = case.plan.settings.seq or 8, case.model.context or LONGEST_SEQ
     return _most(lambda seq: _needed_at(free, seq=seq), case.free, 8, longest, near)
 
 

@@ -51,7 +51,6 @@ class Compute:
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
     kept: list[Storage | None] = field(default_factory=list)
-    cached: list[Storage | None] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:

@@ -17,7 +17,7 @@ from studio.memory.measured import Measured
 from studio.memory.need import PARTS, Need
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.reserved import CONTEXT
-from studio.memory.tracker import StorageTracker
+from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model, weights_dtype
 from studio.plan import Plan, methods
@@ -25,9 +25,6 @@ from studio.train.energy import energy_meter
 from studio.train.gauge import Gauge
 from studio.train.progress import Pace
 from studio.train.shortage import refusing_lack_of_memory
-
-# What a phase makes, if nothing more is known of it.
-_PHASES = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class Probed:
     spent: Spent
 
 
-def probe(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Need:
+def probe(plan: Plan, model_folder: Path, device: str, learned: float) -> Need:
     """What a step of a resolved plan takes on `device`; see `measure`."""
     return measure(plan, model_folder, device, learned).need
 
 
-def measure(plan: Plan, model_folder: Path, device: str, learned: float = 0.5) -> Probed:
+def measure(plan: Plan, model_folder: Path, device: str, learned: float) -> Probed:
     """Take three steps of a resolved plan: only from the second on there is an optimizer state, and counting
     slows it down, so the third is timed.
 
@@ -102,7 +99,7 @@ def _rehearsal(plan: Plan, model_folder: Path, gauge: Gauge, learned: float) -> 
 def _need(tracker: StorageTracker, measured: Measured, gauge: Gauge) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
-        parts[_PHASES.get(name, name)] += size
+        parts[MADE_IN.get(name, name)] += size
     held, low, high = measured.peak, gauge.before, gauge.before
     if measured.reserved is not None:
         parts["workspace"] += max(0, measured.peak - tracker.peak)

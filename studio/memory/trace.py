@@ -28,18 +28,15 @@ from studio.memory.fake import become_fake, meta_model, unpacked
 from studio.memory.need import PARTS, Need, blas_workspace
 from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
-from studio.memory.tracker import StorageTracker
+from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
 from studio.models.config import facts_of
 from studio.models.load import weights_dtype
 from studio.optimizers import adamw_8bit
 from studio.plan import Plan, methods
 
-# What a phase makes, if nothing more is known of it.
-_PARTS = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
 
-
-def trace(plan: Plan, config: Mapping[str, Any], learned: float = 0.5) -> Need:
+def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     """The peak of one training step of a resolved plan on the model of a config.json.
 
     `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
@@ -89,8 +86,8 @@ def _need(
 ) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
-        parts[_PARTS.get(name, name)] += size
-    modules = by_module(tracker.peak_sizes, layout, _PARTS)
+        parts[MADE_IN.get(name, name)] += size
+    modules = by_module(tracker.peak_sizes, layout, MADE_IN)
     if size := blas_workspace(plan.settings.device, handles=2):
         parts["workspace"] += size
         modules += (ModuleBytes("cublas", {"workspace": size}),)

@@ -21,6 +21,8 @@ from torch.utils._pytree import tree_iter
 from studio.memory.places import Places
 
 Owner = tuple[str, str]  # a module's path and a part
+# The part of what a phase of a step makes, if nothing more is known of it.
+MADE_IN = {"forward": "activations", "backward": "workspace", "optimizer step": "workspace"}
 _ADD = torch.ops.aten.add.Tensor
 
 

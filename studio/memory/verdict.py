@@ -23,7 +23,7 @@ _WEIGHTLESS = {
 }
 
 
-def need_of(plan: Plan, facts: ModelFacts | None, learned: float = 1.0) -> Need | None:
+def need_of(plan: Plan, facts: ModelFacts | None, learned: float) -> Need | None:
     """The estimate of a resolved plan, None where the model's number of parameters is not known.
 
     Looking at the same plan again costs nothing. `learned`: the share of a row's tokens that carry loss.

@@ -20,7 +20,7 @@ class Workload:
 
     plan: Plan
     facts: ModelFacts
-    learned: float = 0.5
+    learned: float
     switches: Switches = STUDIO
 
     @cached_property

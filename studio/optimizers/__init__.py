@@ -27,7 +27,8 @@ class Optimizer:
     whose numbers take `itemsize` bytes each. `lr_scale`: its usual learning rate against AdamW's;
     `implementations` that it has, the best first. A `loop` steps one tensor after the other:
     `loop_scratch(shape, itemsize, params)` are the bytes that live at most beside one of this shape
-    meanwhile, and what is left of them until the next one is done."""
+    meanwhile, and what is left of them until the next one is done. `package`: what has to be installed for
+    it, beside torch."""
 
     id: str
     title: str
@@ -38,6 +39,7 @@ class Optimizer:
     lr_scale: float = 1.0
     loop_scratch: Callable[[Shape, int, Any], tuple[int, int]] = one_copy
     implementations: tuple[str, ...] = ("fused", "foreach", "loop")
+    package: str | None = None
 
 
 def numbers(shapes: Shapes) -> int:

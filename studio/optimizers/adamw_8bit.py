@@ -29,4 +29,5 @@ EXTENSION = Optimizer(
     state_bytes=state_bytes,
     loop_scratch=lambda *_: (0, 0),  # one kernel, in place
     implementations=("loop",),
+    package="bitsandbytes",
 )

@@ -46,8 +46,9 @@ from studio.train.tuner import Batch, Tuner, TunerContext, make_tuner
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended. `loss` and `eval_loss` as last recorded; `adapter` is None only if nothing was
-    trained. Memory `predicted` (None where the model's size is unknown) and `measured`, and what its steps
-    but the first `spent` (None without such), are this attempt's."""
+    trained. Memory `predicted` (None where the model's size is unknown) and `measured`, what its steps but
+    the first `spent` (None without such), and the rows that went through the model at once (`micro_batch`)
+    are this attempt's."""
 
     state: Literal["done", "stopped"]
     steps: int
@@ -59,6 +60,7 @@ class TrainResult:
     predicted: Need | None
     measured: Measured
     spent: Spent | None
+    micro_batch: int
 
 
 @dataclass(frozen=True)
@@ -313,6 +315,7 @@ def _finish(loop: Loop, folder: Path, gauge: Gauge) -> TrainResult:
         predicted=gauge.predicted.need if gauge.predicted else None,
         measured=gauge.measured(),
         spent=loop.pace.spent,
+        micro_batch=gauge.micro_batch,
     )
     predicted = result.predicted.as_dict() if result.predicted else None
     body = {**asdict(replace(result, predicted=None)), "predicted": predicted}

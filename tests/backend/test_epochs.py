@@ -28,12 +28,14 @@ def plan_of(method: str = "lora", **settings: Any) -> Plan:
     return parse_request("path:/a/model", "sums", method, set={**SETTINGS, **settings})
 
 
-def measured(facade: StudioFacade, plan: Plan, spent: Spent | None, kind: str = "train") -> str:
+def measured(
+    facade: StudioFacade, plan: Plan, spent: Spent | None, kind: str = "train", micro_batch: int | None = None
+) -> str:
     """A job that is done, in the store."""
     device = str(plan.settings.device)
     with facade._store.writing() as connection:
         id = record.new_id(connection, "sums" if kind == "train" else kind)
-        body = {"spent": spent and asdict(spent)}
+        body = {"spent": spent and asdict(spent), "micro_batch": micro_batch}
         record.add(connection, id, kind, plan.as_dict(), devices=(device,), state="running")
         record.move(connection, record.find(connection, id), "finish", result=body, ended=time.time())
     return id
@@ -55,6 +57,16 @@ def test_another_batch_is_near_and_its_range_says_what_that_may_make(facade: Stu
     run = measured(facade, plan_of(), Spent(26, 2600, 5.2, None))
     one = found(facade, plan_of(batch=1, rank=4))  # 52 steps of 25 tokens
     assert one == EpochCost(pytest.approx(2.6), (pytest.approx(2.6), 10.4), None, run, ("batch", "method"))
+
+
+def test_a_run_that_was_halved_for_lack_of_memory_is_one_of_fewer_rows(facade: StudioFacade) -> None:
+    run = measured(facade, plan_of(), Spent(26, 2600, 5.2, None), micro_batch=2)
+    halved = found(facade, plan_of())
+    assert halved is not None
+    assert (halved.source, halved.differs) == (run, ("batch", "accumulation"))
+    same = found(facade, plan_of(batch=2, accumulation=2))
+    assert same is not None
+    assert same.differs == ()
 
 
 def test_the_nearest_run_counts_and_runs_that_are_as_near_widen_the_range(facade: StudioFacade) -> None:

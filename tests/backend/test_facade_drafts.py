@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backend import memory
 from backend.facade import StudioFacade
 from studio.errors import StudioError
 from studio.plan import Plan
@@ -152,6 +153,7 @@ def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = facade.draft(str(model), str(sums), "qst").problems
     assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
+    assert {"qlora", "qst", "adamw_8bit", "paged_adamw_8bit"} == memory.barred("cuda:0")
     assert not facade.draft(str(model), str(sums), "lst").problems
 
 

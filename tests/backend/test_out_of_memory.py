@@ -110,6 +110,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_run_is_the_same(
     assert (told["rows"], told["micro_batch"], told["step"], told["times"]) == (BATCH, BATCH // 2, 0, 1)
     detail = facade.run(id)
     assert detail.plan["settings"]["batch"] == BATCH
+    assert (facade._runs.job(id).result or {})["micro_batch"] == BATCH // 2
     assert Words().reason(detail.reasons["micro_batch"]).startswith("8 of the batch's 16 rows")
     _assert_same(_curves(facade, id), undisturbed)
 

@@ -70,6 +70,8 @@ def test_what_does_not_fit_says_so_and_what_would_help(real):
     text = real(*GIVEN, free=4 * 2**30).out
     assert "Too big" in text.splitlines()[0]
     assert "--set gradient_checkpointing=true" in text
+    told = real(*GIVEN, "--method", "full", "--set", "optimizer_impl=fused", free=8 * 2**30).out
+    assert "--set optimizer=adamw_8bit --set optimizer_impl=loop" in told
 
 
 def test_one_line_per_method_and_the_most_that_fits(real):

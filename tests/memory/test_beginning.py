@@ -48,7 +48,7 @@ def test_loftq_holds_a_second_base_and_what_it_decomposes(tmp_path, sizes, preci
     with tracker:
         tracker.hold(tensors_of(base), "weights")
         make_tuner(plan).prepare(base, context)
-    counted = begun(Workload(plan, facts), weights)
+    counted = begun(Workload(plan, facts, 0.5), weights)
     assert 0 <= tracker.peak_parts["weights"] - counted["weights"] < 1024  # the angles of positions
     assert abs(sum(counted.values()) / tracker.peak - 1) <= 0.02
 

@@ -72,7 +72,7 @@ def test_each_module_holds_what_it_holds_in_a_real_step(
     folder = write_model(tmp_path, **SIZES)
     facts = read_config(folder)
     plan = plan_of(method, facts, batch=4, seq=128, gradient_checkpointing=checkpointing)
-    traced = trace(plan, load_config(folder / "config.json"))
+    traced = trace(plan, load_config(folder / "config.json"), 0.5)
     assert sum(row.bytes for row in traced.modules) == traced.allocated
     for part, size in traced.parts.items():
         assert sum(row.parts.get(part, 0) for row in traced.modules) == size
@@ -88,7 +88,7 @@ def test_weights_and_what_a_checkpoint_keeps_stand_with_their_layers(tmp_path: P
     plan = plan_of(
         "lora", facts, batch=4, seq=128, precision="fp32", adapter_dtype="fp32", gradient_checkpointing=True
     )
-    traced = trace(plan, load_config(folder / "config.json"))
+    traced = trace(plan, load_config(folder / "config.json"), 0.5)
     rows = {row.module: row.parts for row in traced.modules}
     mlp = [parts for name, parts in rows.items() if name.endswith(".mlp")]
     assert sum(parts["weights"] for parts in mlp) == 5 * 3 * 128 * 256 * 4

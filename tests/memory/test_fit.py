@@ -72,7 +72,7 @@ def test_a_kept_estimate_is_that_of_the_plan():
     faster = of.plan.with_settings(lr=0.5, steps=3, seed=9)
     assert need_of(faster, of.model, 0.5) is need_of(of.plan, of.model, 0.5)
     assert need_of(of.plan, of.model, 0.5).as_dict() == estimate(of.plan, of.model, 0.5).as_dict()
-    assert need_of(of.plan, replace(of.model, parameters=None)) is None
+    assert need_of(of.plan, replace(of.model, parameters=None), 0.5) is None
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,52 @@ def test_methods_that_cannot_run_here_are_not_proposed():
     assert {each.method for each in proposals(of)} == {None}
 
 
+def test_optimizers_that_cannot_run_here_are_not_proposed():
+    of = case(SMALL, "full", 8 * GIB, batch=4, seq=1024)
+    in_8_bit = {each.settings.get("optimizer") for each in proposals(of)}
+    assert "adamw_8bit" in in_8_bit
+    barred = replace(of, barred=frozenset({"adamw_8bit"}))
+    assert "adamw_8bit" not in {each.settings.get("optimizer") for each in proposals(barred)}
+
+
+def test_what_is_given_back_to_the_studio_is_told_as_it_would_choose():
+    of = case(SMALL, "full", 8 * GIB, batch=4, seq=1024, optimizer_impl="fused")
+    found = next(each for each in proposals(of) if "optimizer" in each.settings)
+    assert found.settings["optimizer_impl"] is None
+    assert found.resolved == {**found.settings, "optimizer_impl": "loop"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "smaller"),
+    [
+        (8, 1, [(4, 2), (2, 4), (1, 8)]),
+        (5, 1, [(1, 5)]),
+        (6, 1, [(3, 2), (2, 3), (1, 6)]),
+        (7, 2, [(2, 7), (1, 14)]),
+        (1, 4, []),
+    ],
+)
+def test_a_smaller_batch_keeps_the_rows_of_an_optimizer_step(batch, accumulation, smaller):
+    of = case(SMALL, batch=batch, accumulation=accumulation)
+    change = next(change for change in CHANGES if change.id == "batch")
+    steps = change.steps(of.plan, of.model, ())
+    assert [tuple(step.settings.values()) for step in steps] == smaller
+
+
+def test_what_was_measured_widens_what_has_to_be_free_and_nothing_else():
+    of = case(batch=4, seq=512)
+    measured = replace(of, factors={"lora": 1.25, "qlora": 2.0})
+    assert measured.need() is of.need()
+    assert measured.needed() == round(1.25 * of.needed())
+    assert measured.fits(measured.needed())
+    assert not measured.fits(measured.needed() - 1)
+    assert measured.by("qlora").needed() == 2 * of.by("qlora").needed()
+    # Of models of another size and of other devices it says nothing.
+    assert measured.on(catalogue.find(LARGE).facts).needed() == of.on(catalogue.find(LARGE).facts).needed()
+    assert measured.there("cpu", GIB, True).needed() == of.there("cpu", GIB, True).needed()
+    assert largest_batch(measured) < largest_batch(of)
+
+
 @pytest.mark.parametrize("method", ["lora", "full", "lst", "qlora", "qst"])
 def test_one_more_than_the_largest_does_not_fit(method):
     of = case(SMALL, method, 16 * GIB, batch=4, seq=512)
@@ -175,6 +221,10 @@ def test_limits_know_their_ends():
     tiny = case("starter", free=24 * GIB, batch=1, seq=64)
     found = limits(tiny)
     assert (found.seq, found.whole_context) == (tiny.model.context, True)
+    # Where it is not known what the model reads, the setting is the end, and not a whole context.
+    unknown = replace(tiny, facts=replace(tiny.facts, model=replace(tiny.model, context=None)))
+    roomy = replace(unknown, facts=replace(unknown.facts, free_bytes=1 << 50))
+    assert (longest_seq(roomy), limits(roomy).whole_context) == (2**20, False)
 
 
 def test_the_largest_model_fits_and_those_above_it_do_not():

@@ -23,7 +23,7 @@ def starter_plan(method: str = "lora", **settings: object) -> Plan:
 
 def test_the_parts_of_a_probe_are_those_of_the_estimate() -> None:
     plan, facts = starter_plan(), read_config(STARTER)
-    probed, thought = probe(plan, STARTER, "cpu"), estimate(plan, facts)
+    probed, thought = probe(plan, STARTER, "cpu", 0.5), estimate(plan, facts, 0.5)
     assert (probed.source, probed.moment) == ("probe", "backward")
     assert facts.parameters is not None
     # Beside the weights there are the rotation's frequencies.
@@ -39,8 +39,10 @@ def test_the_parts_of_a_probe_are_those_of_the_estimate() -> None:
 @pytest.mark.parametrize("method", sorted(methods.all()))
 def test_every_method_can_be_probed(method: str) -> None:
     plan = starter_plan(method)
-    probed = measure(plan, STARTER, "cpu")
-    assert probed.need.allocated == pytest.approx(estimate(plan, read_config(STARTER)).allocated, rel=0.1)
+    probed = measure(plan, STARTER, "cpu", 0.5)
+    assert probed.need.allocated == pytest.approx(
+        estimate(plan, read_config(STARTER), 0.5).allocated, rel=0.1
+    )
     assert probed.measured.parts["weights"] == probed.need.parts["weights"]
     assert probed.measured.reserved is None
     assert (probed.spent.steps, probed.spent.tokens) == (1, 4 * 64)

@@ -38,18 +38,21 @@ def gathered(plan, facts):
 
 
 def test_one_device_is_as_without():
-    assert estimate(full(), LLAMA, devices=1).parts == estimate(full(), LLAMA).parts
+    assert estimate(full(), LLAMA, 0.5, devices=1).parts == estimate(full(), LLAMA, 0.5).parts
 
 
 def test_copies_exchange_gradients_in_buckets_of_their_size():
-    alone, each = estimate(full(), LLAMA).parts, estimate(full(), LLAMA, devices=4).parts
+    alone, each = estimate(full(), LLAMA, 0.5).parts, estimate(full(), LLAMA, 0.5, devices=4).parts
     more = {name: each[name] - alone.get(name, 0) for name in each if each[name] != alone.get(name, 0)}
     norms = 13 * 64
     assert more == {"gradients": 2 * (6 * LAYER + TABLES + norms)}
 
 
 def test_shards_split_what_lasts_and_gather_two_layers_and_the_tables():
-    alone, each = estimate(full(), LLAMA).parts, estimate(full(), LLAMA, devices=4, sharding="fsdp").parts
+    alone, each = (
+        estimate(full(), LLAMA, 0.5).parts,
+        estimate(full(), LLAMA, 0.5, devices=4, sharding="fsdp").parts,
+    )
     assert each["weights"] == pytest.approx(alone["weights"] / 4, abs=1)
     assert each["optimizer"] == pytest.approx(alone["optimizer"] / 4, abs=1)
     norms = 13 * 64
@@ -60,7 +63,7 @@ def test_shards_split_what_lasts_and_gather_two_layers_and_the_tables():
 
 def test_more_devices_take_less_each():
     large = replace(LLAMA, layers=60, parameters=60 * LAYER + TABLES)
-    sizes = [estimate(full(), large, devices=n, sharding="fsdp").reserved[1] for n in (1, 2, 4, 8)]
+    sizes = [estimate(full(), large, 0.5, devices=n, sharding="fsdp").reserved[1] for n in (1, 2, 4, 8)]
     assert sizes == sorted(sizes, reverse=True)
 
 

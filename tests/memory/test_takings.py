@@ -42,7 +42,7 @@ def written(plan: Plan, facts: ModelFacts, layers: int, least: int = 0) -> Takin
     log = Takings(least)
     params = method.choose(plan.method_params, facts)[0] if method.choose else plan.method_params
     plan = replace(plan, method_params=params)
-    Step(Workload(plan, facts), layers, log).run()
+    Step(Workload(plan, facts, 0.5), layers, log).run()
     return log
 
 

@@ -35,7 +35,7 @@ def measured(folder, plan, learned=0.5):
 
 def compare(folder, method, **settings):
     plan = plan_of(method, read_config(folder), batch=4, seq=128, **settings)
-    return trace(plan, load_config(folder / "config.json")).allocated / measured(folder, plan) - 1
+    return trace(plan, load_config(folder / "config.json"), 0.5).allocated / measured(folder, plan) - 1
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -67,10 +67,10 @@ def test_what_an_optimizer_makes_of_one_tensor_after_the_other(tmp_path, optimiz
     settings = {"optimizer": optimizer, "optimizer_impl": "loop", "precision": precision, **params}
     plan = plan_of("full", read_config(folder), **{"batch": 1, "seq": 8}, **settings)
     real = measured(folder, plan)
-    found = trace(plan, load_config(folder / "config.json"))
+    found = trace(plan, load_config(folder / "config.json"), 0.5)
     assert found.moment == "optimizer step"
     assert abs(found.allocated / real - 1) <= 0.01
-    assert abs(estimate(plan, read_config(folder)).allocated / real - 1) <= 0.01
+    assert abs(estimate(plan, read_config(folder), 0.5).allocated / real - 1) <= 0.01
 
 
 @pytest.mark.parametrize("precision", ["bf16", "mixed"])

@@ -152,7 +152,7 @@ def test_result_holds_the_prediction_beside_the_measurement(model_folder: Path, 
     assert sum(result.measured.parts.values()) >= result.measured.peak
     plan = tiny_plan(batch=5, seq=64)
     # Predicted for the longest rows there are, not for the longest allowed.
-    assert result.predicted.allocated < estimate(plan, read_config(model_folder)).allocated
+    assert result.predicted.allocated < estimate(plan, read_config(model_folder), 1.0).allocated
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def _method_lines(needs: Mapping[str, MemoryNeed], limits: Sequence[MemoryLimits
 def _proposal_line(found: FitProposal, words: Words) -> str:
     what, price = proposal_words(words, found)
     given = [f"--method {found.method}"] if found.method else []
-    given += [f"--set {key}={_value(value)}" for key, value in found.settings.items() if value is not None]
+    given += [f"--set {key}={_value(value)}" for key, value in found.resolved.items()]
     gain = words.text("fit.gain", gain=bytes_text(found.gain_bytes), needed=bytes_text(found.needed_bytes))
     return f"  {what}: {gain}. {price}\n    {' '.join(given)}"
 

@@ -16,7 +16,7 @@ from backend.inputs import TOKENIZER, base_hash, folder_if_on_disk, frozen_hashe
 from backend.jobs.kinds import Made, Outcome, Stopped, Work
 from backend.jobs.less_memory import after_shortage, reduced, rows_at_once
 from backend.memory_history import stored
-from backend.store.lineage import compared, measured, read
+from backend.store.lineage import compared, read
 from studio.errors import StudioError
 from studio.models import hub
 from studio.models.locate import locate
@@ -143,7 +143,6 @@ def _let_go() -> None:
 
 
 def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
-    work.writer.statements([measured(work.job.id, result.peak_memory_bytes)])
     if result.predicted is not None:
         both = stored(result.predicted, result.measured)
         work.writer.statements([compared(work.job.id, work.job.attempt, result.predicted.source, *both)])
@@ -158,5 +157,6 @@ def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
         "adapter": str(result.adapter) if result.adapter else None,
         "peak_memory_bytes": result.peak_memory_bytes,
         "spent": result.spent and asdict(result.spent),
+        "micro_batch": result.micro_batch,
     }
     return Outcome("finish" if result.state == "done" else "stop", facts, made)

@@ -56,14 +56,14 @@ class AdapterWriter:
 
     def open(self, folder: Path) -> nn.Module:
         if self._beside:
-            return _run(folder / FILE).load(str(self._subject.base), folder, dtype=self._subject.dtype)
+            load = _run(folder / FILE).load
+            return cast(nn.Module, load(str(self._subject.base), folder, dtype=self._subject.dtype))
         from peft import PeftModel
 
         options: dict[str, Any] = {"dtype": self._subject.dtype, "local_files_only": True}
         if quantised := self._quantised():
-            options["quantization_config"] = BitsAndBytesConfig(
-                **quantised, bnb_4bit_compute_dtype=self._subject.dtype
-            )
+            config: Any = BitsAndBytesConfig
+            options["quantization_config"] = config(**quantised, bnb_4bit_compute_dtype=self._subject.dtype)
         model: Any = AutoModelForCausalLM.from_pretrained(self._subject.base, **options)
         keep_trainable(model)  # the packed form has arithmetic of its own, and fails on narrow layers
         return cast(nn.Module, PeftModel.from_pretrained(model, str(folder)).eval())

@@ -141,7 +141,8 @@ class GgufWriter:
         heads = config["num_attention_heads"]
         if ".attn_k." in tensor.name:
             heads = config.get("num_key_value_heads") or heads
-        return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(weight.shape).contiguous()
+        halves = weight.view(heads, 2, -1, *weight.shape[1:])
+        return halves.transpose(1, 2).reshape(weight.shape).contiguous()
 
     def _add_facts(self, writer: gguf.GGUFWriter) -> None:
         config = self._config

@@ -28,7 +28,8 @@ def load(base: str, folder: str | Path = Path(__file__).parent, **options: Any) 
         config: Any = BitsAndBytesConfig
         config = config(**body["quantised"], bnb_4bit_compute_dtype=options["dtype"])
         options = {"quantization_config": config, **options}
-    model: Any = AutoModelForCausalLM.from_pretrained(base, **options).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(base, **options)
+    model.eval()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes' other form for processors
             module.support_avx512bf16_for_cpu = False

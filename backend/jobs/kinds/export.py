@@ -51,7 +51,7 @@ class ExportKind:
         )
         _remember_inputs(work, subject, part)
         format = exports.get(plan["format"])
-        origin = Origin(plan["part"] or plan["model"], plan["model"], part and part.run)
+        origin = Origin(plan["part"] or plan["model"], plan["model"], part.run if part else None)
         made = export(
             subject,
             format,
@@ -102,7 +102,9 @@ def _remember_inputs(work: Work, subject: Subject, part: Part | None) -> None:
 
 def _prompts(part: Part | None, renderer: Renderer) -> list[list[int]]:
     """What the run's held-out rows ask, as token ids; a greeting where there are none."""
-    asked = [_asked(stream, renderer)[-_PROMPT_TOKENS:] for stream in known_streams(part and part.run)]
+    asked = [
+        _asked(stream, renderer)[-_PROMPT_TOKENS:] for stream in known_streams(part.run if part else None)
+    ]
     return [ids for ids in asked if ids] or [renderer.encode_prompt([GREETING])]
 
 

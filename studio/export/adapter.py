@@ -56,9 +56,8 @@ class AdapterWriter:
 
     def open(self, folder: Path) -> nn.Module:
         if self._beside:
-            loader = _run(folder / FILE)
-            side: nn.Module = loader.load(str(self._subject.base), folder, dtype=self._subject.dtype)
-            return side
+            load = _run(folder / FILE).load
+            return cast(nn.Module, load(str(self._subject.base), folder, dtype=self._subject.dtype))
         from peft import PeftModel
 
         options: dict[str, Any] = {"dtype": self._subject.dtype, "local_files_only": True}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from gguf.constants import GGMLQuantizationType as Kind
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from studio.errors import StudioError
 from studio.export.gguf_words import add_words
@@ -55,7 +55,7 @@ class GgufWriter:
     def __init__(self, subject: Subject, params: GgufParams) -> None:
         self._subject, self._params = subject, params
         self._config = load_config(subject.base / "config.json")
-        _require_plain_rope(self._config)
+        self._stretch = rope_factors(self._config)
         self._architecture = _ARCHITECTURES.get(self._config["model_type"], self._config["model_type"])
 
     @property
@@ -84,6 +84,9 @@ class GgufWriter:
             writer.add_tensor_info(
                 tensor.name, tensor.place.shape, np.dtype(np.float32), int(np.prod(size)), tensor.kind
             )
+        if self._stretch is not None:
+            factors = self._stretch.numpy()
+            writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -93,12 +96,17 @@ class GgufWriter:
             writer.write_tensor_data(gguf.quantize(self._turned(tensor, weight).numpy(), tensor.kind))
             done += tensor.place.end - tensor.place.start
             progress(done / total)
+        if self._stretch is not None:
+            writer.write_tensor_data(self._stretch.numpy())
         writer.close()
         (folder / MODELFILE).write_text(self._modelfile(), encoding="utf-8")
 
     def open(self, folder: Path) -> nn.Module:
+        config = AutoConfig.from_pretrained(folder, gguf_file=self.file, local_files_only=True)
+        if self._stretch is not None:  # which llama.cpp reads out of the file, and transformers does not
+            config.rope_parameters = _rope(self._config)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=self.file, dtype=self._subject.dtype, local_files_only=True
+            folder, gguf_file=self.file, config=config, dtype=self._subject.dtype, local_files_only=True
         )
         return cast(nn.Module, model.eval())
 
@@ -147,7 +155,7 @@ class GgufWriter:
     def _add_facts(self, writer: gguf.GGUFWriter) -> None:
         config = self._config
         heads = config["num_attention_heads"]
-        head_dim = config.get("head_dim") or config["hidden_size"] // heads
+        head_dim = _head_dim(config)
         window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
         context = config["max_position_embeddings"]
         writer.add_name(self._architecture)  # transformers reads more out of the name than a name
@@ -163,7 +171,7 @@ class GgufWriter:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
         writer.add_rope_dimension_count(head_dim)
-        writer.add_rope_freq_base(_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0)
+        writer.add_rope_freq_base(_rope(config)["rope_theta"])
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
 
     def _modelfile(self) -> str:
@@ -174,13 +182,32 @@ class GgufWriter:
         return "\n".join(lines) + "\n"
 
 
+def _head_dim(config: dict[str, Any]) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
+    """What the configuration says of rotary positions, in an older file or a newer one."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return {"rope_theta": config.get("rope_theta", 10000.0), **given}
 
 
-def _require_plain_rope(config: dict[str, Any]) -> None:
-    """Raises StudioError `export_rope_unknown` (rope) for positions that are stretched."""
+def rope_factors(config: dict[str, Any]) -> Tensor | None:
+    """What each frequency of the rotary positions is divided by, as llama.cpp reads it (head_dim / 2); None
+    where the positions are as they are.
+
+    Llama 3.1 stretches low frequencies, leaves high ones, and goes from one to the other between. Raises
+    StudioError `export_rope_unknown` (rope) for other ways of stretching.
+    """
     rope = _rope(config)
     kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind != "default":
+    if kind == "default":
+        return None
+    if kind != "llama3":
         raise StudioError("export_rope_unknown", rope=kind)
+    size = _head_dim(config)
+    wavelengths = 2 * torch.pi * rope["rope_theta"] ** (torch.arange(0, size, 2).double() / size)
+    turns = rope["original_max_position_embeddings"] / wavelengths
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return (1 / ((1 - kept) / rope["factor"] + kept)).float()

@@ -109,6 +109,28 @@ def test_words_and_template_are_inside(tmp_path: Path) -> None:
     assert made.parity.passed
 
 
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def test_llama_3_positions_are_stretched_as_transformers_does(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "llama", rope_parameters=LLAMA_3, head_dim=16)
+    made = written(base, tmp_path / "out")
+    tensors = {t.name: t for t in gguf.GGUFReader(made.folder / "model-f16.gguf").tensors}
+    there: Any = AutoModelForCausalLM.from_pretrained(base)
+    plain = 10000.0 ** -(torch.arange(0, 16, 2) / 16)
+    found = plain / torch.from_numpy(tensors["rope_freqs.weight"].data.copy())
+    torch.testing.assert_close(found, there.model.rotary_emb.inv_freq)
+    assert not torch.allclose(found, plain)
+    assert made.parity.passed
+
+
 @pytest.mark.parametrize(
     ("rope", "code"), [({"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}, "export_rope_unknown")]
 )

@@ -89,6 +89,11 @@ def _blind(page: Page) -> None:
     page.locator('[data-act="vote"]').first.wait_for()
 
 
+def _mix(page: Page) -> None:
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#mix-answer .proof").wait_for()
+
+
 def _drawers(page: Page) -> None:
     _four(page)
     page.locator(".drawer summary").first.click()
@@ -146,6 +151,8 @@ SHOTS = (
     Shot("playground", "cpu", "tab=playground", "#playground-talk .suggestion", _talk),
     Shot("playground-four", "cpu", "tab=playground", "#playground-talk .suggestion", _four),
     Shot("playground-blind", "cpu", "tab=playground", "#playground-talk .suggestion", _blind),
+    Shot("merge", "cpu", "tab=merge", "#mix-form .mix-adapter", _mix),
+    Shot("merge-nothing", "empty", "tab=merge", "#mix-form .empty"),
     Shot("playground-list", "cpu", "tab=playground", "#playground-talk .suggestion", _drawers, whole=False),
     Shot("models", "cpu", "tab=models", "#models-held .shelf"),
     Shot("models-ask", "cpu", "tab=models", "#models-held .shelf", _ask_to_delete, whole=False),

@@ -210,4 +210,5 @@ def rope_factors(config: dict[str, Any]) -> Tensor | None:
     turns = rope["original_max_position_embeddings"] / wavelengths
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
-    return (1 / ((1 - kept) / rope["factor"] + kept)).float()
+    factors: Tensor = (1 / ((1 - kept) / rope["factor"] + kept)).float()
+    return factors

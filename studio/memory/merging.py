@@ -32,7 +32,7 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
     Raises:
         StudioError: `method_not_mergeable`.
     """
-    work = Workload(plan, facts)
+    work = Workload(plan, facts, learned=1.0)
     if not work.method.capable("mergeable", plan.method_params):
         raise StudioError("method_not_mergeable", method=work.method.title)
     assert facts.parameters is not None

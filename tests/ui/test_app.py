@@ -53,7 +53,8 @@ def test_the_tab_that_gradio_opens_by_itself_undoes_no_click(app):
 
 
 def test_the_tabs_that_exist_are_the_tabs_that_show():
-    assert [module.NAME for module in TABS] == ["home", "train", "runs", "playground", "models", "system"]
+    tabs = ["home", "train", "runs", "playground", "merge", "models", "system"]
+    assert [module.NAME for module in TABS] == tabs
 
 
 def test_first_paint_has_the_three_goals_before_the_page_asks_for_anything(app):

@@ -122,9 +122,9 @@ def answer(text: Text, model: str, prompt: str, said: Answer, error: tuple[str, 
     return h("div", draw_answer(text, turn, 0, None, compact=True), class_="answers one")
 
 
-def no_answer(text: Text, mixer: Mixer) -> Markup:
-    """Before there is anything to answer."""
-    return h("p", text("mix.ask.first" if mixer.weights else "mix.none"), class_="quiet mix-silent")
+def no_answer(text: Text, why: str = "mix.ask.first") -> Markup:
+    """While there is nothing to answer; `why` is the key of the words that say so."""
+    return h("p", text(why), class_="quiet mix-silent")
 
 
 def actions(text: Text, mixer: Mixer) -> Markup:

@@ -60,6 +60,8 @@ def build() -> Merge:
 
 def wire(tab: Merge, page: Page) -> None:
     tab.form.value = message.loading(page.text)
+    # Said once: the tab may be drawn again while an answer comes.
+    tab.answer.value = draw.no_answer(page.text)
 
     def act(state: Mixer, asked: int, event: gr.EventData) -> Updates:
         sent = act_data(event)
@@ -137,7 +139,6 @@ def opened(tab: Merge, page: Page, query: str) -> Updates:
         tab.board: gr.Column(visible=True),
         tab.form: _form(page, state),
         tab.ask: draw.ask(page.text, state),
-        tab.answer: draw.no_answer(page.text, state),
         tab.actions: draw.actions(page.text, state),
         tab.jobs: _jobs(page, state),
         tab.address: address(mixer.to_query(state, NAME)),
@@ -149,7 +150,7 @@ def answered(page: Page, state: Mixer) -> Iterator[Markup]:
     """The answer of the mix as it comes, or why there is none."""
     model = state.model
     if model is None or not state.prompt:
-        yield draw.no_answer(page.text, state)
+        yield draw.no_answer(page.text, "mix.none" if model is None else "mix.ask.first")
         return
     said, error = Answer(), None
     yield draw.answer(page.text, model, state.prompt, said, error)

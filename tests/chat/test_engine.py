@@ -179,7 +179,7 @@ def test_the_base_can_use_a_runs_template(engine: RunningEngine) -> None:
 def test_models_are_the_base_and_its_runs_that_can_answer(engine: RunningEngine) -> None:
     runs = {"tuned-1", "early-1", "moved-1", *(f"{method}-1" for method in OWN)}
     listed = [model.id for model in engine.client.models.list()]
-    assert sorted(listed) == sorted(["base", *(f"run:{run}" for run in runs)])
+    assert sorted(listed) == sorted(["base", "merge:merge-1", *(f"run:{run}" for run in runs)])
 
 
 @pytest.mark.parametrize(

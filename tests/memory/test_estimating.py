@@ -21,7 +21,8 @@ def test_other_purposes_than_training():
     assert estimate(QWEN, purpose="chat", seq=1000, device="cuda:0").parts["cache"] == 2 * 24 * 1000 * 128 * 2
     assert estimate(QWEN, "lora", purpose="chat", device="cuda:0", rank=8).parts["adapter"] > 0
     merged = estimate(QWEN, purpose="merge", rank=8)
-    assert merged.disk == merged.parts["weights"] == 2 * 494_032_768
+    assert merged.disk == 2 * 494_032_768
+    assert merged.parts["weights"] == 4 * 494_032_768  # compared in 32 bit
     assert merged.parts["adapter"] > 0
 
 

@@ -33,7 +33,7 @@ def full(**settings):
 
 def gathered(plan, facts):
     """What of the workspace is there because weights are whole for a while."""
-    alone, each = (estimate(plan, facts, devices=n, sharding="fsdp").parts["workspace"] for n in (1, 8))
+    alone, each = (estimate(plan, facts, 0.5, devices=n, sharding="fsdp").parts["workspace"] for n in (1, 8))
     return each - alone
 
 
@@ -76,7 +76,7 @@ def test_experts_are_gathered_with_their_layer_and_not_all_at_once():
         2 * (2 * layer + 2 * 32000 * 4096), rel=0.01
     )
     plan = planned("lora")
-    alone, each = (estimate(plan, entry.facts, devices=n, sharding="fsdp").allocated for n in (1, 8))
+    alone, each = (estimate(plan, entry.facts, 0.5, devices=n, sharding="fsdp").allocated for n in (1, 8))
     assert each < alone / 4
 
 
@@ -92,13 +92,13 @@ def test_scratch_of_the_optimizer_is_split_and_nothing_gathered_for_it():
     """On one device most lives while all weights are stepped at once, on many while a layer computes."""
     plan = full(optimizer_impl="foreach", batch=1, seq=16)
     large = replace(LLAMA, layers=60, parameters=60 * (LAYER + 128) + TABLES + 64)
-    alone = estimate(plan, large)
-    two, many = (estimate(plan, large, devices=n, sharding="fsdp") for n in (2, 64))
+    alone = estimate(plan, large, 0.5)
+    two, many = (estimate(plan, large, 0.5, devices=n, sharding="fsdp") for n in (2, 64))
     assert alone.moment == two.moment == "optimizer step" != many.moment
     blas = 2 * (2 * 4096 * 1024 + 8 * 16 * 1024)
     assert alone.parts["workspace"] - blas == pytest.approx(2 * large.parameters, abs=64)
     assert two.parts["workspace"] - blas == pytest.approx(large.parameters, abs=64)
-    passes = estimate(full(optimizer_impl="fused", batch=1, seq=16), large, devices=64, sharding="fsdp")
+    passes = estimate(full(optimizer_impl="fused", batch=1, seq=16), large, 0.5, devices=64, sharding="fsdp")
     assert many.parts == passes.parts
 
 
@@ -107,5 +107,5 @@ def test_a_run_never_takes_less_than_its_tensors(devices):
     for name in ("hub:mistralai/Mixtral-8x7B-Instruct-v0.1", "hub:Qwen/Qwen2.5-0.5B-Instruct"):
         entry = catalogue.find(name)
         for method in ("lora", "qlora", "lst"):
-            need = estimate(planned(method), entry.facts, devices=devices, sharding="fsdp")
+            need = estimate(planned(method), entry.facts, 0.5, devices=devices, sharding="fsdp")
             assert need.allocated < need.reserved[0] < need.reserved[1]

@@ -41,7 +41,7 @@ def test_rows_longer_than_a_window_agree_with_the_trace(name, checkpointing, met
     facts = facts_of(config)
     settings = {"batch": 1, "seq": 2048, "gradient_checkpointing": checkpointing, **rest}
     plan = plan_of(method, facts, **settings)
-    assert abs(estimate(plan, facts).allocated / trace(plan, config).allocated - 1) <= 0.01
+    assert abs(estimate(plan, facts, 0.5).allocated / trace(plan, config, 0.5).allocated - 1) <= 0.01
 
 
 def test_each_layer_keeps_a_mask_from_the_length_of_its_window_on():
@@ -53,7 +53,7 @@ def test_each_layer_keeps_a_mask_from_the_length_of_its_window_on():
     )
     plan = plan_of("lora", at, batch=3, seq=512)
     masks = 6 * 3 * 512**2 * 2
-    assert estimate(plan, at).allocated - estimate(plan, beyond).allocated == masks
+    assert estimate(plan, at, 0.5).allocated - estimate(plan, beyond, 0.5).allocated == masks
 
 
 @pytest.mark.parametrize(

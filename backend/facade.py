@@ -47,18 +47,9 @@ from backend.api import (
     Series,
     ServeRequest,
 )
-from backend.api.chat import (
-    ChatDelta,
-    ChatModel,
-    ChatRequest,
-    Conversation,
-    ConversationInfo,
-    Export,
-    PairVotes,
-    Setup,
-    Turn,
-)
+from backend.api.chat import ChatDelta, ChatModel, ChatRequest
 from backend.chat.service import ChatService
+from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.hardware import report
@@ -82,10 +73,10 @@ from studio.models.locate import locate
 from studio.names import parse
 from studio.params import ParamInfo, describe
 from studio.plan import Plan, Settings, methods
-from studio.registry import Registry
+from studio.registry import Extension, Registry
 
 
-class StudioFacade:
+class StudioFacade(KeptConversations):
     """The studio of one home.
 
     Args:
@@ -155,10 +146,7 @@ class StudioFacade:
     def methods(self) -> list[dict[str, Any]]:
         # The light ones first: who chooses the first in the list chooses well.
         listed = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
-        return [
-            {"id": m.id, "title": m.title, "summary": m.summary, "params": _params(describe(m.params))}
-            for m in listed
-        ]
+        return [_entry(method) for method in listed]
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:
         methods.get(method)
@@ -250,9 +238,9 @@ class StudioFacade:
         considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
         probed = probing.wanted(considered)
-        run = starting.start(self._home, self._store, self._datasets, considered, probed=probed)
-        self._runs.look(force=True)
-        return run
+        return self._claimed(
+            starting.start(self._home, self._store, self._datasets, considered, probed=probed)
+        )
 
     def probe(
         self,
@@ -272,8 +260,7 @@ class StudioFacade:
             raise StudioError("probe_without_weights", name=considered.plan.model)
         with self._store.asked() as connection:
             job = probing.ask(connection, considered)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(job)
 
     def probed(self, job: str) -> MemoryNeed:
         ended = self._runs.job(job)
@@ -321,8 +308,7 @@ class StudioFacade:
     def merge(self, request: MergeRequest) -> str:
         with self._store.asked() as connection:
             job = merging.ask(self._home, connection, request)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(job)
 
     def exports(self) -> list[dict[str, Any]]:
         return _listed(exports)
@@ -330,8 +316,7 @@ class StudioFacade:
     def export(self, request: ExportRequest) -> str:
         with self._store.asked() as connection:
             job = exporting.ask(self._home, connection, request)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(job)
 
     def mixable(self) -> list[ChatModel]:
         return merging.mixable(self._home)
@@ -339,8 +324,7 @@ class StudioFacade:
     def mix_losses(self, model: str) -> str:
         with self._store.asked() as connection:
             job = merging.ask_losses(self._home, connection, model)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(job)
 
     def product(self, run: str) -> Product:
         self._runs.look()
@@ -352,9 +336,7 @@ class StudioFacade:
         return library.look(self._home, self._store)
 
     def download(self, model: str) -> str:
-        job = library_changes.download(self._home, self._store, model)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(library_changes.download(self._home, self._store, model))
 
     def register(self, folder: str) -> str:
         return library_changes.register(self._store, folder)
@@ -382,50 +364,10 @@ class StudioFacade:
         return self._chat.stream(request)
 
     def serve(self, request: ServeRequest, key: str | None = None) -> str:
-        job = serving.start(self._home, self._store, request, key)
-        self._runs.look(force=True)
-        return job
+        return self._claimed(serving.start(self._home, self._store, request, key))
 
     def endpoint(self, run: str) -> Endpoint | None:
         return serving.endpoint(self._home, run.removeprefix("run:"))
-
-    # -- conversations
-
-    def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:
-        return self._conversations.ask(conversation, parent, prompt, setup)
-
-    def answer(self, turn: int) -> Iterator[ChatDelta]:
-        return self._conversations.answer(turn)
-
-    def begin_set(self, file: str) -> Conversation:
-        return self._conversations.begin_set(file)
-
-    def conversations(self, search: str = "", limit: int = 100) -> list[ConversationInfo]:
-        return self._conversations.listed(search, limit)
-
-    def conversation(self, id: int) -> Conversation:
-        return self._conversations.conversation(id)
-
-    def rename_conversation(self, id: int, title: str) -> None:
-        self._conversations.rename(id, title)
-
-    def delete_conversation(self, id: int) -> None:
-        self._conversations.delete(id)
-
-    def vote(self, turn: int, choice: str | None) -> None:
-        self._conversations.vote(turn, choice)
-
-    def pair_votes(self) -> list[PairVotes]:
-        return self._conversations.pair_votes()
-
-    def keep_answer(self, turn: int, pane: int, keep: bool = True) -> str:
-        return self._conversations.keep_answer(turn, pane, keep)
-
-    def chat_rows(self) -> tuple[str, int]:
-        return self._conversations.chat_rows()
-
-    def export_conversation(self, id: int, form: str) -> Export:
-        return self._conversations.export(id, form)
 
     def close(self) -> None:
         if self._watch is not None:
@@ -435,15 +377,26 @@ class StudioFacade:
         self._chat.close()
         self._store.close()
 
+    def _claimed(self, job: str) -> str:
+        """A job that was just queued, started at once if its device is free."""
+        self._runs.look(force=True)
+        return job
+
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
         return drafts.consider(request, self._datasets, self._models, hardware, self._store)
 
 
 def _listed(registry: Registry[Any]) -> list[dict[str, Any]]:
-    return [
-        {"id": e.id, "title": e.title, "summary": e.summary, "params": _params(describe(e.params))}
-        for e in registry.all().values()
-    ]
+    return [_entry(extension) for extension in registry.all().values()]
+
+
+def _entry(extension: Extension) -> dict[str, Any]:
+    return {
+        "id": extension.id,
+        "title": extension.title,
+        "summary": extension.summary,
+        "params": _params(describe(extension.params)),
+    }
 
 
 def _params(infos: Sequence[ParamInfo]) -> list[dict[str, Any]]:

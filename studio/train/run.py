@@ -127,13 +127,18 @@ def train(
         loop = gauge.holder = Loop(work, progress, total_steps(plan, len(data.train)), lending)
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
-        checkpoint.require_room(work.checkpoints, loop.checkpoint_bytes())
-        loop.make_up_evaluation()
-        if progress.step < loop.total:
-            sink.phase("training", progress.step / loop.total)
-            with lending.open():
-                loop.train(resume_from_checkpoint=str(newest) if newest else None)
+        _step_on(loop, newest)
         return _finish(loop, folder, gauge)
+
+
+def _step_on(loop: Loop, newest: Path | None) -> None:
+    """The steps that are left, after what the newest checkpoint still lacks."""
+    checkpoint.require_room(loop.work.checkpoints, loop.checkpoint_bytes())
+    loop.make_up_evaluation()
+    if loop.progress.step < loop.total:
+        loop.work.sink.phase("training", loop.progress.step / loop.total)
+        with loop.lending.open():
+            loop.train(resume_from_checkpoint=str(newest) if newest else None)
 
 
 def total_steps(plan: Plan, rows: int) -> int:

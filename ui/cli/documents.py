@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backend.api import Facade, RunSummary
+from backend.api import Facade, Product, RunSummary
 from studio.errors import StudioError
 from ui.cli.output import Output
 from ui.fragments.format import duration_text, loss_text, percent_text
@@ -20,11 +20,29 @@ _PLAIN_EVERY = 10.0
 def document(run: RunSummary, words: Words) -> dict[str, Any]:
     """The fields of DESIGN 8 (`run`, `kind`, `state`, `steps`, ...) and all others that are known; an error
     comes with its words."""
-    body = asdict(run)
-    if run.error is not None:
-        message, remedy = error_words(run.error, words)
-        body["error"] = dict(run.error) | {"message": message, "remedy": remedy}
-    return body
+    return asdict(run) | _told(run.error, words)
+
+
+def _told(error: Mapping[str, Any] | None, words: Words) -> dict[str, Any]:
+    """An error with its words, as a field."""
+    if error is None:
+        return {}
+    message, remedy = error_words(error, words)
+    return {"error": dict(error) | {"message": message, "remedy": remedy}}
+
+
+def made_by(
+    job: str, facade: Facade, output: Output, said: Callable[[Mapping[str, Any], Output], list[str]]
+) -> Product:
+    """Show a job's progress until it ends, then what it made; `said`: a sentence for each fact about that."""
+    watch(job, facade, output)
+    made, words = facade.product(job), output.words
+    lines = [f"{made.run}  {words.text(f'state.{made.state}')}  {made.path or ''}".rstrip()]
+    lines += [f"  {sentence}" for sentence in said(made.facts, output)]
+    if made.error is not None:
+        lines += error_words(made.error, words)
+    output.result(asdict(made) | _told(made.error, words), "\n".join(lines))
+    return made
 
 
 def line(run: RunSummary, words: Words) -> str:

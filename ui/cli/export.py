@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from backend.api import ExportRequest, Facade, Product
+from backend.api import ExportRequest, Facade
 from ui.cli import documents
 from ui.cli.output import Output
-from ui.cli.parser import Sub, UsageError
+from ui.cli.parser import Sub, UsageError, set_pairs
 from ui.fragments.format import bytes_text
 
 NAME = "export"
@@ -34,24 +33,15 @@ def add(commands: Sub) -> None:
 
 def run(options: Namespace, facade: Facade, output: Output) -> int:
     id = facade.export(_request(options))
-    documents.watch(id, facade, output)
-    made = facade.product(id)
-    body = asdict(made)
-    if made.error is not None:
-        message, remedy = documents.error_words(made.error, output.words)
-        body["error"] = dict(made.error) | {"message": message, "remedy": remedy}
-    output.result(body, _text(made, output))
+    made = documents.made_by(id, facade, output, _said)
     passed = made.facts.get("parity", {}).get("passed") and "upload_error" not in made.facts
     return 0 if made.state == "done" and passed else 1
 
 
 def _request(options: Namespace) -> ExportRequest:
-    pairs = [pair.partition("=") for pair in options.set]
-    if bad := [pair for pair, equals, _ in pairs if not equals or not pair.strip()]:
-        raise UsageError(f"--set takes KEY=VALUE, not '{bad[0]}'")
+    settings = dict(set_pairs(options.set))
     if options.public and options.upload is None:
         raise UsageError("--public belongs to --upload")
-    settings = {key.strip(): value for key, _, value in pairs}
     return ExportRequest(
         model=options.model,
         format=options.format,
@@ -60,15 +50,6 @@ def _request(options: Namespace) -> ExportRequest:
         upload=options.upload,
         public=options.public,
     )
-
-
-def _text(made: Product, output: Output) -> str:
-    words = output.words
-    lines = [f"{made.run}  {words.text(f'state.{made.state}')}  {made.path or ''}".rstrip()]
-    lines += [f"  {line}" for line in _said(made.facts, output)]
-    if made.error is not None:
-        lines += documents.error_words(made.error, words)
-    return "\n".join(lines)
 
 
 def _said(facts: Mapping[str, Any], output: Output) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import asdict
 from typing import Any
 
-from backend.api import Facade, MergeRequest, Product
+from backend.api import Facade, MergeRequest
 from ui.cli import documents
 from ui.cli.output import Output
-from ui.cli.parser import Sub, UsageError
+from ui.cli.parser import Sub, UsageError, set_pairs
 from ui.fragments.format import bytes_text, percent_text
 
 NAME = "merge"
@@ -40,21 +39,13 @@ def add(commands: Sub) -> None:
 
 def run(options: Namespace, facade: Facade, output: Output) -> int:
     id = facade.merge(_request(options))
-    documents.watch(id, facade, output)
-    made = facade.product(id)
-    body = asdict(made)
-    if made.error is not None:
-        message, remedy = documents.error_words(made.error, output.words)
-        body["error"] = dict(made.error) | {"message": message, "remedy": remedy}
-    output.result(body, _text(made, output))
+    made = documents.made_by(id, facade, output, _said)
     passed = made.facts.get("verified", {}).get("passed", True)
     return 0 if made.state == "done" and passed else 1
 
 
 def _request(options: Namespace) -> MergeRequest:
-    pairs = [pair.partition("=") for pair in options.set]
-    if bad := [pair for pair, equals, _ in pairs if not equals or not pair.strip()]:
-        raise UsageError(f"--set takes KEY=VALUE, not '{bad[0]}'")
+    settings = dict(set_pairs(options.set))
     if options.how is None and (options.set or options.compress is not None):
         raise UsageError("--set and --compress belong to --how")
     if options.how is not None and options.exact:
@@ -65,7 +56,7 @@ def _request(options: Namespace) -> MergeRequest:
         models=options.models,
         how=options.how,
         weights=_weights(options.weights),
-        set={key.strip(): value for key, _, value in pairs},
+        set=settings,
         exact=options.exact,
         compress=options.compress,
         out=options.out,
@@ -79,15 +70,6 @@ def _weights(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--weights takes numbers with commas between them, not '{text}'") from None
-
-
-def _text(made: Product, output: Output) -> str:
-    words = output.words
-    lines = [f"{made.run}  {words.text(f'state.{made.state}')}  {made.path or ''}".rstrip()]
-    lines += [f"  {line}" for line in _said(made.facts, output)]
-    if made.error is not None:
-        lines += documents.error_words(made.error, words)
-    return "\n".join(lines)
 
 
 def _said(facts: Any, output: Output) -> list[str]:

@@ -72,3 +72,14 @@ def first_word(arguments: Sequence[str]) -> str | None:
         elif not argument.startswith("-"):
             return argument
     return None
+
+
+def set_pairs(given: Sequence[str]) -> list[tuple[str, str]]:
+    """The settings of `--set KEY=VALUE`, in the order given. Raises `UsageError`."""
+    found = []
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set takes KEY=VALUE, not '{pair}'")
+        found.append((key.strip(), value))
+    return found

@@ -7,7 +7,7 @@ from argparse import Namespace
 from backend.api import Facade
 from ui.cli import documents
 from ui.cli.output import Output
-from ui.cli.parser import Parser, Sub, UsageError
+from ui.cli.parser import Parser, Sub, UsageError, set_pairs
 
 NAME = "train"
 # Settings with an option of their own; `--set` takes these and all others.
@@ -56,11 +56,8 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
 def read_settings(options: Namespace) -> dict[str, str]:
     """Texts by setting, unchecked: the plan reports all that is wrong together."""
     settings = {name: getattr(options, name) for name in SHORT if getattr(options, name) is not None}
-    for pair in options.set:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set takes KEY=VALUE, not '{pair}'")
-        if key.strip() in settings:
-            raise UsageError(f"'{key.strip()}' is given twice")
-        settings[key.strip()] = value
+    for key, value in set_pairs(options.set):
+        if key in settings:
+            raise UsageError(f"'{key}' is given twice")
+        settings[key] = value
     return settings

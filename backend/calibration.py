@@ -13,7 +13,7 @@ from statistics import median
 
 from backend.api import Calibration, MemoryPoint
 from backend.store.database import Store
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.memory.fit import Case
 from studio.memory.key import memory_key
 from studio.memory.need import Need
@@ -63,7 +63,7 @@ def known(store: Store, cases: Sequence[Case]) -> Known:
 
 def probed(store: Store, case: Case) -> Need | None:
     """What the newest probe of such a plan measured; None if there was none, or it found no room."""
-    plan = longest_rows(case.plan, case.facts.most_tokens)
+    plan = largest_step(case.plan, case.facts.rows, case.facts.most_tokens)
     text = store.value(
         "SELECT json_extract(result, '$.need') FROM job WHERE kind = 'probe' AND state = 'done' "
         "AND deleted IS NULL AND json_extract(result, '$.key') = ? ORDER BY ended DESC LIMIT 1",

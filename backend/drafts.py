@@ -18,7 +18,7 @@ from backend.model_list import ModelList
 from backend.store.database import Store
 from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
-from studio.defaults import RunFacts, longest_rows, resolve
+from studio.defaults import RunFacts, largest_step, resolve
 from studio.errors import PlanError, Reason, StudioError
 from studio.memory.fit import Case
 from studio.models.config import ModelFacts, read_config
@@ -214,10 +214,11 @@ def require_sizes(considered: Considered) -> Case:
 
 def _tokens_per_step(considered: Considered) -> int:
     """Of the largest step: as many of the longest row as an optimizer step takes."""
-    settings = longest_rows(considered.plan, considered.known.most_tokens).settings
+    settings = largest_step(considered.plan, considered.known.rows, considered.known.most_tokens).settings
     assert settings.seq is not None
     assert settings.batch is not None
-    return settings.seq * settings.batch * settings.accumulation
+    rows = settings.batch * settings.accumulation
+    return settings.seq * min(rows, considered.known.rows or rows)
 
 
 def command(request: Request) -> str:

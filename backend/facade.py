@@ -72,7 +72,7 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.errors import StudioError
 from studio.exports import exports
 from studio.memory.trace_apart import trace_apart
@@ -210,7 +210,10 @@ class StudioFacade:
         case = drafts.require_sizes(considered)
         config = self._models.config(parse(considered.plan.model))
         return memory.of_case(
-            case, trace_apart(longest_rows(case.plan, case.facts.most_tokens), config, case.facts.learned)
+            case,
+            trace_apart(
+                largest_step(case.plan, case.facts.rows, case.facts.most_tokens), config, case.facts.learned
+            ),
         )
 
     def purpose_need(

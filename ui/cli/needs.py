@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.api import Draft, FitProposal, MemoryLimits, MemoryNeed, PurposeNeed, Room
 from ui.fragments import epoch
-from ui.fragments.format import bytes_text, count_text
+from ui.fragments.format import bytes_text
 from ui.fragments.memory import (
     limit_cells,
     measured_lines,
@@ -17,6 +17,7 @@ from ui.fragments.memory import (
     processes_text,
     proposal_words,
     shown_rooms,
+    tokens_line,
 )
 from ui.words import Words
 
@@ -153,8 +154,7 @@ def text(
     lines = [f"{draft.plan['model']}, {need.method}: {_fits(need, words)}", *_need_lines(need, words)]
     if exact is not None:
         lines.append(tell("memory.estimated", estimated=bytes_text(draft.memory.allocated_bytes)))
-    lines.append(_tokens(draft, words))
-    lines += filter(None, [epoch.line(tell, draft.epochs, need.method)])
+    lines += filter(None, [tokens_line(tell, draft), epoch.line(tell, draft.epochs, need.method)])
     lines += _room_lines(draft.rooms, words)
     lines += _method_lines(compared, limits, words)
     if draft.proposals and need.fits != "yes":
@@ -215,12 +215,6 @@ def _by_size(parts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def _fits(need: MemoryNeed, words: Words) -> str:
     return words.text(f"fits.{need.fits or 'unknown'}")
-
-
-def _tokens(draft: Draft, words: Words) -> str:
-    settings = draft.plan["settings"]
-    rows = settings["batch"] * settings["accumulation"]
-    return words.text("memory.tokens", tokens=count_text(draft.tokens_per_step), rows=rows)
 
 
 def _room_lines(rooms: Sequence[Room], words: Words) -> list[str]:

@@ -58,6 +58,7 @@ from backend.api.chat import (
     Setup,
     Turn,
 )
+from backend.chat.runs import base_of
 from backend.chat.service import ChatService
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
@@ -190,6 +191,9 @@ class StudioFacade:
         other: Mapping[str, Any] | None = None,
     ) -> Draft:
         request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
+        if (name := parse(model)).kind == "run":
+            base = base_of(self._home.runs, name.value)
+            raise StudioError("estimate_of_run", run=name.value, base=base)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
         drafts.require_sizes(considered)

@@ -200,6 +200,16 @@ def test_what_has_no_use_is_refused_by_name(real):
         assert real("estimate", "starter", *given).code == 0
 
 
+def test_no_row_is_longer_than_the_model_reads(real):
+    for more in ((), ("--for", "chat")):
+        assert real("estimate", "starter", "--seq", "512", *more).code == 0
+        (problem,) = real("estimate", "starter", "--seq", "4096", "--json", *more).document["error"]["facts"][
+            "problems"
+        ]
+        assert (problem["code"], problem["key"]) == ("seq_beyond_context", "seq")
+        assert problem["facts"] == {"seq": 4096, "context": 512}
+
+
 def test_a_device_that_is_not_here_is_no_size_that_is_not_known(real):
     given = ("estimate", "starter", "--device", "cuda:7")
     said = "cuda:7 is not in this machine, so it cannot be said whether it fits"

@@ -34,6 +34,11 @@ def parts_of(need: MemoryNeed) -> dict[str, int]:
     return {name: size for name, size in found.items() if size}
 
 
+def too_big(draft: Draft | None) -> bool:
+    """Whether the plan would run out of memory, as far as can be told."""
+    return draft is not None and draft.memory is not None and draft.memory.fits == "no"
+
+
 def moment_text(text: Text, moment: str) -> str:
     """When within a step most is in use."""
     return text(f"memory.moment.{moment.replace(' ', '_') if moment in MOMENTS else 'layer'}")

@@ -13,7 +13,7 @@ from statistics import median
 
 from backend.api import Calibration, MemoryPoint
 from backend.store.database import Store
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.memory.fit import Case
 from studio.memory.key import memory_key
 from studio.memory.need import Need
@@ -71,7 +71,7 @@ def _probed(store: Store, cases: Sequence[Case]) -> dict[str, Need]:
 
 
 def _key(case: Case) -> str:
-    plan = longest_rows(case.plan, case.facts.most_tokens)
+    plan = largest_step(case.plan, case.facts.rows, case.facts.most_tokens)
     return memory_key(plan, case.model, case.facts.learned)
 
 

@@ -18,8 +18,8 @@ from backend.model_list import ModelList
 from backend.store.database import Store
 from studio.data.check import TokenStats
 from studio.data.split import Split, split_heldout
-from studio.defaults import RunFacts, longest_rows, resolve
-from studio.errors import PlanError, Reason, StudioError
+from studio.defaults import RunFacts, largest_step, resolve
+from studio.errors import PlanError, Problem, Reason, StudioError
 from studio.memory.fit import Case
 from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
@@ -119,6 +119,7 @@ def consider(
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
     plan, reasons = resolve(plan, known)
+    plan_errors += _beyond_context(plan, facts)
     if (missing := _cannot_hold(plan)) is not None:
         errors["method"] = missing
     cases, measured = _cases(plan, known, reasons, tokens, store)
@@ -148,6 +149,14 @@ def _cases(
     measured = calibration.known(store, cases)
     factors = measured.factors(cases)
     return tuple(replace(each, factors=factors) for each in cases), measured
+
+
+def _beyond_context(plan: Plan, facts: ModelFacts | None) -> list[dict[str, Any]]:
+    """Rows longer than the model reads: it has no positions for them, or none that it learned."""
+    context, seq = facts and facts.context, plan.settings.seq
+    if not context or seq is None or seq <= context:
+        return []
+    return [Problem("seq_beyond_context", "seq", {"seq": seq, "context": context}).as_dict()]
 
 
 def _cannot_hold(plan: Plan) -> StudioError | None:
@@ -214,10 +223,11 @@ def require_sizes(considered: Considered) -> Case:
 
 def _tokens_per_step(considered: Considered) -> int:
     """Of the largest step: as many of the longest row as an optimizer step takes."""
-    settings = longest_rows(considered.plan, considered.known.most_tokens).settings
+    settings = largest_step(considered.plan, considered.known.rows, considered.known.most_tokens).settings
     assert settings.seq is not None
     assert settings.batch is not None
-    return settings.seq * settings.batch * settings.accumulation
+    rows = settings.batch * settings.accumulation
+    return settings.seq * min(rows, considered.known.rows or rows)
 
 
 def command(request: Request) -> str:

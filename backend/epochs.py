@@ -13,7 +13,7 @@ from backend.store.database import Store
 from backend.store.plain import to_json
 from studio.cost import Spent, cost
 from studio.data.check import TokenStats
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.plan import Plan
 from studio.train.sampler import steps_per_epoch
 
@@ -92,9 +92,12 @@ def _cost(
 ) -> EpochCost | None:
     """By the nearest of them; its range spans the newest that are as near."""
     body = json.loads(to_json(plan.as_dict()))
-    longest = longest_rows(plan, most_tokens).settings.seq
-    assert longest is not None
-    near = [(one, _differs(body, one, longest)) for one in earlier if _comparable(body, one.plan)]
+    largest = json.loads(to_json(largest_step(plan, rows, most_tokens).as_dict()))
+    near = [
+        (one, _differs(largest if one.kind == "probe" else body, one))
+        for one in earlier
+        if _comparable(body, one.plan)
+    ]
     if not near:
         return None
     # A run knows more than a probe; among equals the newest, which comes first.
@@ -112,10 +115,9 @@ def _comparable(plan: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     )
 
 
-def _differs(plan: Mapping[str, Any], earlier: _Earlier, longest: int) -> tuple[str, ...]:
-    """Settings in which the earlier plan was another one; all of a method's params are `method`."""
+def _differs(plan: Mapping[str, Any], earlier: _Earlier) -> tuple[str, ...]:
+    """Settings in which the earlier plan was another one; all of a method's params are `method`. A probe's
+    plan is that of the largest step."""
     settings, others = plan["settings"], earlier.settings
-    if earlier.kind == "probe":  # it took rows of the longest length that there is
-        settings = {**settings, "seq": longest}
     found = [key for key in _NEAR if settings[key] != others.get(key)]
     return (*found, *(["method"] if plan["method_params"] != earlier.plan["method_params"] else []))

@@ -48,6 +48,7 @@ from backend.api import (
     ServeRequest,
 )
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest
+from backend.chat.runs import base_of
 from backend.chat.service import ChatService
 from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
@@ -63,7 +64,7 @@ from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
 from backend.store.database import open_store
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.errors import StudioError
 from studio.exports import exports
 from studio.memory.trace_apart import trace_apart
@@ -178,6 +179,9 @@ class StudioFacade(KeptConversations):
         other: Mapping[str, Any] | None = None,
     ) -> Draft:
         request = drafts.Request(model, dataset or None, method, set or {}, objective, sizes_only=True)
+        if (name := parse(model)).kind == "run":
+            base = base_of(self._home.runs, name.value)
+            raise StudioError("estimate_of_run", run=name.value, base=base)
         considered = self._consider(request, self.hardware())
         considered.raise_if_refused()
         drafts.require_sizes(considered)
@@ -198,7 +202,10 @@ class StudioFacade(KeptConversations):
         case = drafts.require_sizes(considered)
         config = self._models.config(parse(considered.plan.model))
         return memory.of_case(
-            case, trace_apart(longest_rows(case.plan, case.facts.most_tokens), config, case.facts.learned)
+            case,
+            trace_apart(
+                largest_step(case.plan, case.facts.rows, case.facts.most_tokens), config, case.facts.learned
+            ),
         )
 
     def purpose_need(

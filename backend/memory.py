@@ -10,7 +10,7 @@ from typing import Any
 from backend.api import FitProposal, HardwareReport, MemoryLimits, MemoryNeed, Room
 from backend.calibration import Known
 from studio.data.check import TokenStats
-from studio.defaults import cpu_has_bf16, longest_rows
+from studio.defaults import cpu_has_bf16, largest_step
 from studio.memory import fit
 from studio.memory.changes import Histogram
 from studio.memory.estimate import estimate
@@ -65,7 +65,7 @@ def rooms_elsewhere(case: Case, hardware: HardwareReport, other: Mapping[str, An
 
 
 def _elsewhere(case: Case, other: Mapping[str, Any]) -> Need:
-    plan = longest_rows(case.plan, case.facts.most_tokens)
+    plan = largest_step(case.plan, case.facts.rows, case.facts.most_tokens)
     switches = Switches(
         kbit_casts="all" if other.get("kbit_casts") else "no",
         outputs_alive=bool(other.get("outputs_alive")),

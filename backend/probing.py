@@ -11,7 +11,7 @@ from backend.drafts import Considered
 from backend.jobs import record
 from backend.jobs.record import Job
 from backend.store.database import Store
-from studio.defaults import longest_rows
+from studio.defaults import largest_step
 from studio.errors import StudioError
 from studio.memory.need import Need
 from studio.plan import PLAN_VERSION
@@ -19,7 +19,7 @@ from studio.plan import PLAN_VERSION
 
 def ask(connection: sqlite3.Connection, considered: Considered) -> str:
     """Queue a probe of a plan at the longest length that its data has; gives the job's id."""
-    plan = longest_rows(considered.plan, considered.known.most_tokens)
+    plan = largest_step(considered.plan, considered.known.rows, considered.known.most_tokens)
     assert plan.settings.device is not None
     id = record.new_id(connection, "probe")
     body = {**plan.as_dict(), "learned": considered.known.learned}

@@ -38,7 +38,7 @@ class RunFacts:
     """What the choices depend on. `longest` and `p95` are tokens per row, None while there is no tokenizer on
     disk yet; `model` is None while its config is not known; `fast_bf16`: the device computes faster in
     bfloat16; `learned` is the share of a row's tokens that carry loss; no row has more than `most_tokens`
-    (None: not all were looked at)."""
+    (None: not all were looked at); `rows` is 0 where they could not be read."""
 
     rows: int
     heldout_rows: int
@@ -83,15 +83,17 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
 def worst_need(plan: Plan, facts: RunFacts) -> Need | None:
     """What the plan's largest step needs: its longest row as often as the batch is large. None where the
     model's size is not known."""
-    return need_of(longest_rows(plan, facts.most_tokens), facts.model, facts.learned)
+    return need_of(largest_step(plan, facts.rows, facts.most_tokens), facts.model, facts.learned)
 
 
-def longest_rows(plan: Plan, most_tokens: int | None) -> Plan:
-    """The plan with its length at that of the longest row which it can meet. None: not all rows were looked
-    at, so there may be one as long as the plan lets it be."""
-    seq = plan.settings.seq
+def largest_step(plan: Plan, rows: int, most_tokens: int | None) -> Plan:
+    """The plan with its length at that of the longest row which it can meet, and no more rows in a batch than
+    there are. `rows` and `most_tokens` as in `RunFacts`."""
+    seq, batch = plan.settings.seq, plan.settings.batch
     assert seq is not None
-    return plan if most_tokens is None else plan.with_settings(seq=min(seq, most_tokens))
+    assert batch is not None
+    most = seq if most_tokens is None else most_tokens
+    return plan.with_settings(seq=min(seq, most), batch=min(batch, rows or batch))
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -150,6 +152,8 @@ def _batch(plan: Plan, facts: RunFacts) -> Choice:
     batch = BATCH
     while batch > 1 and not _fits(plan.with_settings(batch=batch), facts):
         batch //= 2
+    if batch == 1 and not _fits(plan.with_settings(batch=1), facts, share=1.0):
+        return batch, Reason("batch_none_fits", {"free_bytes": facts.free_bytes})
     if batch < BATCH:
         return batch, Reason("batch_memory", {"batch": batch, "free_bytes": facts.free_bytes})
     if plan.settings.device == "cpu":
@@ -225,9 +229,9 @@ _CHOICES: dict[str, Callable[[Plan, RunFacts], Choice]] = {
 }
 
 
-def _fits(plan: Plan, facts: RunFacts) -> bool:
+def _fits(plan: Plan, facts: RunFacts, share: float = TIGHT) -> bool:
     need = worst_need(plan, facts)
-    return need is None or facts.free_bytes is None or within(need, TIGHT * facts.free_bytes)
+    return need is None or facts.free_bytes is None or within(need, share * facts.free_bytes)
 
 
 def _steps_per_epoch(plan: Plan, facts: RunFacts) -> int:

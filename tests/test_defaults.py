@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from studio.defaults import RunFacts, cpu_has_bf16, resolve
+from studio.defaults import RunFacts, cpu_has_bf16, resolve, worst_need
 from studio.errors import Reason
 from studio.memory.verdict import need_of, needed_bytes
 from studio.models.config import facts_of
@@ -103,6 +103,18 @@ def test_small_data_gets_more_rounds_and_large_data_one(rows, code):
 def test_narrow_model_sees_its_rows_more_often():
     assert chosen()[0].epochs == 10
     assert chosen(replace(FACTS, model=QWEN))[0].epochs == 4
+
+
+def test_a_batch_of_which_not_even_one_row_fits_says_so():
+    settings, reasons = chosen(replace(FACTS, model=QWEN, free_bytes=GIB // 4))
+    assert settings.batch == 1
+    assert reasons["batch"].code == "batch_none_fits"
+
+
+def test_the_largest_step_has_no_more_rows_than_there_are():
+    plan, _ = resolve(parse_request("starter", "pirate", set={"batch": 4096, "seq": 64}), FACTS)
+    assert worst_need(plan, FACTS) == worst_need(plan.with_settings(batch=400), FACTS)
+    assert worst_need(plan, replace(FACTS, rows=10_000)).allocated > worst_need(plan, FACTS).allocated
 
 
 def test_few_rows_get_a_small_batch():

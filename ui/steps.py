@@ -45,7 +45,7 @@ def show(page: Page, wizard: Wizard) -> Shown:
         plan.aside(
             text, plan.Sketch(wizard.goal, chosen, wizard.dataset, _method(page, wizard)["title"], draft)
         ),
-        foot(text, wizard, ready(page, wizard, draft)),
+        foot(text, wizard, ready(page, wizard, draft), draft),
         address(to_query(wizard)),
     )
 

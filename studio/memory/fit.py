@@ -248,6 +248,7 @@ def limits(case: Case, models: Iterable[tuple[str, ModelFacts]] = ()) -> Limits:
 
 def largest_batch(case: Case) -> int:
     """The most rows per forward pass that fit."""
+    case = replace(case, facts=replace(case.facts, rows=LARGEST_BATCH))  # the data may grow
     near = case.plan.settings.batch or 1
     return _most(lambda batch: _needed_at(case, batch=batch), case.free, 1, LARGEST_BATCH, near)
 

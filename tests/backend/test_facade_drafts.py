@@ -86,6 +86,15 @@ def test_a_draft_says_what_every_method_would_need(facade: StudioFacade, model: 
     assert draft.tokens_per_step == draft.plan["settings"]["batch"] * tokens["max"]
 
 
+def test_a_step_has_no_more_rows_than_the_data(facade: StudioFacade, model: Path, sums: Path) -> None:
+    draft = facade.draft(str(model), str(sums), set={"batch": 4096})
+    tokens = facade.check(str(sums), str(model)).tokens
+    assert draft.rows is not None
+    assert tokens is not None
+    assert draft.tokens_per_step == draft.rows * tokens["max"]
+    assert draft.memory == facade.draft(str(model), str(sums), set={"batch": draft.rows}).memory
+
+
 def test_a_row_that_was_not_looked_at_may_be_as_long_as_the_plan_lets_it_be(
     facade: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

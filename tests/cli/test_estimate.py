@@ -1,7 +1,9 @@
 """`estimate`: the document that others build on, and what a person reads."""
 
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.cli.conftest import Ran
 from tests.models.surveyed import CONFIGS
 from tests.test_imports import loaded_after
 from ui.cli.main import main
+from ui.fragments.format import bytes_text
 
 GIVEN = ("estimate", "hub:Qwen/Qwen2.5-0.5B-Instruct", "--batch", "4", "--seq", "512", "--device", "cpu")
 
@@ -180,6 +183,67 @@ def test_merging(real):
     assert (refused.code, refused.document["error"]["code"]) == (1, "method_not_mergeable")
 
 
+def test_what_has_no_use_is_refused_by_name(real):
+    for given, name in (
+        (("--for", "merge", "--seq", "64"), "--seq"),
+        (("--for", "merge", "--batch", "2"), "--batch"),
+        (("--for", "chat", "--set", "rank=8"), "--set rank"),
+        (("--for", "chat", "--lr", "1e-3"), "--lr"),
+        (("--for", "merge", "--set", "weight_decay=0.1"), "--set weight_decay"),
+        (("--sharding", "fsdp"), "--gpus N"),
+    ):
+        ran = real("estimate", "starter", *given)
+        assert ran.code == 2
+        assert name in ran.err
+    for given in (
+        ("--for", "merge", "--set", "method.rank=8"),
+        ("--for", "chat", "--method", "lora", "--set", "rank=8"),
+    ):
+        assert real("estimate", "starter", *given).code == 0
+
+
+def test_no_row_is_longer_than_the_model_reads(real):
+    for more in ((), ("--for", "chat")):
+        assert real("estimate", "starter", "--seq", "512", *more).code == 0
+        (problem,) = real("estimate", "starter", "--seq", "4096", "--json", *more).document["error"]["facts"][
+            "problems"
+        ]
+        assert (problem["code"], problem["key"]) == ("seq_beyond_context", "seq")
+        assert problem["facts"] == {"seq": 4096, "context": 512}
+
+
+def test_a_device_that_is_not_here_is_no_size_that_is_not_known(real):
+    given = ("estimate", "starter", "--device", "cuda:7")
+    said = "cuda:7 is not in this machine, so it cannot be said whether it fits"
+    assert said in real(*given).out.splitlines()[0]
+    assert said in real(*given, "--for", "chat").out.splitlines()[0]
+    assert "unknown" not in real(*given, "--methods").out
+    ran = real(*given, "--limits")
+    assert (ran.code, said in ran.err) == (2, True)
+
+
+def test_all_lines_add_up_to_what_has_to_be_free(real):
+    found = real(*GIVEN, "--json").document
+    lines = real(*GIVEN).out.splitlines()
+    place = next(i for i, line in enumerate(lines) if line.strip().startswith("All tensors"))
+    beyond = [line.strip() for line in lines[place + 1 : place + 3]]
+    context = found["components"]["context"]
+    reserve = found["needed_bytes"] - found["peak_allocated_bytes"] - context
+    assert beyond[0].split("  ")[0] == "The process itself"
+    assert beyond[0].endswith(bytes_text(context))
+    assert beyond[1].startswith("Held in reserve")
+    assert beyond[1].endswith(bytes_text(reserve))
+
+
+def test_a_reader_who_has_enough_ends_nothing_with_a_traceback(home):
+    work = f"from ui.cli.main import main; raise SystemExit(main(['methods', '--home', {str(home)!r}]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        ran = subprocess.run([sys.executable, "-c", work], stdout=out, stderr=subprocess.PIPE, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 def test_what_only_training_has_is_refused_elsewhere(real):
     for wrong in (("--limits",), ("--gpus", "2"), ("--set", "kbit_casts=true"), ("--data", "pirate")):
         assert real("estimate", "starter", "--for", "chat", *wrong).code == 2
@@ -197,6 +261,10 @@ def test_a_run_brings_its_base_and_method(real, home):
         assert (found["method"], found["trainable_params"]) == ("lora", terms.trainable_params)
         assert found["components"]["adapter"] == 4 * terms.trainable_params
     assert real("estimate", "run:pirate-1", "--for", "chat", "--method", "lst").code == 2
+    assert real("estimate", "run:pirate-1", "--for", "merge", "--set", "rank=8").code == 2
+    refused = real("estimate", "run:pirate-1", "--json").document["error"]
+    assert (refused["code"], refused["facts"]["base"]) == ("estimate_of_run", "starter")
+    assert "--for chat" in refused["remedy"]
     assert (
         real("estimate", "run:none-1", "--for", "chat", "--json").document["error"]["code"] == "run_missing"
     )

@@ -10,8 +10,9 @@ from markupsafe import escape
 from backend.api import Calibration, GpuProcess, MemoryLimits, MemoryNeed, Room
 from tests.fake_content import GIB, PROPOSALS
 from ui import acts
-from ui.fragments import memory
+from ui.fragments import how, memory
 from ui.fragments.html import join
+from ui.fragments.wizard import foot, start
 from ui.wizard import Wizard
 
 NEED = MemoryNeed(
@@ -96,6 +97,18 @@ def test_devices_are_named_with_what_else_runs_there(words, draft):
     assert "Another" in html
     assert "A processor" not in html
     assert [room.device for room in memory.shown_rooms(ROOMS[2:])] == ["cpu"]
+
+
+def test_a_plan_that_is_too_big_is_started_only_after_a_second_question(words, draft, facade):
+    small = replace(draft, memory=OTHER)
+    for one, lead, kind in ((draft, "how.lead.no", 'class="button"'), (small, "how.lead", "button primary")):
+        assert escape(words.text(lead)) in how.view(words, one, [], facade.methods(), "lora")
+        button = start(words.text, one, True)
+        assert kind in button
+        assert ("data-confirm" in button) == (one is draft)
+    assert "data-confirm" in foot(
+        words.text, Wizard(goal="style", model="starter", dataset="pirate").to(3), True, draft
+    )
 
 
 def test_a_plan_without_an_estimate_has_no_panel(words, draft):

@@ -28,7 +28,7 @@ def add(commands: Sub) -> None:
     parser.add_argument("--data", metavar="DATASET", help="take the lengths of its rows: a sample or a file")
     train.add_settings(parser)
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="devices that train together")
-    parser.add_argument("--sharding", choices=("ddp", "fsdp"), default="ddp", help="how they share")
+    parser.add_argument("--sharding", choices=("ddp", "fsdp"), help="how they share (default: ddp)")
     parser.add_argument("--methods", action="store_true", help="compare all methods")
     parser.add_argument(
         "--limits", action="store_true", help="the largest batch, length and model that fit, per method"
@@ -52,6 +52,8 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
     if other and (options.methods or options.limits):
         raise UsageError("--methods and --limits compare the studio's own methods on one device")
     draft = facade.estimate(*request, other)
+    if options.limits and draft.memory is not None and draft.memory.fits is None:
+        raise UsageError(f"--limits: {needs.verdict_text(draft.memory, draft, output.words)}")
     limits = facade.limits(*request) if options.limits else []
     compared = draft.method_needs if options.methods or options.limits else {}
     exact = _exact(options, request, facade, output)
@@ -80,6 +82,9 @@ def _purpose(
     """Answering or merging: there `--batch` is how many answer at once, `--seq` how long each may get."""
     unused = [f"--{name}" for name in _TRAINING if getattr(options, name)]
     unused += ["--gpus"] * (options.gpus > 1) + [f"--set {key}" for key in _DESCRIBED if key in other]
+    unused += ["--objective"] * (options.objective != "sft")
+    used = _used(options, facade)
+    unused += [f"--{key}" if key in train.SHORT else f"--set {key}" for key in settings if key not in used]
     if unused:
         raise UsageError(f"--for {options.purpose} has no use for {', '.join(unused)}")
     if options.model.startswith("run:") and options.method:
@@ -87,6 +92,15 @@ def _purpose(
     found = facade.purpose_need(options.purpose, options.model, options.method, settings)
     output.result(needs.purpose_document(found, output.words), needs.purpose_text(found, output.words))
     return 0
+
+
+def _used(options: Namespace, facade: Facade) -> set[str]:
+    """Settings that answering or merging depends on. A run brings those of its method."""
+    used = {"batch", "seq", "device"} if options.purpose == "chat" else set()
+    if options.model.startswith("run:") or (options.purpose == "chat" and options.method is None):
+        return used
+    own = {param["name"] for method in facade.methods() for param in method["params"]}
+    return used | {"precision", "adapter_dtype"} | own | {f"method.{name}" for name in own}
 
 
 def _other(options: Namespace, settings: dict[str, str]) -> dict[str, Any]:
@@ -102,5 +116,7 @@ def _other(options: Namespace, settings: dict[str, str]) -> dict[str, Any]:
     if options.gpus < 1:
         raise UsageError("--gpus: one at least")
     if options.gpus > 1:
-        other |= {"devices": options.gpus, "sharding": options.sharding}
+        other |= {"devices": options.gpus, "sharding": options.sharding or "ddp"}
+    elif options.sharding:
+        raise UsageError("--sharding says how several devices share a model: give --gpus N with it")
     return other

@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.api import Draft, FitProposal, MemoryLimits, MemoryNeed, PurposeNeed, Room
 from ui.fragments import epoch
-from ui.fragments.format import bytes_text, count_text
+from ui.fragments.format import DASH, bytes_text
 from ui.fragments.memory import (
     limit_cells,
     measured_lines,
@@ -17,6 +17,7 @@ from ui.fragments.memory import (
     processes_text,
     proposal_words,
     shown_rooms,
+    tokens_line,
 )
 from ui.words import Words
 
@@ -150,11 +151,11 @@ def text(
     assert draft.memory is not None
     need = exact or draft.memory
     tell = words.text
-    lines = [f"{draft.plan['model']}, {need.method}: {_fits(need, words)}", *_need_lines(need, words)]
+    judged = verdict_text(need, draft, words)
+    lines = [f"{draft.plan['model']}, {need.method}: {judged}", *_need_lines(need, words)]
     if exact is not None:
         lines.append(tell("memory.estimated", estimated=bytes_text(draft.memory.allocated_bytes)))
-    lines.append(_tokens(draft, words))
-    lines += filter(None, [epoch.line(tell, draft.epochs, need.method)])
+    lines += filter(None, [tokens_line(tell, draft), epoch.line(tell, draft.epochs, need.method)])
     lines += _room_lines(draft.rooms, words)
     lines += _method_lines(compared, limits, words)
     if draft.proposals and need.fits != "yes":
@@ -168,7 +169,8 @@ def purpose_text(found: PurposeNeed, words: Words) -> str:
     """Its parts, what has to be free, and what was taken for granted."""
     need, tell = found.memory, words.text
     titles = (need.method or tell("memory.untouched"), tell(f"memory.purpose.{found.purpose}"))
-    lines = [f"{found.model}, {', '.join(titles)}: {_fits(need, words)}", *_need_lines(need, words)]
+    judged = verdict_text(need, found, words)
+    lines = [f"{found.model}, {', '.join(titles)}: {judged}", *_need_lines(need, words)]
     if found.disk_bytes is not None:
         sizes = {"disk": bytes_text(found.disk_bytes), "free": bytes_text(found.disk_free_bytes)}
         lines.append(tell("memory.disk", **sizes))
@@ -179,10 +181,15 @@ def purpose_text(found: PurposeNeed, words: Words) -> str:
 def _need_lines(need: MemoryNeed, words: Words) -> list[str]:
     tell = words.text
     low, high = need.reserved_bytes
-    parts = [(name, size) for name, size in parts_of(need).items() if name not in ("context", "reserve")]
+    lines = {
+        name: f"  {tell(f'memory.part.{name}'):22}{bytes_text(size):>9}"
+        for name, size in parts_of(need).items()
+    }
+    beyond = [lines.pop(name) for name in ("context", "reserve") if name in lines]
     return [
-        *(f"  {tell(f'memory.part.{name}'):22}{bytes_text(size):>9}" for name, size in parts),
+        *lines.values(),
         f"  {tell('memory.allocated'):22}{bytes_text(need.allocated_bytes):>9}",
+        *beyond,
         *_module_lines(need, words),
         tell("memory.moment", moment=_moment(need, words)),
         tell("memory.reserved", low=bytes_text(low), high=bytes_text(high)),
@@ -213,14 +220,13 @@ def _by_size(parts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(parts.items(), key=lambda part: part[1], reverse=True)
 
 
-def _fits(need: MemoryNeed, words: Words) -> str:
-    return words.text(f"fits.{need.fits or 'unknown'}")
-
-
-def _tokens(draft: Draft, words: Words) -> str:
-    settings = draft.plan["settings"]
-    rows = settings["batch"] * settings["accumulation"]
-    return words.text("memory.tokens", tokens=count_text(draft.tokens_per_step), rows=rows)
+def verdict_text(need: MemoryNeed, of: Draft | PurposeNeed, words: Words) -> str:
+    """Whether it fits on its device, or why that can't be said."""
+    if need.fits is not None:
+        return words.text(f"fits.{need.fits}")
+    device = (of.plan["settings"] if isinstance(of, Draft) else of.settings)["device"]
+    here = any(room.device == device for room in of.rooms)
+    return words.text("fits.free_unknown" if here else "fits.no_device", device=device)
 
 
 def _room_lines(rooms: Sequence[Room], words: Words) -> list[str]:
@@ -241,7 +247,8 @@ def _method_lines(needs: Mapping[str, MemoryNeed], limits: Sequence[MemoryLimits
     names = [words.text(f"limits.{name}").lower() for name in ("batch", "seq", "model")]
     lines = []
     for id, need in needs.items():
-        line = f"  {id:8}{bytes_text(need.needed_bytes):>9}  {_fits(need, words):8}"
+        fits = words.text(f"fits.{need.fits}") if need.fits else DASH
+        line = f"  {id:8}{bytes_text(need.needed_bytes):>9}  {fits:8}"
         cells = most.get(id, ())
         rest = ", ".join(f"{name} {cell}" for name, cell in zip(names, cells, strict=False))
         lines.append(f"{line}  {rest}".rstrip())

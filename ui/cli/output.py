@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -30,7 +31,7 @@ class Output:
     def result(self, document: Any, text: str) -> None:
         """What the command was asked for: the document with --json, else the text."""
         self.end_progress()
-        print(to_json(document) if self.as_json else text, flush=True)
+        _say(to_json(document) if self.as_json else text)
 
     def note(self, text: str) -> None:
         """A line beside the result."""
@@ -40,7 +41,7 @@ class Output:
     def piece(self, text: str) -> None:
         """A piece of a text that is being written for a person; nothing with --json."""
         if not self.as_json:
-            print(text, end="", flush=True)
+            _say(text, end="")
 
     def progress(self, text: str) -> None:
         """A line that the next one replaces; without a terminal every call is a line of its own."""
@@ -65,7 +66,7 @@ class Output:
         cause, remedy = self.words.error(error)
         self.note(f"{cause}\n{remedy}".rstrip())
         if self.as_json:
-            print(to_json({"error": error.as_dict() | {"message": cause, "remedy": remedy}}), flush=True)
+            _say(to_json({"error": error.as_dict() | {"message": cause, "remedy": remedy}}))
 
     def refuse_usage(self, message: str) -> None:
         """Bad usage: how it should read on standard error; with --json the refusal on standard output."""
@@ -73,7 +74,15 @@ class Output:
         if self.as_json:
             cause, _, remedy = message.partition("\n")
             refusal = {"code": "usage", "facts": {}, "message": cause, "remedy": remedy}
-            print(to_json({"error": refusal}), flush=True)
+            _say(to_json({"error": refusal}))
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """On standard output. Whoever reads it may have enough, as `head` has: the rest is said to nobody."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def to_json(value: Any) -> str:

@@ -26,7 +26,7 @@ def view(
     expert = [f for f in shown if f.expert]
     changed = any(f.given not in (None, "") or f.problem for f in expert)
     return join(
-        heading(text("how.title"), text("how.lead")),
+        heading(text("how.title"), text("how.lead.no" if memory.too_big(draft) else "how.lead")),
         plan.problem_list(words, draft),
         method_cards(text, methods, chosen, draft),
         memory.make_fit(words, draft),

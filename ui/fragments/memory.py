@@ -34,6 +34,11 @@ def parts_of(need: MemoryNeed) -> dict[str, int]:
     return {name: size for name, size in found.items() if size}
 
 
+def too_big(draft: Draft | None) -> bool:
+    """Whether the plan would run out of memory, as far as can be told."""
+    return draft is not None and draft.memory is not None and draft.memory.fits == "no"
+
+
 def moment_text(text: Text, moment: str) -> str:
     """When within a step most is in use."""
     return text(f"memory.moment.{moment.replace(' ', '_') if moment in MOMENTS else 'layer'}")
@@ -101,12 +106,18 @@ def summary(text: Text, draft: Draft | None) -> Markup:
 
 
 def _tokens(text: Text, draft: Draft) -> Markup | None:
+    line = tokens_line(text, draft)
+    return h("p", line, class_="quiet") if line else None
+
+
+def tokens_line(text: Text, draft: Draft) -> str | None:
+    """The tokens of the largest step, and its rows: at most as many as there are."""
     settings = draft.plan["settings"]
     if draft.tokens_per_step is None:
         return None
     rows = settings["batch"] * settings["accumulation"]
-    line = text("memory.tokens", tokens=count_text(draft.tokens_per_step), rows=rows)
-    return h("p", line, class_="quiet")
+    shown = min(rows, draft.rows or rows)
+    return text("memory.tokens", tokens=count_text(draft.tokens_per_step), rows=shown)
 
 
 def panel(words: Words, draft: Draft | None, titles: Mapping[str, str]) -> Markup | None:

@@ -11,8 +11,9 @@ from ui.forms import Field, grid
 from ui.fragments import memory, message, plan
 from ui.fragments.format import bytes_text
 from ui.fragments.html import h, join
-from ui.fragments.parts import button, fits_badge, fold, heading
+from ui.fragments.parts import fits_badge, fold, heading
 from ui.fragments.text import Text
+from ui.fragments.wizard import start
 from ui.wizard import Wizard
 from ui.words import Words
 
@@ -129,13 +130,6 @@ def side(
         memory.make_fit(words, draft),
         message.card("bad", *refusal) if refusal else None,
         plan.problem_list(words, draft) if draft else None,
-        button(
-            text("wizard.start"),
-            "start",
-            kind="primary wide",
-            symbol="play",
-            data_busy="",
-            disabled=draft is None or bool(draft.problems),
-        ),
+        start(text, draft, draft is not None and not draft.problems, "wide"),
         plan.command(text, draft.command) if draft else None,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from backend.api import Draft
+from ui.fragments import memory
 from ui.fragments.html import classes, h
 from ui.fragments.icons import icon
 from ui.fragments.parts import button
@@ -45,13 +47,29 @@ def _step(text: Text, wizard: Wizard, number: int, name: str) -> Markup:
     )
 
 
-def foot(text: Text, wizard: Wizard, ready: bool) -> Markup:
+def start(text: Text, draft: Draft | None, ready: bool, more: str = "") -> Markup:
+    """The button that starts a run. It asks once more where the plan is too big, and does not stand out."""
+    anyway = memory.too_big(draft)
+    return button(
+        text("wizard.start"),
+        "start",
+        kind=" ".join(filter(None, ["" if anyway else "primary", more])),
+        symbol="play",
+        data_busy="",
+        data_confirm=text("wizard.start.sure") if anyway else None,
+        data_yes=text("wizard.start.anyway") if anyway else None,
+        data_keep=text("wizard.start.not") if anyway else None,
+        disabled=not ready,
+    )
+
+
+def foot(text: Text, wizard: Wizard, ready: bool, draft: Draft | None = None) -> Markup:
     """Next says what comes; on Home's first view the cards themselves lead on."""
     name, last = wizard.name, wizard.step == len(STEPS) - 1
     if name == "goal" and wizard.goal is None:
         return Markup("")
     forward = (
-        button(text("wizard.start"), "start", kind="primary", symbol="play", data_busy="", disabled=not ready)
+        start(text, draft, ready)
         if name == "how"
         else button(text("wizard.again"), "again", kind="primary", symbol="plus")
         if last

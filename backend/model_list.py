@@ -13,7 +13,7 @@ from backend.api import HardwareReport, ModelInfo
 from backend.hardware import choose_device
 from studio.defaults import RunFacts, resolve
 from studio.errors import StudioError
-from studio.memory.fit import Case, least_bytes
+from studio.memory.fit import Case
 from studio.memory.verdict import Verdict, verdict
 from studio.models import catalogue, hub
 from studio.models.config import ModelFacts, load_config, read_config, text_config, to_survey
@@ -222,9 +222,10 @@ def _first_that_fits(ids: Sequence[str], known: RunFacts) -> tuple[str, int, Ver
     free, tight = known.free_bytes, None
     for id in ids:
         plan, _ = resolve(parse_request("", "", id, set={"batch": 1}), known)
-        if id != ids[-1] and free is not None and least_bytes(plan, known.model) > free:
+        case = Case(plan, known)
+        if id != ids[-1] and free is not None and not case.may_fit(free):
             continue
-        needed = Case(plan, known).needed()
+        needed = case.needed()
         found = (id, needed, verdict(needed, free))
         if found[2] in ("yes", None):
             return found

@@ -173,7 +173,7 @@ def measure(data: Path, blocks: int, steps: int) -> dict[str, Any]:
             folder.mkdir(parents=True)
             write_rows(folder / "rows.jsonl", rows)
             (folder / "plan.json").write_text(json.dumps({"model": f"path:{model}"}), encoding="utf-8")
-        asked, guest = Blocks(), Counting(home, RUN)
+        asked, guest = Blocks(), Counting(home, RUN, "random weights")
 
         def run() -> None:
             train(plan, model_folder=model, folder=folders[0], sink=asked, control=asked, guest=guest)

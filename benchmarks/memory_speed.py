@@ -27,6 +27,7 @@ from typing import Any
 
 from backend import memory
 from backend.api import Device, HardwareReport
+from backend.calibration import Known
 from studio.defaults import RunFacts, resolve
 from studio.errors import Reason
 from studio.memory.estimate import estimate
@@ -98,7 +99,7 @@ def panel(model: str, method: str, device: str, rounds: int) -> dict[str, float]
     def drawn() -> None:
         fresh = case(model, method, device, next(LENGTHS))
         for each in memory.by_method(fresh):
-            memory.need(each)
+            memory.need(each, Known())
         memory.rooms(fresh, replace(MACHINE, devices=()) if device == "cpu" else MACHINE)
         memory.proposals(fresh)
 

@@ -12,10 +12,9 @@ from typing import Any
 from studio.defaults import RunFacts, resolve, worst_need
 from studio.memory.changes import CHANGES, ChangeStep, Histogram, own_params
 from studio.memory.need import Need
-from studio.memory.verdict import TIGHT, Verdict, needed_bytes, verdict, within
+from studio.memory.verdict import TIGHT, Verdict, least_bytes, needed_bytes, verdict, within
 from studio.models.config import ModelFacts
-from studio.models.quantisation import quantised_bytes
-from studio.plan import Plan, Settings, methods, optimizers
+from studio.plan import Plan, Settings, optimizers
 
 MOST_PROPOSALS = 6
 LARGEST_BATCH, LONGEST_SEQ = 4096, 2**20  # what the settings take
@@ -63,7 +62,11 @@ class Case:
         return needed_bytes(self.need(), self.factor)
 
     def fits(self, room: int) -> bool:
-        return within(self.need(), room, self.factor)
+        return self.may_fit(room) and within(self.need(), room, self.factor)
+
+    def may_fit(self, room: int) -> bool:
+        """Whether what lives all the time does: known without an estimate."""
+        return self.factor * least_bytes(self.plan, self.model) <= room
 
     def by(self, method: str) -> Case:
         """The same plan with another method, as that is by default."""
@@ -191,22 +194,25 @@ def _together(case: Case, room: int, start: tuple[ChangeStep, ...]) -> tuple[Cha
     """The cheapest changes one after the other until it fits, then none that is not needed, each as mild as
     can be. The method is that of `start`."""
 
-    def needed(ways: Iterable[Sequence[ChangeStep]]) -> int:
-        return case.after(*start, *(way[-1] for way in ways)).needed()
+    def with_all(ways: Iterable[Sequence[ChangeStep]]) -> Case:
+        return case.after(*start, *(way[-1] for way in ways))
 
-    possible = [way for way in _ways(case.after(*start)) if way[-1].method is None]
+    possible = [way for way in _ways(with_all(())) if way[-1].method is None]
+    if not with_all(possible).may_fit(room):
+        return None
     taken: list[Sequence[ChangeStep]] = []
-    least = needed(taken)
+    there = with_all(taken)
     for way in sorted(possible, key=lambda way: way[-1].cost):
-        if least <= room:
+        if there.fits(room):
             break
-        if (less := needed([*taken, way])) < least:
-            taken, least = [*taken, way], less
-    if least > room:
+        # By tensors: what an allocator takes is played back only of what may fit.
+        if (further := with_all([*taken, way])).need().allocated < there.need().allocated:
+            taken, there = [*taken, way], further
+    if not there.fits(room):
         return None
     for way in list(reversed(taken))[1:]:
         rest = [other for other in taken if other is not way]
-        if needed(rest) <= room:
+        if with_all(rest).fits(room):
             taken = rest
     done = start
     for place, way in enumerate(taken):
@@ -265,18 +271,9 @@ def largest_model(case: Case, models: Iterable[tuple[str, ModelFacts]]) -> str |
     case = replace(case, plan=case.plan.with_settings(batch=1))
     known = [(facts.parameters, name, facts) for name, facts in models if facts.parameters]
     for _parameters, name, facts in sorted(known, key=lambda entry: -entry[0]):
-        if least_bytes(case.plan, facts) <= case.free and case.on(facts).fits(case.free):
+        if case.on(facts).fits(case.free):
             return name
     return None
-
-
-def least_bytes(plan: Plan, model: ModelFacts) -> int:
-    """Less than any run of this method takes: its base, known without an estimate."""
-    assert model.parameters is not None
-    quantisation = methods.get(plan.method).base_quantisation(plan.method_params)
-    if quantisation is None:
-        return 2 * model.parameters
-    return quantised_bytes(model, model.parameters, quantisation, 2)
 
 
 def _needed_at(case: Case, **settings: int) -> int:

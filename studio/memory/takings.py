@@ -97,22 +97,31 @@ class _Repetition:
         self.entries: list[int] = []
         self._times, self._taken = times, 0
         self._origin: list[tuple[int, int]] = []  # by old number: stretch and place among those made there
-        self._new: dict[tuple[int, int, int], int] = {}  # by stretch, repetition and place there
+        self._first: dict[
+            tuple[int, int], int
+        ] = {}  # by stretch and repetition: new number of the first made
         self._parts = [stretch.part for stretch in stretches]
         self._stretches = stretches
         self._inner_stretches = {s.forward: at for at, s in enumerate(stretches) if s.part == _INNER}
         for index, stretch in enumerate(stretches):
-            self._origin += [(index, place) for place in range(len(stretch.sizes))]
+            made = len(stretch.sizes)
+            self._origin += [(index, place) for place in range(made)]
             if stretch.part == _INNER:
-                order = range(times) if stretch.forward else reversed(range(times))
-                for repetition in order:
-                    self._inner(index, repetition)
+                self._all_inner(index, made)
             else:
+                self._begin(index, 0, made)
                 self._once(index)
+
+    def _begin(self, index: int, repetition: int, made: int) -> None:
+        self._first[index, repetition] = self._taken
+        self._taken += made
+
+    def _number(self, index: int, repetition: int, place: int) -> int:
+        return self._first[index, repetition] + place
 
     def _once(self, index: int) -> None:
         """A stretch that occurs once; where it frees what inner layers made, it frees it of all of them."""
-        part, place, later = self._parts[index], 0, False
+        part, later = self._parts[index], False
         beside = {_INNER - 1: range(1), _INNER + 1: range(self._times - 1, self._times)}
         seen = beside.get(part, range(self._times))
         entries = self._stretches[index].entries
@@ -120,25 +129,37 @@ class _Repetition:
             if inner:
                 freed = [self._origin[~entry] for entry in run]
                 for repetition in reversed(seen) if later else seen:
-                    self.entries += [~self._new[at, repetition, made] for at, made in freed]
+                    self.entries += [~self._number(at, repetition, made) for at, made in freed]
                 continue
             for entry in run:
                 if entry >= 0:
-                    self._take(entry, (index, 0, place))
-                    place += 1
+                    self.entries.append(entry)
                 else:
                     at, made = self._origin[~entry]
-                    self.entries.append(~self._new[at, 0, made])
+                    self.entries.append(~self._number(at, 0, made))
                     later = self._parts[at] > _INNER  # freed from the last layer to the first
 
-    def _inner(self, index: int, repetition: int) -> None:
-        place = 0
-        for entry in self._stretches[index].entries:
-            if entry >= 0:
-                self._take(entry, (index, repetition, place))
-                place += 1
-            else:
-                self.entries.append(~self._new[self._seen_from(repetition, ~entry)])
+    def _all_inner(self, index: int, made: int) -> None:
+        """The inner layer as often as it occurs: between its ends, numbers rise evenly."""
+        stretch = self._stretches[index]
+        order = range(self._times) if stretch.forward else range(self._times)[::-1]
+        for repetition in order:
+            self._begin(index, repetition, made)
+        if self._times < 4:
+            written = [self._inner(index, repetition) for repetition in order]
+        else:
+            first, second, third, last = (self._inner(index, order[at]) for at in (0, 1, 2, -1))
+            rising = [(entry, after - entry) for entry, after in zip(second, third, strict=True)]
+            between = ([entry + rise * n for entry, rise in rising] for n in range(self._times - 2))
+            written = [first, *between, last]
+        for entries in written:
+            self.entries += entries
+
+    def _inner(self, index: int, repetition: int) -> list[int]:
+        entries = self._stretches[index].entries
+        return [
+            entry if entry >= 0 else ~self._number(*self._seen_from(repetition, ~entry)) for entry in entries
+        ]
 
     def _seen_from(self, repetition: int, number: int) -> tuple[int, int, int]:
         """What a repetition of the inner layer means by a storage: its own, its neighbour's, or one that
@@ -154,8 +175,3 @@ class _Repetition:
 
     def _from_inner(self, number: int) -> bool:
         return self._parts[self._origin[number][0]] == _INNER
-
-    def _take(self, size: int, key: tuple[int, int, int]) -> None:
-        self._new[key] = self._taken
-        self._taken += 1
-        self.entries.append(size)

@@ -6,7 +6,9 @@ from functools import lru_cache
 from typing import Literal
 
 from studio.memory.estimate import estimate
+from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
+from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.plan import Plan, Settings
 
@@ -36,6 +38,11 @@ def need_of(plan: Plan, facts: ModelFacts | None, learned: float) -> Need | None
 @lru_cache(maxsize=4096)
 def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
     return estimate(plan, facts, learned)
+
+
+def least_bytes(plan: Plan, facts: ModelFacts) -> int:
+    """What lives all through a step after the first: no estimate of a resolved plan is lower."""
+    return sum(lasting_bytes(Workload(plan, facts, learned=1.0)).values())
 
 
 def needed_bytes(need: Need, factor: float = 1.0) -> int:

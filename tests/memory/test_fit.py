@@ -13,12 +13,11 @@ from studio.memory.fit import (
     Case,
     largest_batch,
     largest_model,
-    least_bytes,
     limits,
     longest_seq,
     proposals,
 )
-from studio.memory.verdict import TIGHT, need_of, needed_bytes, verdict
+from studio.memory.verdict import TIGHT, least_bytes, need_of, needed_bytes, verdict
 from studio.models import catalogue
 from studio.plan import methods, parse_request
 
@@ -237,7 +236,7 @@ def test_the_largest_model_fits_and_those_above_it_do_not():
         if facts.parameters > best.parameters:
             assert of.on(facts).needed() > of.free, other
         # What rules a model out without an estimate is less than its estimate.
-        assert least_bytes(of.plan, facts) <= of.on(facts).needed()
+        assert least_bytes(of.on(facts).plan, facts) <= of.on(facts).need().allocated
 
 
 def test_truncated_rows_are_counted():

@@ -46,12 +46,14 @@ STRINGS = [
 
 @dataclass(frozen=True)
 class Toy:
-    """A family with a way to cut text. `begins`: the tokenizer puts a begin token in front, as Llama 3's."""
+    """A family with a way to cut text. `begins`: the tokenizer puts a begin token in front; `whole`: it takes
+    a word that is a token as it stands, whatever the merges say (`ignore_merges`). Llama 3's does both."""
 
     family: str
     cut: Any
     normalizer: Any = None
     begins: bool = False
+    whole: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,11 +88,13 @@ TOYS = {
         "llama",
         _split(LLAMA_3),
         begins=True,
+        whole=True,
         changes={"rope_parameters": _LLAMA_3_ROPE, "head_dim": 16},
     ),
     "Mistral, Llama 3's words": Toy(
-        "mistral", _split(LLAMA_3), begins=True, changes={"sliding_window": None}
+        "mistral", _split(LLAMA_3), begins=True, whole=True, changes={"sliding_window": None}
     ),
+    "Llama, Llama 3's words, always merged": Toy("llama", _split(LLAMA_3), begins=True),
     "Qwen 2, Qwen's words": Toy("qwen2", _split(QWEN_2), normalizers.NFC()),
     "Qwen 3, Qwen's words": Toy("qwen3", _split(QWEN_2), normalizers.NFC(), changes={"head_dim": 128}),
 }
@@ -103,7 +107,7 @@ def write_toy(folder: Path, toy: Toy) -> Path:
     if toy.begins:
         changes["bos_token_id"] = special.index(BEGIN)
     write_model(folder, toy.family, **changes)
-    tokenizer = Tokenizer(models.BPE(ignore_merges=toy.begins))
+    tokenizer = Tokenizer(models.BPE(ignore_merges=toy.whole))
     tokenizer.pre_tokenizer, tokenizer.decoder = toy.cut, decoders.ByteLevel()
     if toy.normalizer is not None:
         tokenizer.normalizer = toy.normalizer
@@ -119,6 +123,9 @@ def write_toy(folder: Path, toy: Toy) -> Path:
             single=f"{BEGIN} $A", special_tokens=[(BEGIN, special.index(BEGIN))]
         )
         facts |= {"bos_token": BEGIN, "chat_template": "{{ bos_token }}" + TEMPLATE}
-    tokenizer.save(str(folder / "tokenizer.json"))
+    body = json.loads(tokenizer.to_str())
+    # Words that no merges lead to any more tell apart who takes words whole.
+    body["model"]["merges"] = body["model"]["merges"][: len(body["model"]["merges"]) // 2]
+    (folder / "tokenizer.json").write_text(json.dumps(body), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(facts), encoding="utf-8")
     return folder

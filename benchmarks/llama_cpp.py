@@ -1,6 +1,6 @@
 """Does llama.cpp answer from an exported GGUF as the studio does?
 
-    python -m benchmarks.llama_cpp --python PYTHON [--sample pirate]
+    python -m benchmarks.llama_cpp --python PYTHON [--sample pirate] [--home DIR]
 
 PYTHON is one that has llama-cpp-python, which the studio neither needs nor installs: a venv of its own, with
 the package built from its source (`pip install --no-binary llama-cpp-python llama-cpp-python`).
@@ -152,44 +152,48 @@ def first_difference(mine: Sequence[int], other: Sequence[int]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(mine), len(other)))
 
 
-def measure_starter(python: Path, sample: str) -> dict[str, Any]:
-    """Tune, export, ask."""
-    prompts = [prompt for prompt, _ in held_out(sample)]
-    with tempfile.TemporaryDirectory() as temporary:
-        home = Path(temporary) / "home"
-        facade = StudioFacade(home, watch=False)
-        try:
-            run = facade.start("starter", sample)
-            trained = list(facade.wait(run))[-1]
-            texts = [playground(facade, f"run:{run}", prompt) for prompt in prompts]
-            part = learned_of(Home(home), parse(f"run:{run}"))
-            assert part is not None, trained
-            subject = Subject(assets.path("starter"), "", part.folder, part.tokenizer)
-            ours, gap = studio_says(subject, prompts)
-            types = {}
-            for type in TYPES:
-                out = Path(temporary) / type
-                request = ExportRequest(f"run:{run}", "gguf", {"type": type}, str(out))
-                exported = facade.export(request)
-                assert list(facade.wait(exported))[-1].state == "done"
-                theirs, version = llama_cpp_says(python, out / f"model-{type}.gguf", prompts, ours)
-                parity = facade.product(exported).facts["parity"]
-                types[type] = {
-                    **compared(ours, theirs, gap),
-                    "same_texts": same(texts, theirs.texts),
-                    "parity_max_difference": parity["max_difference"],
-                }
-                sys.stdout.write(f"{type}: {types[type]}\n")
-        finally:
-            facade.close()
+def measure_starter(python: Path, sample: str, home: Path) -> dict[str, Any]:
+    """Tune (unless the home has such a run), export, ask."""
+    facade = StudioFacade(home, watch=False)
+    try:
+        known = [run.run for run in facade.runs() if run.state == "done" and run.dataset == sample]
+        run = known[0] if known else facade.start("starter", sample)
+        trained = list(facade.wait(run))[-1]
+        assert trained.state == "done", trained
+        asked = ask_exports(facade, home, run, sample, python)
+    finally:
+        facade.close()
     return {
-        "llama_cpp_python": version,
         "sample": sample,
         "steps": trained.steps,
         "loss": trained.loss,
         "eval_loss": trained.eval_loss,
-        "types": types,
+        **asked,
     }
+
+
+def ask_exports(facade: StudioFacade, home: Path, run: str, sample: str, python: Path) -> dict[str, Any]:
+    """A run of the starter, in each type."""
+    prompts = [prompt for prompt, _ in held_out(sample)]
+    texts = [playground(facade, f"run:{run}", prompt) for prompt in prompts]
+    part = learned_of(Home(home), parse(f"run:{run}"))
+    assert part is not None
+    ours, gap = studio_says(Subject(assets.path("starter"), "", part.folder, part.tokenizer), prompts)
+    version, types = "", {}
+    for type in TYPES:
+        exported = facade.export(ExportRequest(f"run:{run}", "gguf", {"type": type}))
+        assert list(facade.wait(exported))[-1].state == "done"
+        product = facade.product(exported)
+        assert product.path is not None
+        file = Path(product.path) / f"model-{type}.gguf"
+        theirs, version = llama_cpp_says(python, file, prompts, ours)
+        types[type] = {
+            **compared(ours, theirs, gap),
+            "same_texts": same(texts, theirs.texts),
+            "parity_max_difference": product.facts["parity"]["max_difference"],
+        }
+        sys.stdout.write(f"{type}: {types[type]}\n")
+    return {"llama_cpp_python": version, "types": types}
 
 
 def playground(facade: StudioFacade, model: str, prompt: str) -> str:
@@ -226,9 +230,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", type=Path, required=True, help="a Python that has llama-cpp-python")
     parser.add_argument("--sample", default="pirate")
+    parser.add_argument(
+        "--home", type=Path, help="keep the run and the exports here; a run that is there is asked"
+    )
     options = parser.parse_args()
     vocabularies = measure_toys(options.python)
-    starter = measure_starter(options.python, options.sample)
+    with tempfile.TemporaryDirectory() as temporary:
+        starter = measure_starter(options.python, options.sample, options.home or Path(temporary))
     document = {
         "command": f"python -m benchmarks.llama_cpp --python PYTHON --sample {options.sample}",
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,13 @@ def answer(model: Any, prompt: str, max_tokens: int) -> dict[str, Any]:
     messages = [{"role": "user", "content": prompt}]
     model.reset()
     made = model.create_chat_completion(messages, temperature=0.0, max_tokens=max_tokens)
-    asked = model.input_ids[: made["usage"]["prompt_tokens"]].tolist()
-    model.reset()
-    ids: list[int] = []
-    for token in model.generate(asked, temp=0.0):
-        if llama_cpp.llama_vocab_is_eog(model._model.vocab, token) or len(ids) == max_tokens:
-            break
-        ids.append(int(token))
-    return {"prompt": asked, "answer": ids, "text": made["choices"][0]["message"]["content"]}
+    begin = made["usage"]["prompt_tokens"]
+    asked, ids = model.input_ids[:begin].tolist(), model.input_ids[begin : model.n_tokens].tolist()
+    choice = made["choices"][0]
+    if choice["finish_reason"] == "length":  # the last token was said and not read again
+        model.reset()
+        ids = [int(token) for token in islice(model.generate(asked, temp=0.0), max_tokens)]
+    return {"prompt": asked, "answer": ids, "text": choice["message"]["content"]}
 
 
 def last_logits(model: Any, ids: list[int], positions: int) -> Any:
@@ -43,7 +43,9 @@ def last_logits(model: Any, ids: list[int], positions: int) -> Any:
 def main(questions: Path, answers: Path) -> None:
     """Ask all of it."""
     asked = json.loads(questions.read_text(encoding="utf-8"))
-    model = llama_cpp.Llama(asked["file"], n_ctx=0, n_threads=1, logits_all=True, verbose=False)
+    model = llama_cpp.Llama(
+        asked["file"], n_ctx=0, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False
+    )
     said = {
         "version": llama_cpp.__version__,
         "answers": [answer(model, prompt, asked["max_tokens"]) for prompt in asked["prompts"]],

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/methods.md anew from the result files: `python -m benchmarks.tables`.
+"""Writes the tables of docs/methods.md and docs/export.md anew: `python -m benchmarks.tables`.
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is a result file of benchmarks/results.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "methods.md"
+PAGES = [ROOT / "docs" / name for name in ("methods.md", "export.md")]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COUNTS = {"pirate": "right", "json": "right", "support": "right"}
@@ -68,17 +68,42 @@ def of_quality(document: dict[str, Any]) -> str:
     return f"`{document['command']}`\n\n" + table(head, rows)
 
 
+def of_llama_cpp(document: dict[str, Any]) -> str:
+    """What llama.cpp makes of exports: the tuned starter in each type, then the other vocabularies."""
+    starter = document["starter"]
+    found = {f"starter tuned on {starter['sample']}, {t.upper()}": e for t, e in starter["types"].items()}
+    found |= {f"{name}, F16": entry for name, entry in document["vocabularies"].items()}
+    rows = [
+        [
+            name,
+            f"{entry['same_prompt_ids']} of {entry['prompts']}",
+            f"{entry['same_strings']} of {entry['strings']}" if "strings" in entry else "",
+            f"{entry['same_answer_ids']} of {entry['prompts']}",
+            f"{entry['max_difference'] / entry['largest']:.1e}",
+            f"{entry['parity_max_difference'] / entry['largest']:.1e}",
+            ", ".join(f"{parted['gap'] / entry['largest']:.1e}" for parted in entry["differ"]),
+        ]
+        for name, entry in found.items()
+    ]
+    head = ["", "same prompt ids", "same ids of odd text", "same answers", "largest difference"]
+    head += ["by parity", "gap where answers part"]
+    said = f"`{document['command']}`, llama-cpp-python {starter['llama_cpp_python']}, {document['machine']}."
+    return f"{said}\n\n{table(head, rows)}"
+
+
 def fill(place: re.Match[str]) -> str:
     """One table."""
     document = json.loads((RESULTS / f"{place[2]}.json").read_text(encoding="utf-8"))
-    made = of_quality(document) if "samples" in document else of_steps(document)
+    kinds = {"samples": of_quality, "vocabularies": of_llama_cpp, "methods": of_steps}
+    made = next(make(document) for key, make in kinds.items() if key in document)
     return f"{place[1]}{made}{place[3]}"
 
 
 def main() -> None:
-    """Rewrite the page."""
-    PAGE.write_text(PLACE.sub(fill, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}\n")
+    """Rewrite the pages."""
+    for page in PAGES:
+        page.write_text(PLACE.sub(fill, page.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(f"{page}\n")
 
 
 if __name__ == "__main__":

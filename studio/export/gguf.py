@@ -175,7 +175,7 @@ class GgufWriter:
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
 
     def _modelfile(self) -> str:
-        """For `ollama create`: Ollama reads the chat template out of the file itself."""
+        """For `ollama create`, which has a list of chat templates of its own (docs/export.md)."""
         renderer = self._subject.renderer
         stops = [renderer.decode([id], skip_special=False) for id in sorted(renderer.stop_ids)]
         lines = [f"FROM ./{self.file}", *(f'PARAMETER stop "{stop}"' for stop in stops)]

@@ -13,12 +13,17 @@ from studio.data.render import Renderer
 from studio.data.tokenizer_files import read_tokenizer
 from studio.errors import StudioError
 
-# llama.cpp's names for the ways in which text is cut before it is tokenised, by the expression that cuts.
+# llama.cpp's names for the ways in which text is cut before it is tokenised, by the expression that cuts, and
+# whether a word that is a token as it stands is taken whole (`ignore_merges`), which the name stands for too.
 _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_CUTS = {_LLAMA_3: "llama-bpe", _LLAMA_3.replace("{1,3}", ""): "qwen2"}
+_CUTS = {
+    (_LLAMA_3, True): "llama-bpe",
+    (_LLAMA_3, False): "smaug-bpe",
+    (_LLAMA_3.replace("{1,3}", ""), False): "qwen2",
+}
 
 
 def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: int) -> None:
@@ -70,17 +75,23 @@ def _add_special(writer: GGUFWriter, renderer: Renderer, adds_bos: bool) -> None
 
 def _cut(body: Mapping[str, Any], folder: Path) -> str:
     """llama.cpp's name for how this tokenizer cuts text into words."""
-    model, cut = body["model"], body["pre_tokenizer"] or {}
+    model, cut, normalizer = body["model"], body["pre_tokenizer"] or {}, body["normalizer"] or {}
     steps = cut.get("pretokenizers", [cut])
     kinds = [step.get("type") for step in steps]
-    if model["type"] == "BPE" and not model.get("byte_fallback") and kinds[-1] == "ByteLevel":
-        if kinds == ["ByteLevel"] and cut["use_regex"]:
+    whole, prefixed = bool(model.get("ignore_merges")), bool(steps[-1].get("add_prefix_space"))
+    # llama.cpp normalises nothing: what NFC changes (accents that stand by themselves) it reads otherwise,
+    # what the others change is in every text.
+    known = normalizer.get("type") in (None, "NFC") and model["type"] == "BPE" and kinds[-1] == "ByteLevel"
+    if known and not model.get("byte_fallback") and not prefixed:
+        if kinds == ["ByteLevel"] and cut["use_regex"] and not whole:
             return "gpt-2"
-        if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"] and steps[1]["use_regex"]:
+        digits = kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]
+        if digits and steps[1]["use_regex"] and not whole:
             return "smollm"
         if kinds == ["Split", "ByteLevel"] and not steps[1]["use_regex"]:
-            name = _CUTS.get(steps[0]["pattern"].get("Regex", ""))
+            name = _CUTS.get((steps[0]["pattern"].get("Regex", ""), whole))
             if name is not None:
                 return name
-    kind = "/".join([model["type"], *map(str, kinds)])
+    flags = [name for name, on in (("ignore_merges", whole), ("add_prefix_space", prefixed)) if on]
+    kind = "/".join(map(str, [normalizer.get("type"), model["type"], *kinds, *flags]))
     raise StudioError("export_tokenizer_unknown", path=str(folder), kind=kind)

@@ -43,7 +43,7 @@ def measure(subject: Subject, writer: Writer, folder: Path, prompts: Sequence[Se
     at a time."""
     asked, stop = prompts[:PROMPTS], subject.renderer.stop_ids
     model, tuner = subject.load()
-    answers = _own_answers(model, asked, stop)
+    answers = own_answers(model, asked, stop)
     texts = [[*prompt, *answer] for prompt, answer in zip(asked, answers, strict=True)]
     ours = last_logits(model, tuner, texts)
     del model, tuner
@@ -65,7 +65,8 @@ def measure(subject: Subject, writer: Writer, folder: Path, prompts: Sequence[Se
     )
 
 
-def _own_answers(model: nn.Module, prompts: Sequence[Sequence[int]], stop: frozenset[int]) -> list[list[int]]:
+def own_answers(model: nn.Module, prompts: Sequence[Sequence[int]], stop: frozenset[int]) -> list[list[int]]:
+    """Greedy answers by the studio's decode loop, token ids without the one that ends each."""
     requests = [Request(tuple(prompt), stop_ids=stop, max_tokens=ANSWER_TOKENS) for prompt in prompts]
     answers: list[list[int]] = [[] for _ in prompts]
     for token in generate(causal_model(model), requests):

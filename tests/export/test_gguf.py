@@ -142,11 +142,59 @@ def test_what_it_cannot_say_is_refused(tmp_path: Path, rope: dict[str, Any], cod
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_tokenizer_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    base = write_model(tmp_path / "base", "llama")
+LLAMA_3_CUT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
+def split(expression: str) -> dict[str, Any]:
+    cut = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [cut, BYTES]}
+
+
+def rewrite_tokenizer(base: Path, changes: dict[str, Any]) -> None:
+    """Change entries of tokenizer.json; `ignore_merges` is the model's."""
     body = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
-    body["pre_tokenizer"] = {"type": "Whitespace"}
+    body["model"]["ignore_merges"] = changes.get("ignore_merges", False)
+    body |= {name: value for name, value in changes.items() if name != "ignore_merges"}
     (base / "tokenizer.json").write_text(json.dumps(body), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        # llama.cpp takes words whole under the first name and not under the second.
+        ("llama-bpe", {"pre_tokenizer": split(LLAMA_3_CUT), "ignore_merges": True}),
+        ("smaug-bpe", {"pre_tokenizer": split(LLAMA_3_CUT), "ignore_merges": False}),
+        ("qwen2", {"pre_tokenizer": split(LLAMA_3_CUT.replace("{1,3}", "")), "normalizer": {"type": "NFC"}}),
+    ],
+)
+def test_a_cut_has_the_name_under_which_llama_cpp_makes_the_same_ids(
+    tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    rewrite_tokenizer(base, changes)
+    made = written(base, tmp_path / "out")
+    fields = gguf.GGUFReader(made.folder / "model-f16.gguf").fields
+    assert fields["tokenizer.ggml.pre"].contents() == name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pre_tokenizer": {"type": "Whitespace"}},
+        # Under the names that these cuts have, llama.cpp makes other ids of almost any text.
+        {"ignore_merges": True},
+        {"pre_tokenizer": split(LLAMA_3_CUT.replace("{1,3}", "")), "ignore_merges": True},
+        {"pre_tokenizer": {**BYTES, "add_prefix_space": True, "use_regex": True}},
+        {"normalizer": {"type": "Lowercase"}},
+    ],
+)
+def test_an_unknown_tokenizer_is_refused_and_leaves_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    base = write_model(tmp_path / "base", "llama")
+    rewrite_tokenizer(base, changes)
     with pytest.raises(StudioError) as refused:
         written(base, tmp_path / "out")
     assert refused.value.code == "export_tokenizer_unknown"

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from studio.errors import StudioError
 from studio.export.gguf_words import add_words
+from studio.export.ollama import modelfile
 from studio.export.subject import Progress, Subject
 from studio.exports.gguf import GgufParams
 from studio.identity import weight_files
@@ -78,7 +79,7 @@ class GgufWriter:
         writer = gguf.GGUFWriter(folder / self.file, self._architecture)
         self._add_facts(writer)
         vocabulary = next(t.place.shape[0] for t in tensors if t.name == "token_embd.weight")
-        add_words(writer, self._subject.words, self._subject.renderer, vocabulary)
+        begin = add_words(writer, self._subject.words, self._subject.renderer, vocabulary)
         for tensor in tensors:
             size = gguf.quant_shape_to_byte_shape(tensor.place.shape, tensor.kind)
             writer.add_tensor_info(
@@ -99,7 +100,8 @@ class GgufWriter:
         if self._stretch is not None:
             writer.write_tensor_data(self._stretch.numpy())
         writer.close()
-        (folder / MODELFILE).write_text(self._modelfile(), encoding="utf-8")
+        written = modelfile(self.file, self._subject.renderer, begin)
+        (folder / MODELFILE).write_text(written, encoding="utf-8")
 
     def open(self, folder: Path) -> nn.Module:
         config = AutoConfig.from_pretrained(folder, gguf_file=self.file, local_files_only=True)
@@ -173,13 +175,6 @@ class GgufWriter:
         writer.add_rope_dimension_count(head_dim)
         writer.add_rope_freq_base(_rope(config)["rope_theta"])
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-
-    def _modelfile(self) -> str:
-        """For `ollama create`, which has a list of chat templates of its own (docs/export.md)."""
-        renderer = self._subject.renderer
-        stops = [renderer.decode([id], skip_special=False) for id in sorted(renderer.stop_ids)]
-        lines = [f"FROM ./{self.file}", *(f'PARAMETER stop "{stop}"' for stop in stops)]
-        return "\n".join(lines) + "\n"
 
 
 def _head_dim(config: dict[str, Any]) -> int:

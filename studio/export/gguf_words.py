@@ -26,9 +26,9 @@ _CUTS = {
 }
 
 
-def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: int) -> None:
-    """Add all that turns text into ids and back, and messages into text. `vocabulary`: the rows of the
-    embedding, which may be more than there are tokens.
+def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: int) -> str:
+    """Add all that turns text into ids and back, and messages into text; what the file has put before every
+    text. `vocabulary`: the rows of the embedding, which may be more than there are tokens.
 
     Raises StudioError `export_tokenizer_unknown` (path, kind) for what is no byte-level BPE, or cuts text in
     a way that has no name.
@@ -51,6 +51,9 @@ def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: 
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     _add_special(writer, renderer, files.adds_bos)
     writer.add_chat_template(renderer.template_text)
+    if not files.adds_bos or renderer.bos_id is None:
+        return ""
+    return renderer.decode([renderer.bos_id], skip_special=False)
 
 
 def _type(added: Any, *, known: bool) -> TokenType:

@@ -105,7 +105,8 @@ def test_words_and_template_are_inside(tmp_path: Path) -> None:
     text = "What is the capital of France? It's 7 + 5, isn't it?"
     assert read(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text).ids
     modelfile = (made.folder / "Modelfile").read_text(encoding="utf-8")
-    assert modelfile == 'FROM ./model-q8_0.gguf\nPARAMETER stop "<|end|>"\n'
+    assert modelfile.startswith('FROM ./model-q8_0.gguf\nTEMPLATE """{{ range .Messages }}')
+    assert modelfile.endswith('<|assistant|>"""\nPARAMETER stop "<|end|>"\n')
     assert made.parity.passed
 
 

@@ -35,6 +35,12 @@ def free_bytes(hardware: HardwareReport, device: str) -> int | None:
     return next((d.free_bytes for d in hardware.devices if d.key == device), None)
 
 
+def card(hardware: HardwareReport, device: str) -> str | None:
+    """The name of the GPU that a device is now, as torch calls it too; None for a processor, Apple's GPU
+    (which is the machine's) and what is not there."""
+    return next((d.name for d in hardware.devices if d.key == device and d.key.startswith("cuda")), None)
+
+
 def barred(device: str) -> frozenset[str]:
     """Methods and optimizers that need bitsandbytes, where it isn't installed or not made for the device."""
     if importlib.util.find_spec("bitsandbytes") is not None and not device.startswith("mps"):

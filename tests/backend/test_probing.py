@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from backend import probing
+from backend import calibration, probing
 from backend.api import Calibration
 from backend.calibration import Known
 from backend.drafts import Considered, Request
 from backend.facade import StudioFacade
+from backend.jobs import record
+from backend.store.lineage import compared
+from studio.defaults import largest_step
 from studio.errors import StudioError
+from studio.memory.key import memory_key
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
 
@@ -53,9 +57,9 @@ def test_a_probe_measures_the_longest_rows_and_the_next_look_at_the_plan_goes_by
     assert (point.run, point.source, point.method, point.device) == (probe, "probe", "lora", "cpu")
     # The process itself is no part of what the run was measured at.
     assert point.measured_bytes == found.reserved[0] - found.parts["context"]
-    (calibration,) = working.calibrations()
-    assert calibration.factor == point.measured_bytes / point.predicted_bytes
-    assert memory.calibration == calibration
+    (here,) = working.calibrations()
+    assert here.factor == point.measured_bytes / point.predicted_bytes
+    assert memory.calibration == here
 
 
 def test_what_was_probed_decides_whether_it_fits(
@@ -102,7 +106,7 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
 
     def wanted(free: float | None, factor: float) -> bool:
         room = None if free is None else int(free)
-        known = Known({}, {"lora": Calibration("cpu", "lora", factor, 3)})
+        known = Known({}, {"lora": Calibration("cpu", None, "lora", factor, 3)})
         there = replace(case, facts=replace(case.facts, free_bytes=room), factors=known.factors([case]))
         return probing.wanted(replace(considered, cases=(there,), measured=known))
 
@@ -169,3 +173,29 @@ def test_what_a_probe_ended_with_is_said(working: StudioFacade, model: Path) -> 
         with pytest.raises(StudioError) as caught:
             probing.found(replace(job, **change))
         assert caught.value.code == code
+
+
+def test_what_a_card_took_says_nothing_of_another_in_its_place(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    considered = _considered(facade, model, sums)
+    (case, *_) = considered.cases
+    found = case.need()
+    plan = considered.plan.as_dict()
+    key = memory_key(
+        largest_step(considered.plan, case.facts.rows, considered.known.most_tokens),
+        case.model,
+        case.facts.learned,
+    )
+    predicted, measured = {"peak_bytes": found.allocated, "parts": {}}, {"peak_bytes": 1, "parts": {}}
+    with facade._store.writing() as connection:
+        for kind in ("train", "probe"):
+            id = record.new_id(connection, kind)
+            record.add(connection, id, kind, plan, devices=("cpu",), state="running")
+            result = {"card": "one", "key": key, "need": found.as_dict()}
+            record.move(connection, record.find(connection, id), "finish", result=result)
+            connection.execute(*compared(id, 1, "estimate", predicted, measured))
+    same, other = (calibration.known(facade._store, [case], card) for card in ("one", "another"))
+    assert (same.probed.keys(), same.calibrations.keys()) == ({"lora"}, {"lora"})
+    assert same.calibrations["lora"].card == "one"
+    assert (other.probed, other.calibrations) == ({}, {})

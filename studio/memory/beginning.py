@@ -97,8 +97,8 @@ def _reading_inputs(work: Workload) -> dict[str, int]:
 def _reading_gradients(work: Workload) -> list[dict[str, int]]:
     """A pass forward and back, in which the matrices of the first group of layers have gradients, beside
     their sums in 32 bit."""
-    settings = {"gradient_checkpointing": False, "optimizer_impl": "fused"}
-    step = _Reading(replace(work, plan=work.plan.with_settings(**settings)), work.facts.layers)
+    plan = work.plan.with_settings(gradient_checkpointing=False, optimizer_impl="fused")
+    step = _Reading(replace(work, plan=plan), work.facts.layers)
     statistics = _statistics(work)
     each = (dict(zip(PARTS, sizes, strict=True)) for sizes in step.run().values())
     return [{**parts, "workspace": parts["workspace"] + statistics} for parts in each]
@@ -111,8 +111,7 @@ class _Reading(Step):
         super().__post_init__()
         terms, item = self.work.terms, self.work.base_itemsize
         self.terms = replace(terms, trainable=(), trains_embeddings=False, trains_head=False)
-        read = {"ranks": {}, "dropout": False, "dora": False, "autocast": False, "trained": item}
-        self.c: Compute = replace(self.c, **read)
+        self.c: Compute = replace(self.c, ranks={}, dropout=False, dora=False, autocast=False, trained=item)
         self._with_gradients = replace(self.c, linears_train=True)
         group, layer = _statistics(self.work), 4 * sum(_numbers(self.work, m) for m in terms.decomposed)
         in_order = sorted(range(self.layers), key=str)  # as the paths of modules are

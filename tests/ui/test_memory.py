@@ -78,7 +78,10 @@ def test_bars_are_to_one_scale_and_mark_what_is_free(words, draft):
     assert f"width:{100 * 16 / 17:.2f}%" in html
     assert sum(widths(memory.bar(words.text, OTHER, 16 * GIB, scale))) == pytest.approx(100 * 2 / 17, abs=0.1)
     huge = replace(NEED, reserved_bytes=(0, 500 * GIB))
-    assert memory.scale_of(draft, [huge]) == 32 * GIB
+    scale = memory.scale_of(draft, [NEED, huge])
+    assert scale == 500 * GIB
+    assert sum(widths(memory.bar(words.text, huge, 16 * GIB, scale))) == pytest.approx(100, abs=0.1)
+    assert sum(widths(memory.bar(words.text, NEED, 16 * GIB, scale))) == pytest.approx(3.4, abs=0.1)
 
 
 def test_every_part_is_explained_on_the_bar_and_in_the_table(words, draft):

@@ -18,6 +18,7 @@ from backend.store.lineage import compared
 from studio.defaults import largest_step
 from studio.errors import StudioError
 from studio.memory.key import memory_key
+from studio.models import catalogue
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
 
@@ -116,6 +117,22 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
     assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
     assert wanted(free=0.9 * low, factor=0.8)
     assert not wanted(free=None, factor=1.0)
+
+
+def test_it_is_wanted_where_an_allocator_could_give_back_enough(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    considered = _considered(facade, model, sums)
+    entry = catalogue.find("hub:Qwen/Qwen2.5-7B-Instruct")
+    assert entry is not None
+    known = replace(considered.known, model=entry.facts, device="cuda:0", most_tokens=None)
+    plan = considered.plan.with_settings(device="cuda:0", precision="bf16", batch=2, seq=1024)
+    case = replace(considered.cases[0], plan=plan, facts=known, factors={})
+    low, _ = case.need().reserved
+    free = low - 1  # played back it takes more than that; its tensors do not
+    for capacity, wanted in ((None, False), (free + 1, True)):
+        there = replace(case, facts=replace(known, free_bytes=free, capacity=capacity))
+        assert probing.wanted(replace(considered, cases=(there,), measured=Known())) == wanted
 
 
 def test_the_same_plan_is_probed_once(

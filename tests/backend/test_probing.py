@@ -126,7 +126,8 @@ def test_it_is_wanted_where_an_allocator_could_give_back_enough(
     entry = catalogue.find("hub:Qwen/Qwen2.5-7B-Instruct")
     assert entry is not None
     known = replace(considered.known, model=entry.facts, device="cuda:0", most_tokens=None)
-    plan = considered.plan.with_settings(device="cuda:0", precision="bf16", batch=2, seq=1024)
+    large = {"batch": 8, "seq": 4096, "gradient_checkpointing": True}
+    plan = considered.plan.with_settings(device="cuda:0", precision="bf16", **large)
     case = replace(considered.cases[0], plan=plan, facts=known, factors={})
     low, _ = case.need().reserved
     free = low - 1  # played back it takes more than that; its tensors do not

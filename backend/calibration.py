@@ -43,27 +43,30 @@ class _Ratio:
     """As far as a factor needs it, a run that was measured."""
 
     device: str
+    card: str | None
     method: str
     predicted_bytes: int
     measured_bytes: int
 
 
-def known(store: Store, cases: Sequence[Case]) -> Known:
-    """Of plans that differ in their method, on one device."""
-    found = _ratios(store, cases[0].facts.device)
+def known(store: Store, cases: Sequence[Case], card: str | None) -> Known:
+    """Of plans that differ in their method, on one device; `card` is the GPU that it is now."""
+    device = cases[0].facts.device
+    found = _ratios(store, device, card)
     calibrations = (
-        calibration(found, case.facts.device, case.plan.method, case.need().allocated) for case in cases
+        calibration(found, device, card, case.plan.method, case.need().allocated) for case in cases
     )
-    return Known(_probed(store, cases), {one.method: one for one in calibrations if one is not None})
+    return Known(_probed(store, cases, card), {one.method: one for one in calibrations if one is not None})
 
 
-def _probed(store: Store, cases: Sequence[Case]) -> dict[str, Need]:
+def _probed(store: Store, cases: Sequence[Case], card: str | None) -> dict[str, Need]:
     """By method, what the newest probe of such a plan measured, unless it found no room."""
     keys = {_key(case): case.plan.method for case in cases}
     rows = store.rows(
         "SELECT json_extract(result, '$.key') AS key, json_extract(result, '$.need') AS need FROM job "
         "WHERE kind = 'probe' AND state = 'done' AND deleted IS NULL "
-        f"AND key IN ({', '.join('?' * len(keys))}) ORDER BY ended",
+        f"AND json_extract(result, '$.card') IS ? AND key IN ({', '.join('?' * len(keys))}) ORDER BY ended",
+        card,
         *keys,
     )
     newest = {keys[row["key"]]: row["need"] for row in rows}
@@ -76,35 +79,42 @@ def _key(case: Case) -> str:
 
 
 def calibration(
-    points: Sequence[MemoryPoint | _Ratio], device: str, method: str, predicted_bytes: int
+    points: Sequence[MemoryPoint | _Ratio],
+    device: str,
+    card: str | None,
+    method: str,
+    predicted_bytes: int,
 ) -> Calibration | None:
     """How far runs of like size lay from their predictions; `points` are the oldest first."""
     alike = [
         point.measured_bytes / point.predicted_bytes
         for point in points
-        if (point.device, point.method) == (device, method)
+        if (point.device, point.card, point.method) == (device, card, method)
         and predicted_bytes <= ALIKE * point.predicted_bytes
         and point.predicted_bytes <= ALIKE * predicted_bytes
     ][-RECENT:]
-    return Calibration(device, method, median(alike), len(alike)) if alike else None
+    return Calibration(device, card, method, median(alike), len(alike)) if alike else None
 
 
 def calibrations(points: Sequence[MemoryPoint]) -> list[Calibration]:
-    """By device and method, of runs like the newest; `points` are the oldest first."""
-    newest = {(point.device, point.method): point.predicted_bytes for point in points}
-    found = (calibration(points, *which, size) for which, size in sorted(newest.items()))
+    """By device, card and method, of runs like the newest; `points` are the oldest first."""
+    newest = {(point.device, point.card, point.method): point.predicted_bytes for point in points}
+    which = sorted(newest, key=lambda one: (one[0], one[1] or "", one[2]))
+    found = (calibration(points, *one, newest[one]) for one in which)
     return [one for one in found if one is not None]
 
 
-def _ratios(store: Store, device: str) -> list[_Ratio]:
-    """Those of a device, the oldest first."""
+def _ratios(store: Store, device: str, card: str | None) -> list[_Ratio]:
+    """Those of a device while it was this card, the oldest first."""
     rows = store.rows(
         "SELECT json_extract(j.plan, '$.method') AS method, "
         "json_extract(e.predicted, '$.peak_bytes') AS predicted, "
         "json_extract(e.measured, '$.peak_bytes') AS measured FROM estimate e JOIN job j ON j.id = e.job "
         "WHERE json_extract(e.measured, '$.parts') IS NOT NULL AND j.deleted IS NULL "
-        "AND coalesce(json_extract(j.devices, '$[0]'), 'cpu') = ? ORDER BY e.seq DESC LIMIT ?",
+        "AND coalesce(json_extract(j.devices, '$[0]'), 'cpu') = ? AND json_extract(j.result, '$.card') IS ? "
+        "ORDER BY e.seq DESC LIMIT ?",
         device,
+        card,
         LOOKED_AT,
     )
-    return [_Ratio(device, row["method"], row["predicted"], row["measured"]) for row in reversed(rows)]
+    return [_Ratio(device, card, row["method"], row["predicted"], row["measured"]) for row in reversed(rows)]

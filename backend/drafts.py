@@ -115,6 +115,7 @@ def consider(
         cores=hardware.cpu_cores,
         free_bytes=memory.free_bytes(hardware, device),
         fast_bf16=memory.fast_bf16(device),
+        capacity=memory.capacity(hardware, device),
         learned=memory.learned_share(tokens),
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
@@ -122,7 +123,7 @@ def consider(
     plan_errors += _beyond_context(plan, facts)
     if (missing := _cannot_hold(plan)) is not None:
         errors["method"] = missing
-    cases, measured = _cases(plan, known, reasons, tokens, store)
+    cases, measured = _cases(plan, known, reasons, tokens, store, memory.card(hardware, device))
     return Considered(
         plan=plan,
         reasons=reasons,
@@ -140,13 +141,18 @@ def consider(
 
 
 def _cases(
-    plan: Plan, known: RunFacts, reasons: Mapping[str, Reason], tokens: TokenStats | None, store: Store
+    plan: Plan,
+    known: RunFacts,
+    reasons: Mapping[str, Reason],
+    tokens: TokenStats | None,
+    store: Store,
+    card: str | None,
 ) -> tuple[tuple[Case, ...], Known]:
     if known.model is None or known.model.parameters is None:
         return (), Known()
     case = Case(plan, known, frozenset(reasons), memory.histogram(tokens), memory.barred(known.device))
     cases = memory.by_method(case)
-    measured = calibration.known(store, cases)
+    measured = calibration.known(store, cases, card)
     factors = measured.factors(cases)
     return tuple(replace(each, factors=factors) for each in cases), measured
 
@@ -337,7 +343,8 @@ def _costs(considered: Considered, plans: Sequence[Plan], store: Store) -> dict[
     if considered.tokens is None or considered.split is None:
         return {}
     rows, most = len(considered.split.train), considered.known.most_tokens
-    return epochs.costs(store, plans, rows, considered.tokens, most)
+    card = memory.card(considered.hardware, considered.known.device)
+    return epochs.costs(store, plans, card, rows, considered.tokens, most)
 
 
 def _seconds(plan: Plan, costs: Mapping[str, EpochCost]) -> float | None:

@@ -51,11 +51,17 @@ def spent_of(result: Mapping[str, Any] | None) -> Spent | None:
 
 
 def costs(
-    store: Store, plans: Sequence[Plan], rows: int, tokens: TokenStats, most_tokens: int | None
+    store: Store,
+    plans: Sequence[Plan],
+    card: str | None,
+    rows: int,
+    tokens: TokenStats,
+    most_tokens: int | None,
 ) -> dict[str, EpochCost]:
-    """By method, where something like its plan was measured here. The plans share model and device, and learn
-    from `rows` rows; `tokens` are those of all that the data has, `most_tokens` as in `RunFacts`."""
-    earlier = _measured(store, plans[0])
+    """By method, where something like its plan was measured here. The plans share model and device, which
+    is this `card` now, and learn from `rows` rows; `tokens` are those of all that the data has, `most_tokens`
+    as in `RunFacts`."""
+    earlier = _measured(store, plans[0], card)
     found = ((plan.method, _cost(plan, rows, tokens, most_tokens, earlier)) for plan in plans)
     return {method: cost for method, cost in found if cost is not None}
 
@@ -69,16 +75,17 @@ def _steps_and_tokens(plan: Plan, rows: int, tokens: TokenStats) -> tuple[int, i
     return steps_per_epoch(rows, settings.batch, settings.accumulation), round(rows * row)
 
 
-def _measured(store: Store, plan: Plan) -> list[_Earlier]:
-    """Runs and probes of the plan's model on its device, newest first."""
+def _measured(store: Store, plan: Plan, card: str | None) -> list[_Earlier]:
+    """Runs and probes of the plan's model on its device while it was this card, newest first."""
     rows = store.rows(
         "SELECT id, kind, plan, json_extract(result, '$.spent') AS spent, "
         "coalesce(json_extract(result, '$.micro_batch'), json_extract(plan, '$.settings.batch')) AS rows "
         "FROM job WHERE deleted IS NULL AND kind IN ('train', 'probe') AND spent IS NOT NULL "
         "AND json_extract(plan, '$.model') = ? AND json_extract(devices, '$[0]') = ? "
-        "ORDER BY ended DESC LIMIT ?",
+        "AND json_extract(result, '$.card') IS ? ORDER BY ended DESC LIMIT ?",
         plan.model,
         plan.settings.device,
+        card,
         LOOKED_AT,
     )
     return [

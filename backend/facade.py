@@ -6,6 +6,7 @@ No torch in this process. Fulfils `backend.api.Facade`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,12 +202,9 @@ class StudioFacade(KeptConversations):
         considered.raise_if_refused()
         case = drafts.require_sizes(considered)
         config = self._models.config(parse(considered.plan.model))
-        return memory.of_case(
-            case,
-            trace_apart(
-                largest_step(case.plan, case.facts.rows, case.facts.most_tokens), config, case.facts.learned
-            ),
-        )
+        plan = largest_step(case.plan, case.facts.rows, case.facts.most_tokens)
+        traced = trace_apart(plan, config, case.facts.learned)
+        return memory.of_case(case, replace(traced, interval=case.need().reserved))
 
     def purpose_need(
         self, purpose: str, model: str, method: str | None = None, set: Mapping[str, Any] | None = None

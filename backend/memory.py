@@ -35,6 +35,17 @@ def free_bytes(hardware: HardwareReport, device: str) -> int | None:
     return next((d.free_bytes for d in hardware.devices if d.key == device), None)
 
 
+def capacity(hardware: HardwareReport, device: str) -> int | None:
+    """All that a GPU has, as far as it is here; a processor's memory is the system's, which gives back."""
+    return next((d.total_bytes for d in hardware.devices if d.key == device), None)
+
+
+def card(hardware: HardwareReport, device: str) -> str | None:
+    """The name of the GPU that a device is now, as torch calls it too; None for a processor, Apple's GPU
+    (which is the machine's) and what is not there."""
+    return next((d.name for d in hardware.devices if d.key == device and d.key.startswith("cuda")), None)
+
+
 def barred(device: str) -> frozenset[str]:
     """Methods and optimizers that need bitsandbytes, where it isn't installed or not made for the device."""
     if importlib.util.find_spec("bitsandbytes") is not None and not device.startswith("mps"):
@@ -77,6 +88,7 @@ def _elsewhere(case: Case, other: Mapping[str, Any]) -> Need:
         case.model,
         case.facts.learned,
         switches,
+        case.facts.capacity,
         devices=other.get("devices", 1),
         sharding=other.get("sharding", "ddp"),
     )
@@ -144,12 +156,14 @@ def rooms_by(hardware: HardwareReport, chosen: str, needed: Callable[[Room], int
 
 
 def _rooms(case: Case, hardware: HardwareReport, needed: Callable[[Case], int]) -> tuple[Room, ...]:
-    """GPUs of one kind need the same."""
+    """GPUs of one kind need the same, as far as they have it."""
 
     def there(room: Room) -> Case:
         if room.device.partition(":")[0] == case.facts.device.partition(":")[0]:
-            return case
-        return case.there(room.device, room.free_bytes, fast_bf16(room.device))
+            return replace(case, facts=replace(case.facts, capacity=capacity(hardware, room.device)))
+        return case.there(
+            room.device, room.free_bytes, fast_bf16(room.device), capacity(hardware, room.device)
+        )
 
     return rooms_by(hardware, case.facts.device, lambda room: needed(there(room)))
 

@@ -14,7 +14,8 @@ from studio.memory.need import Need
 SHOWN = 500
 _POINTS = (
     "SELECT e.job, e.source, e.predicted, e.measured, json_extract(j.plan, '$.method') AS method, "
-    "json_extract(j.devices, '$[0]') AS device FROM estimate e JOIN job j ON j.id = e.job "
+    "json_extract(j.devices, '$[0]') AS device, json_extract(j.result, '$.card') AS card "
+    "FROM estimate e JOIN job j ON j.id = e.job "
     "WHERE json_extract(e.measured, '$.parts') IS NOT NULL AND j.deleted IS NULL "
 )
 
@@ -54,6 +55,7 @@ def _point(row: sqlite3.Row) -> MemoryPoint:
         source=row["source"],
         method=row["method"],
         device=row["device"] or "cpu",
+        card=row["card"],
         predicted_bytes=predicted["peak_bytes"],
         measured_bytes=measured["peak_bytes"],
         reserved_bytes=measured["reserved_bytes"],

@@ -38,7 +38,8 @@ class RunFacts:
     """What the choices depend on. `longest` and `p95` are tokens per row, None while there is no tokenizer on
     disk yet; `model` is None while its config is not known; `fast_bf16`: the device computes faster in
     bfloat16; `learned` is the share of a row's tokens that carry loss; no row has more than `most_tokens`
-    (None: not all were looked at); `rows` is 0 where they could not be read."""
+    (None: not all were looked at); `rows` is 0 where they could not be read; `capacity`: all bytes of a GPU
+    that is here."""
 
     rows: int
     heldout_rows: int
@@ -52,6 +53,7 @@ class RunFacts:
     fast_bf16: bool
     learned: float
     most_tokens: int | None = None
+    capacity: int | None = None
 
 
 Choice = tuple[Any, Reason]
@@ -83,7 +85,8 @@ def resolve(plan: Plan, facts: RunFacts) -> tuple[Plan, dict[str, Reason]]:
 def worst_need(plan: Plan, facts: RunFacts) -> Need | None:
     """What the plan's largest step needs: its longest row as often as the batch is large. None where the
     model's size is not known."""
-    return need_of(largest_step(plan, facts.rows, facts.most_tokens), facts.model, facts.learned)
+    largest = largest_step(plan, facts.rows, facts.most_tokens)
+    return need_of(largest, facts.model, facts.learned, facts.capacity)
 
 
 def largest_step(plan: Plan, rows: int, most_tokens: int | None) -> Plan:

@@ -285,6 +285,7 @@ def memory_point(run: str) -> MemoryPoint:
         source="estimate",
         method="lora",
         device="cpu",
+        card=None,
         predicted_bytes=615 * mib,
         measured_bytes=640 * mib,
         reserved_bytes=None,

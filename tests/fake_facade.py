@@ -97,7 +97,7 @@ class FakeFacade(FakeLibrary, FakeChat):
 
     def calibrations(self) -> list[Calibration]:
         measured = len(self.memory_history())
-        return [Calibration("cpu", "lora", 1.04, measured)] if measured else []
+        return [Calibration("cpu", None, "lora", 1.04, measured)] if measured else []
 
     def models(self) -> list[ModelInfo]:
         return list(content.MODELS)

@@ -98,7 +98,7 @@ def memory_chart(text: Text, points: Sequence[MemoryPoint], *, height: int = 340
         "hoverinfo": "skip",
         "line": {"color": tokens.CHART_BASE, "width": 1.2, "dash": "dot"},
     }
-    kinds = list(dict.fromkeys((p.method, p.device) for p in points))
+    kinds = list(dict.fromkeys((p.method, p.device, p.card) for p in points))
     traces = [_dots(kind, number, points) for number, kind in enumerate(kinds)]
     axis = {"type": "log" if max(sizes) > 20 * min(sizes) else "linear"}
     layout = {
@@ -112,15 +112,15 @@ def memory_chart(text: Text, points: Sequence[MemoryPoint], *, height: int = 340
     return figure([diagonal, *traces], layout)
 
 
-def _dots(kind: tuple[str, str], number: int, points: Sequence[MemoryPoint]) -> dict[str, Any]:
-    shown = [p for p in points if (p.method, p.device) == kind]
+def _dots(kind: tuple[str | None, ...], number: int, points: Sequence[MemoryPoint]) -> dict[str, Any]:
+    shown = [p for p in points if (p.method, p.device, p.card) == kind]
     return {
         "type": "scatter",
         "mode": "markers",
         "x": [p.predicted_bytes / 1024**3 for p in shown],
         "y": [p.measured_bytes / 1024**3 for p in shown],
         "text": [p.run for p in shown],
-        "name": " · ".join(kind),
+        "name": " · ".join(filter(None, kind)),
         "hovertemplate": "%{text}: %{x:.3g} → %{y:.3g}<extra></extra>",
         "marker": {"color": tokens.SERIES[number % len(tokens.SERIES)], "size": 9, "symbol": number % 6},
     }

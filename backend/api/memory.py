@@ -107,13 +107,15 @@ class MemoryPoint:
     """What one run was predicted to need at its worst moment beside what it was measured at.
 
     Parts are `weights`, `adapter`, `optimizer` and `step` (all else). On a processor, measured is what was
-    resident above what the process held before the model was loaded; `reserved_bytes` is a GPU's.
+    resident above what the process held before the model was loaded; `reserved_bytes` is a GPU's. `card` is
+    the GPU's name, since another may take its place as `device`; None for what is no GPU of torch's.
     """
 
     run: str
     source: str  # estimate | probe
     method: str
     device: str
+    card: str | None
     predicted_bytes: int
     measured_bytes: int
     reserved_bytes: int | None
@@ -123,10 +125,11 @@ class MemoryPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Measured divided by predicted, for models of like size by one method on one device of this machine: the
-    median of `runs`."""
+    """Measured divided by predicted, for models of like size by one method on one device of this machine
+    while it was this `card`: the median of `runs`."""
 
     device: str
+    card: str | None
     method: str
     factor: float
     runs: int

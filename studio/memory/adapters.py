@@ -10,7 +10,7 @@ from studio.memory.tape import Tape, Tensor, add, cast, mul, scale
 def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int, outputs: int) -> Tensor:
     """A linear layer, in 4 bit or not, trained or frozen, with an adapter or without."""
     name = f"{path}.{role}"
-    if c.trains(path):
+    if c.linears_train or c.trains(path):
         return product(tape, c, x, name, inputs, outputs)
     out = frozen(tape, c, x, inputs, outputs)
     rank = c.rank(role)

@@ -16,10 +16,11 @@ from peft.utils import integrations
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from studio.models.families import family_of
+from studio.errors import StudioError
+from studio.models.families import FAMILIES
 from studio.models.quantisation import Quantisation
 from studio.train import lora_start
 
@@ -36,9 +37,11 @@ def meta_model(
     """The causal language model of a config.json on the meta device, frozen, in evaluation mode.
 
     `dtype` and `quantisation` as for `studio.models.load.load_model`; `attention` is transformers' name of a
-    kernel. Raises StudioError `architecture_unknown`.
+    kernel. Raises StudioError `architecture_unknown` where transformers has no such model.
     """
-    family_of(config.get("model_type"))
+    kind = str(config.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        raise StudioError("architecture_unknown", architecture=kind, known=sorted(FAMILIES))
     with torch.device("meta"), _NoDraws():
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             AutoConfig.for_model(**config), dtype=dtype, attn_implementation=attention

@@ -94,9 +94,9 @@ class Case:
         there = replace(self, facts=replace(self.facts, model=model), factors={})
         return replace(there, plan=there._settled(plan))
 
-    def there(self, device: str, free: int | None, fast_bf16: bool) -> Case:
+    def there(self, device: str, free: int | None, fast_bf16: bool, capacity: int | None = None) -> Case:
         """The same plan on another device, with this much free there."""
-        facts = replace(self.facts, device=device, free_bytes=free, fast_bf16=fast_bf16)
+        facts = replace(self.facts, device=device, free_bytes=free, fast_bf16=fast_bf16, capacity=capacity)
         there = replace(self, facts=facts, factors={})
         return replace(there, plan=there._settled(self.plan.with_settings(device=device)))
 

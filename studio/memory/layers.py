@@ -37,6 +37,7 @@ class Compute:
     base: int
     trained: int
     trains_base: bool = False
+    linears_train: bool = False  # of the base those of its layers alone
     autocast: bool = False
     quantised: bool = False
     ranks: Mapping[str, int] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from studio.data.render import Encoded
 from studio.memory.tracker import StorageTracker, tensors_of
 from studio.models.anatomy import Anatomy
+from studio.models.families import Family
 from studio.plan import Plan, methods, objectives
 from studio.train.objective import Computation, Example, Forward, Models, make_objective
 from studio.train.optim import make_optimizer
@@ -25,8 +26,8 @@ from studio.train.run import on_device
 from studio.train.tuner import Tuner, TunerContext, make_tuner
 
 
-def prepared(plan: Plan, base: nn.Module) -> tuple[nn.Module, Tuner]:
-    """The model that a fresh run would train, and its tuner.
+def prepared(plan: Plan, base: nn.Module, family: Family | None = None) -> tuple[nn.Module, Tuner]:
+    """The model that a fresh run would train, and its tuner; `family` where it is not one of those known.
 
     There are neither training rows nor numbers to look at, so trained weights begin in their method's usual
     way: a step holds the same, whatever they began with, but for what `rewrites_base` keeps.
@@ -34,7 +35,7 @@ def prepared(plan: Plan, base: nn.Module) -> tuple[nn.Module, Tuner]:
     plan = replace(plan, method_params=_plainly_begun(plan.method_params))
     tuner = make_tuner(plan)
     context = TunerContext(
-        plan, Anatomy(base), torch.Generator(), lambda _: iter(()), lambda _: torch.zeros(())
+        plan, Anatomy(base, family), torch.Generator(), lambda _: iter(()), lambda _: torch.zeros(())
     )
     tuned = tuner.prepare(base, context)
     if plan.settings.gradient_checkpointing:
@@ -49,14 +50,21 @@ def _plainly_begun(params: Any) -> Any:
 
 
 class Rehearsal:
-    """A plan at work on a model that `prepared` gave. `learned` is the share of each row's tokens, at its
-    end, that carry loss."""
+    """A plan at work on a model that `prepared` gave, of the same `family`. `learned` is the share of
+    each row's tokens, at its end, that carry loss."""
 
     def __init__(
-        self, plan: Plan, base: nn.Module, tuned: nn.Module, tuner: Tuner, device: str, learned: float
+        self,
+        plan: Plan,
+        base: nn.Module,
+        tuned: nn.Module,
+        tuner: Tuner,
+        device: str,
+        learned: float,
+        family: Family | None = None,
     ) -> None:
         self.plan, self.base, self.tuner, self.device = plan, base, tuner, device
-        anatomy = Anatomy(base)
+        anatomy = Anatomy(base, family)
         forward = Models(Forward(anatomy, tuner, plan.settings.loss_kernel), None)
         self.computation = Computation(tuned.train(), tuner, make_objective(plan), forward)
         self.optimizer = make_optimizer(plan, tuner.param_groups(tuned, plan.settings))

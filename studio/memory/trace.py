@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
 from studio.errors import StudioError
+from studio.identity import normalised_config
 from studio.memory.as_cuda import kernels
 from studio.memory.by_module import Layout, ModuleBytes, by_module
 from studio.memory.estimate import estimate
@@ -30,8 +31,9 @@ from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
-from studio.models.config import facts_of
+from studio.models.config import ModelFacts, facts_of, surveyed_facts, text_config, to_survey
 from studio.models.load import weights_dtype
+from studio.models.survey import found_family, survey
 from studio.optimizers import adamw_8bit
 from studio.plan import Plan, methods
 
@@ -40,7 +42,9 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     """The peak of one training step of a resolved plan on the model of a config.json.
 
     `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
-    (`studio.memory.as_cuda`); there need not be one. Raises what the method's `prepare` raises.
+    (`studio.memory.as_cuda`); there need not be one. A model of a family that the studio does not know is
+    taken apart as for its survey. Raises what the method's `prepare` raises, and for such a model StudioError
+    `architecture_unknown`.
     """
     settings, method = plan.settings, methods.get(plan.method)
     assert settings.batch is not None
@@ -50,9 +54,12 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     quantisation = method.base_quantisation(plan.method_params)
     attention = "eager" if settings.attention == "eager" else None
+    surveyed = to_survey(config)
+    config = normalised_config(text_config(config)) if surveyed else config
     base = meta_model(config, dtype, quantisation, attention)
+    family = found_family(base) if surveyed else None
     with unpacked():
-        tuned, tuner = prepared(plan, base)
+        tuned, tuner = prepared(plan, base, family)
     become_fake(tuned, mode)
     labelled = settings.batch * max(1, round(learned * settings.seq))
     cuda = (settings.device or "cpu").startswith("cuda")
@@ -60,10 +67,10 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     with mode, unpacked(), _as_if_real(flash), _Answers(labelled), kernels(tuned) if cuda else nullcontext():
         in_8_bit = plan.optimizer.state_bytes is adamw_8bit.state_bytes
         makeable = plan.with_settings(optimizer="adamw", optimizer_impl="fused") if in_8_bit else plan
-        rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned)
+        rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned, family)
         if in_8_bit:
             rehearsal.optimizer = _InEightBits(rehearsal.optimizer.param_groups)
-        anatomy = Anatomy(base)
+        anatomy = Anatomy(base, family)
         places = Places(rehearsal.computation)
         tracker = StorageTracker(vocabulary=anatomy.config.vocab_size, places=places)
         with places, tracker:
@@ -72,7 +79,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
             rehearsal.hold_optimizer(tracker)
             tracker.restart_peak()
             rehearsal.step(tracker)
-    return _need(plan, config, learned, tracker, layout_of(rehearsal.computation, anatomy))
+    facts = surveyed_facts(config, survey(config)) if surveyed else facts_of(config)
+    return _need(plan, facts, learned, tracker, layout_of(rehearsal.computation, anatomy))
 
 
 def layout_of(root: nn.Module, anatomy: Anatomy) -> Layout:
@@ -81,9 +89,7 @@ def layout_of(root: nn.Module, anatomy: Anatomy) -> Layout:
     return Layout(paths[id(anatomy.decoder)], paths[id(anatomy.model)])
 
 
-def _need(
-    plan: Plan, config: Mapping[str, Any], learned: float, tracker: StorageTracker, layout: Layout
-) -> Need:
+def _need(plan: Plan, facts: ModelFacts, learned: float, tracker: StorageTracker, layout: Layout) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[MADE_IN.get(name, name)] += size
@@ -96,7 +102,7 @@ def _need(
         {name: parts[name] for name in PARTS if parts[name]},
         tracker.moment,
         # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
-        lambda: estimate(plan, facts_of(config), learned).reserved,
+        lambda: estimate(plan, facts, learned).reserved,
         modules=modules,
         at=layout.name(tracker.at, tracker.moment),
     )

@@ -25,19 +25,19 @@ _WEIGHTLESS = {
 }
 
 
-def need_of(plan: Plan, facts: ModelFacts | None, learned: float) -> Need | None:
+def need_of(plan: Plan, facts: ModelFacts | None, learned: float, capacity: int | None = None) -> Need | None:
     """The estimate of a resolved plan, None where the model's number of parameters is not known.
 
-    Looking at the same plan again costs nothing. `learned`: the share of a row's tokens that carry loss.
+    Looking at the same plan again costs nothing. `learned` and `capacity` as for `estimate`.
     """
     if facts is None or facts.parameters is None:
         return None
-    return _kept(plan.with_settings(**_WEIGHTLESS), facts, learned)
+    return _kept(plan.with_settings(**_WEIGHTLESS), facts, learned, capacity)
 
 
 @lru_cache(maxsize=4096)
-def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
-    return estimate(plan, facts, learned)
+def _kept(plan: Plan, facts: ModelFacts, learned: float, capacity: int | None) -> Need:
+    return estimate(plan, facts, learned, capacity=capacity)
 
 
 def least_bytes(plan: Plan, facts: ModelFacts) -> int:

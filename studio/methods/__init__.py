@@ -17,6 +17,8 @@ from studio.models.surveyed import Survey
 from studio.train.side.shape import SideShape
 
 Serving = Literal["batched", "switched", "own_copy"]
+# What a beginning looks at beside the weights; `whole_weight` are those of a second base, not quantised.
+Reads = Literal["nothing", "inputs", "gradients", "whole_weight"]
 
 
 class Dimensions(Protocol):
@@ -60,8 +62,8 @@ class MethodMemory:
     out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
     then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains.
 
-    `decomposed`: the shapes (outputs, inputs) of the matrices that a beginning compares with those of a
-    second base, not quantised, which the processor holds meanwhile.
+    `decomposed`: the shapes (outputs, inputs) of a layer's matrices that a beginning takes apart; what it
+    `reads` for that, and whether what it found is `taken_out` of the base.
     """
 
     trainable: tuple[tuple[int, ...], ...]
@@ -76,6 +78,8 @@ class MethodMemory:
     trains_embeddings: bool = False
     trains_head: bool = False
     decomposed: tuple[tuple[int, int], ...] = ()
+    reads: Reads = "nothing"
+    taken_out: bool = False
 
     def alike(self, layers: int) -> bool:
         """Whether a step does the same in each of so many layers."""

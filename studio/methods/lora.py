@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
-from studio.methods import Dimensions, Method, MethodMemory, Serving, added_itemsize
+from studio.methods import Dimensions, Method, MethodMemory, Reads, Serving, added_itemsize
 from studio.models.forms import linears
 from studio.params import param
 
 ALL = (("auto",), ("all-linear",))
 # Beyond this width a whole decomposition takes minutes, and the leading part is found by iteration.
 WHOLE_SVD = 1024
+# Statistics of a group of layers are held at once; for the next group the batches are read again.
+GROUP_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Start:
     model starts as it was."""
 
     make: str | None = None
-    reads: Literal["nothing", "inputs", "gradients", "whole_weight"] = "nothing"
+    reads: Reads = "nothing"
     rewrites: bool = False
 
 
@@ -129,10 +131,10 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     adapters = layer * dimensions.layers
     tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
     trainable = (*adapters, *tokens, *_whole_modules(dimensions, params.modules_to_save))
-    itemsize, held = added_itemsize(settings), 0
+    itemsize, held, start = added_itemsize(settings), 0, STARTS[params.init]
     if params.dora:
         held += (4 - itemsize) * sum(shape[0] for shape in adapters if len(shape) == 1)
-    if STARTS[params.init].rewrites:
+    if start.rewrites:
         held += itemsize * sum(map(prod, adapters))  # where A and B began
     if tokens:
         # A forward pass puts the trained vectors into a copy of the whole table.
@@ -145,7 +147,9 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         ranks,
         dropout=params.dropout > 0,
         dora=params.dora,
-        decomposed=tuple(matrices) if STARTS[params.init].reads == "whole_weight" else (),
+        decomposed=tuple(matrices) if start.reads != "nothing" or start.rewrites else (),
+        reads=start.reads,
+        taken_out=start.rewrites,
     )
 
 

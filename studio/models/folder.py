@@ -26,13 +26,15 @@ _INDEX = "model.safetensors.index.json"
 def check_model_folder(folder: Path) -> None:
     """Raise the StudioError that says why this folder is no model that can be tuned.
 
-    Codes: `model_missing`, `model_folder_unreadable`, those of `name_the_foreign`, `model_config_broken`,
-    those of `check_causal`, `model_weights_missing`, `model_weights_incomplete`, `model_weights_pickle`,
-    `model_tokenizer_missing`.
+    Codes: `model_missing`, `model_config_only` (a config.json in place of its folder),
+    `model_folder_unreadable`, those of `name_the_foreign`, `model_config_broken`, those of `check_causal`,
+    `model_weights_missing`, `model_weights_incomplete`, `model_weights_pickle`, `model_tokenizer_missing`.
     """
     if not folder.exists():
         raise StudioError("model_missing", path=str(folder))
     if not folder.is_dir():
+        if folder.name == "config.json":
+            raise StudioError("model_config_only", path=str(folder))
         raise name_the_foreign([folder.name], str(folder))
     try:
         names = sorted(entry.name for entry in folder.iterdir())

@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from studio.errors import StudioError
-from studio.methods.lora import Start
+from studio.methods.lora import GROUP_BYTES, Start
 from studio.registry import load_part
 from studio.train.svd import leading
 from studio.train.tuner import TunerContext
 
 CALIBRATION_BATCHES = 16
-# Statistics of a group of layers are held at once; for the next group the batches are read again.
-GROUP_BYTES = 2**30
 _DAMPING = 0.01
 _LORA_GA_GAMMA = 16.0
 
@@ -53,7 +51,10 @@ def starts(
     make: Callable[..., Factors] = load_part(start.make)
     for path, seen in _READERS[start.reads](context, paths):
         weight = whole_weight(context.anatomy.model.get_submodule(path))
-        yield path, make(weight, seen, rank, scaling)
+        # Their own memory: a view into a decomposition would keep all of it, for every layer.
+        a, b = (factor.clone() for factor in make(weight, seen, rank, scaling))
+        yield path, (a, b)
+        del weight, seen  # while the next group is read
 
 
 def whole_weight(layer: nn.Module) -> Tensor:
@@ -170,10 +171,12 @@ def _inputs_of(context: TunerContext, paths: list[str]) -> list[tuple[str, Input
         def read(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             del module
             x = args[0].reshape(-1, args[0].shape[-1])[mask.flatten()].float()
-            second, first = x.T @ x, x.sum(0)
-            if path in sums:
-                second, first = second + sums[path][0], first + sums[path][1]
-            sums[path] = (second, first)
+            seen = (x.T @ x, x.sum(0))
+            if path not in sums:
+                sums[path] = seen
+            else:
+                for total, one in zip(sums[path], seen, strict=True):
+                    total += one
 
         return read
 
@@ -188,7 +191,7 @@ def _inputs_of(context: TunerContext, paths: list[str]) -> list[tuple[str, Input
     finally:
         for hook in hooks:
             hook.remove()
-    return [(path, Inputs(second / count, first / count)) for path, (second, first) in sums.items()]
+    return [(path, Inputs(second.div_(count), first.div_(count))) for path, (second, first) in sums.items()]
 
 
 def _gradients(context: TunerContext, paths: list[str]) -> Iterator[tuple[str, Tensor]]:

@@ -29,20 +29,25 @@ def plan_of(method: str = "lora", **settings: Any) -> Plan:
 
 
 def measured(
-    facade: StudioFacade, plan: Plan, spent: Spent | None, kind: str = "train", micro_batch: int | None = None
+    facade: StudioFacade,
+    plan: Plan,
+    spent: Spent | None,
+    kind: str = "train",
+    micro_batch: int | None = None,
+    card: str | None = None,
 ) -> str:
     """A job that is done, in the store."""
     device = str(plan.settings.device)
     with facade._store.writing() as connection:
         id = record.new_id(connection, "sums" if kind == "train" else kind)
-        body = {"spent": spent and asdict(spent), "micro_batch": micro_batch}
+        body = {"spent": spent and asdict(spent), "micro_batch": micro_batch, "card": card}
         record.add(connection, id, kind, plan.as_dict(), devices=(device,), state="running")
         record.move(connection, record.find(connection, id), "finish", result=body, ended=time.time())
     return id
 
 
-def found(facade: StudioFacade, plan: Plan) -> EpochCost | None:
-    return epochs.costs(facade._store, [plan], ROWS, TOKENS, TOKENS.max).get(plan.method)
+def found(facade: StudioFacade, plan: Plan, card: str | None = None) -> EpochCost | None:
+    return epochs.costs(facade._store, [plan], card, ROWS, TOKENS, TOKENS.max).get(plan.method)
 
 
 def test_a_run_of_the_same_plan_gives_its_tokens_per_second(facade: StudioFacade) -> None:
@@ -51,6 +56,13 @@ def test_a_run_of_the_same_plan_gives_its_tokens_per_second(facade: StudioFacade
     assert found(facade, plan_of()) == EpochCost(
         pytest.approx(2.6), (pytest.approx(2.6), pytest.approx(2.6)), pytest.approx(39.0), run, ()
     )
+
+
+def test_a_card_in_the_place_of_another_has_a_pace_of_its_own(facade: StudioFacade) -> None:
+    measured(facade, plan_of(device="cuda:0"), Spent(26, 2600, 5.2, None), card="NVIDIA L4")
+    assert found(facade, plan_of(device="cuda:0"), "NVIDIA L4") is not None
+    assert found(facade, plan_of(device="cuda:0"), "NVIDIA H100 80GB HBM3") is None
+    assert found(facade, plan_of(device="cuda:0")) is None
 
 
 def test_another_batch_is_near_and_its_range_says_what_that_may_make(facade: StudioFacade) -> None:
@@ -109,7 +121,7 @@ def test_a_probe_took_the_longest_rows_and_is_no_other_plan_for_that(facade: Stu
         pytest.approx(3.25), (pytest.approx(3.25), pytest.approx(3.9)), pytest.approx(65.0), probe, ()
     )
     # Where not all rows were looked at, the longest may be longer than those that were.
-    sampled = epochs.costs(facade._store, [plan_of()], ROWS, TOKENS, None)["lora"]
+    sampled = epochs.costs(facade._store, [plan_of()], None, ROWS, TOKENS, None)["lora"]
     assert sampled.differs == ("seq",)
     run = measured(facade, plan_of(), Spent(26, 2600, 5.2, None))
     after = found(facade, plan_of())

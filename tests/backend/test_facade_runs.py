@@ -173,7 +173,7 @@ def test_a_whole_run_and_what_is_known_of_it_afterwards(home: Path, model: Path,
     for part in ("weights", "adapter", "optimizer"):
         assert point.predicted_parts[part] == pytest.approx(point.measured_parts[part], rel=0.02), part
     (calibration,) = facade.calibrations()
-    assert calibration == Calibration("cpu", "lora", point.measured_bytes / point.predicted_bytes, 1)
+    assert calibration == Calibration("cpu", None, "lora", point.measured_bytes / point.predicted_bytes, 1)
     predicted = next(event for event in detail.events if event["kind"] == "memory_predicted")
     assert predicted["body"]["parts"] == result["predicted"]["parts"]
     assert "phase training" in facade.log_tail(run)

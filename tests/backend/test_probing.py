@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from backend import probing
+from backend import calibration, probing
 from backend.api import Calibration
 from backend.calibration import Known
 from backend.drafts import Considered, Request
 from backend.facade import StudioFacade
+from backend.jobs import record
+from backend.store.lineage import compared
+from studio.defaults import largest_step
 from studio.errors import StudioError
+from studio.memory.key import memory_key
+from studio.models import catalogue
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
 
@@ -53,9 +58,9 @@ def test_a_probe_measures_the_longest_rows_and_the_next_look_at_the_plan_goes_by
     assert (point.run, point.source, point.method, point.device) == (probe, "probe", "lora", "cpu")
     # The process itself is no part of what the run was measured at.
     assert point.measured_bytes == found.reserved[0] - found.parts["context"]
-    (calibration,) = working.calibrations()
-    assert calibration.factor == point.measured_bytes / point.predicted_bytes
-    assert memory.calibration == calibration
+    (here,) = working.calibrations()
+    assert here.factor == point.measured_bytes / point.predicted_bytes
+    assert memory.calibration == here
 
 
 def test_what_was_probed_decides_whether_it_fits(
@@ -102,7 +107,7 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
 
     def wanted(free: float | None, factor: float) -> bool:
         room = None if free is None else int(free)
-        known = Known({}, {"lora": Calibration("cpu", "lora", factor, 3)})
+        known = Known({}, {"lora": Calibration("cpu", None, "lora", factor, 3)})
         there = replace(case, facts=replace(case.facts, free_bytes=room), factors=known.factors([case]))
         return probing.wanted(replace(considered, cases=(there,), measured=known))
 
@@ -112,6 +117,23 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
     assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
     assert wanted(free=0.9 * low, factor=0.8)
     assert not wanted(free=None, factor=1.0)
+
+
+def test_it_is_wanted_where_an_allocator_could_give_back_enough(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    considered = _considered(facade, model, sums)
+    entry = catalogue.find("hub:Qwen/Qwen2.5-7B-Instruct")
+    assert entry is not None
+    known = replace(considered.known, model=entry.facts, device="cuda:0", most_tokens=None)
+    large = {"batch": 8, "seq": 4096, "gradient_checkpointing": True}
+    plan = considered.plan.with_settings(device="cuda:0", precision="bf16", **large)
+    case = replace(considered.cases[0], plan=plan, facts=known, factors={})
+    low, _ = case.need().reserved
+    free = low - 1  # played back it takes more than that; its tensors do not
+    for capacity, wanted in ((None, False), (free + 1, True)):
+        there = replace(case, facts=replace(known, free_bytes=free, capacity=capacity))
+        assert probing.wanted(replace(considered, cases=(there,), measured=Known())) == wanted
 
 
 def test_the_same_plan_is_probed_once(
@@ -169,3 +191,29 @@ def test_what_a_probe_ended_with_is_said(working: StudioFacade, model: Path) -> 
         with pytest.raises(StudioError) as caught:
             probing.found(replace(job, **change))
         assert caught.value.code == code
+
+
+def test_what_a_card_took_says_nothing_of_another_in_its_place(
+    facade: StudioFacade, model: Path, sums: Path
+) -> None:
+    considered = _considered(facade, model, sums)
+    (case, *_) = considered.cases
+    found = case.need()
+    plan = considered.plan.as_dict()
+    key = memory_key(
+        largest_step(considered.plan, case.facts.rows, considered.known.most_tokens),
+        case.model,
+        case.facts.learned,
+    )
+    predicted, measured = {"peak_bytes": found.allocated, "parts": {}}, {"peak_bytes": 1, "parts": {}}
+    with facade._store.writing() as connection:
+        for kind in ("train", "probe"):
+            id = record.new_id(connection, kind)
+            record.add(connection, id, kind, plan, devices=("cpu",), state="running")
+            result = {"card": "one", "key": key, "need": found.as_dict()}
+            record.move(connection, record.find(connection, id), "finish", result=result)
+            connection.execute(*compared(id, 1, "estimate", predicted, measured))
+    same, other = (calibration.known(facade._store, [case], card) for card in ("one", "another"))
+    assert (same.probed.keys(), same.calibrations.keys()) == ({"lora"}, {"lora"})
+    assert same.calibrations["lora"].card == "one"
+    assert (other.probed, other.calibrations) == ({}, {})

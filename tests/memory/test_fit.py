@@ -51,6 +51,17 @@ def needed(case, **settings):
     return estimate(case.plan.with_settings(**settings), case.model, case.facts.learned).reserved[1]
 
 
+def test_on_a_card_that_is_here_the_interval_ends_where_the_card_does():
+    """An allocator gives back what it holds unused before it gives up."""
+    of = case(LARGE, batch=8, seq=4096, gradient_checkpointing=True)
+    low, high = of.need().reserved
+    on = {size: replace(of, facts=replace(of.facts, capacity=size)).need() for size in (high, high - 1)}
+    assert on[high].reserved == (low, high)
+    assert on[high - 1].reserved[1] == high - 1
+    assert of.need().allocated < on[high - 1].reserved[0] < low
+    assert on[high - 1].parts == of.need().parts
+
+
 @pytest.mark.parametrize(
     ("needed", "free", "answer"),
     [

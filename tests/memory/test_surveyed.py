@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import pytest
 
+from studio.errors import StudioError
 from studio.memory.estimate import estimate
 from studio.models.config import surveyed_facts
-from studio.models.families import FAMILIES
 from tests.memory.plans import METHODS, plan_of
-from tests.models.surveyed import CONFIGS, WHERE
+from tests.models.surveyed import CONFIGS
 
 BOUND = {"gptj": 0.035, "qwen2_moe": 0.035, "gpt_bigcode": 0.02}
 
@@ -29,13 +29,27 @@ def grid():
 
 
 @pytest.mark.parametrize(("name", "method", "settings"), list(grid()))
-def test_estimate_agrees_with_the_trace(name, method, settings, monkeypatch):
+def test_estimate_agrees_with_the_trace(name, method, settings):
     from studio.memory.trace import trace
     from studio.models.survey import survey
 
-    monkeypatch.setitem(FAMILIES, name, WHERE[name])
     config = CONFIGS[name]
     facts = surveyed_facts(config, survey(config))
     plan = plan_of(method, facts, **settings)
     traced = trace(plan, config, 0.5).allocated
     assert estimate(plan, facts, 0.5).allocated == pytest.approx(traced, rel=BOUND.get(name, 0.01))
+
+
+def test_such_a_model_is_traced_in_a_process_of_its_own_for_a_gpu_too():
+    from studio.memory.trace_apart import trace_apart
+    from studio.models.survey import survey
+
+    config = CONFIGS["olmo2"]
+    facts = surveyed_facts(config, survey(config))
+    plan = plan_of("qlora", facts, device="cuda:0")
+    found = trace_apart(plan, config, 0.5)
+    assert found.allocated == pytest.approx(estimate(plan, facts, 0.5).allocated, rel=0.01)
+    assert found.reserved == estimate(plan, facts, 0.5).reserved
+    with pytest.raises(StudioError) as refused:
+        trace_apart(plan, {**config, "model_type": "novel"}, 0.5)
+    assert refused.value.code == "architecture_unknown"

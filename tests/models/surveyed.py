@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio.models.families import Family
-
 _USUAL = {
     "hidden_size": 512,
     "intermediate_size": 1408,
@@ -47,12 +45,4 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "qwen2_moe": {**_USUAL, **_EXPERTS, "shared_expert_intermediate_size": 1024},
         "qwen3_moe": {**_USUAL, **_EXPERTS},
     }.items()
-}
-
-# Where they keep their parts, for a trace, which follows the known families alone.
-_GPT = Family("transformer", "wte", "h", "ln_f")
-WHERE = {name: Family() for name in CONFIGS} | {
-    "phi": Family(norm="final_layernorm"),
-    "gpt_bigcode": _GPT,
-    "gptj": _GPT,
 }

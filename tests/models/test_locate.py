@@ -111,6 +111,8 @@ def test_missing_folder_and_plain_file(tmp_path):
     assert refusal(tmp_path / "x.gguf").code == "model_gguf"
     (tmp_path / "x.safetensors").write_text("x")
     assert refusal(tmp_path / "x.safetensors").code == "model_file"
+    (tmp_path / "config.json").write_text("{}")
+    assert refusal(tmp_path / "config.json").code == "model_config_only"
 
 
 def test_multimodal_model_with_a_text_tower_is_accepted(make):

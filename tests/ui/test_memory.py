@@ -58,7 +58,7 @@ def test_parts_sum_up_to_what_must_be_free():
 
 def test_what_was_measured_here_stands_beside_the_estimate(words, draft):
     assert "measured" not in str(memory.panel(words, draft, TITLES))
-    calibrated = replace(NEED, factor=1.08, calibration=Calibration("cuda:0", "lora", 1.08, 5))
+    calibrated = replace(NEED, factor=1.08, calibration=Calibration("cuda:0", "NVIDIA L4", "lora", 1.08, 5))
     html = str(memory.panel(words, replace(draft, method_needs={"lora": calibrated}), TITLES))
     assert "Measured runs here took 1.08 x of what was predicted (5 runs)" in html
     assert calibrated.needed_bytes == round(1.08 * 17 * GIB)
@@ -78,7 +78,10 @@ def test_bars_are_to_one_scale_and_mark_what_is_free(words, draft):
     assert f"width:{100 * 16 / 17:.2f}%" in html
     assert sum(widths(memory.bar(words.text, OTHER, 16 * GIB, scale))) == pytest.approx(100 * 2 / 17, abs=0.1)
     huge = replace(NEED, reserved_bytes=(0, 500 * GIB))
-    assert memory.scale_of(draft, [huge]) == 32 * GIB
+    scale = memory.scale_of(draft, [NEED, huge])
+    assert scale == 500 * GIB
+    assert sum(widths(memory.bar(words.text, huge, 16 * GIB, scale))) == pytest.approx(100, abs=0.1)
+    assert sum(widths(memory.bar(words.text, NEED, 16 * GIB, scale))) == pytest.approx(3.4, abs=0.1)
 
 
 def test_every_part_is_explained_on_the_bar_and_in_the_table(words, draft):

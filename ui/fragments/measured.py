@@ -66,8 +66,13 @@ def head(text: Text, calibrations: Sequence[Calibration]) -> Markup:
 
 def _calibrated(text: Text, one: Calibration) -> str:
     return text(
-        "measured.here", method=one.method, device=one.device, factor=f"{one.factor:.2f}", runs=one.runs
+        "measured.here", method=one.method, device=where(one), factor=f"{one.factor:.2f}", runs=one.runs
     )
+
+
+def where(one: MemoryPoint | Calibration) -> str:
+    """The device, with the name of the GPU that it was."""
+    return f"{one.device} ({one.card})" if one.card else one.device
 
 
 def table(text: Text, points: Sequence[MemoryPoint]) -> Markup | None:
@@ -80,7 +85,7 @@ def table(text: Text, points: Sequence[MemoryPoint]) -> Markup | None:
         (
             point.run,
             point.method,
-            point.device,
+            where(point),
             _pair(text, point.predicted_bytes, point.measured_bytes),
             *[_pair(text, point.predicted_parts[part], point.measured_parts[part]) for part in PARTS],
             DASH if point.reserved_bytes is None else bytes_text(point.reserved_bytes),

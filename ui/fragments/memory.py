@@ -76,13 +76,10 @@ def _width(size: int | None, scale: int) -> str:
 
 
 def scale_of(draft: Draft, needs: Sequence[MemoryNeed]) -> int:
-    """Bytes that fill a bar: what is free and a little, or the largest need if that is at most twice it.
-    What goes beyond is cut at the edge."""
+    """Bytes that fill a bar: the largest need, or what is free and a little, so that no bar is cut and their
+    lengths compare."""
     largest = max((need.needed_bytes for need in needs), default=0)
-    free = draft.free_bytes
-    if not free:
-        return max(1, largest)
-    return max(int(1.05 * free), min(largest, 2 * free))
+    return max(1, largest, int(1.05 * (draft.free_bytes or 0)))
 
 
 def summary(text: Text, draft: Draft | None) -> Markup:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.jobs.kinds import Outcome, Work
-from backend.jobs.kinds.train import model_folder, worker_device
+from backend.jobs.kinds.train import card, model_folder, worker_device
 from backend.memory_history import stored
 from backend.store.lineage import compared
 from studio.errors import StudioError
@@ -24,12 +24,13 @@ class ProbeKind:
     id = "probe"
 
     def run(self, work: Work) -> Outcome:
-        """See `Kind.run`. The result: `key` (of `memory_key`), `need` and what a step `spent` or None, facts
-        of a `shortage`."""
+        """See `Kind.run`. The result: `key` (of `memory_key`), the GPU (`card`), `need` and what a step
+        `spent` or None, facts of a `shortage`."""
         plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
         model = model_folder(work, plan.model)
         facts = read_config(model)
-        result = {"key": memory_key(plan, facts, learned), "need": None, "spent": None, "shortage": None}
+        result = {"key": memory_key(plan, facts, learned), "card": None}
+        result |= {"need": None, "spent": None, "shortage": None}
         work.sink.phase("probing", None)
         try:
             probed = _measure(work, plan, model, learned)
@@ -40,7 +41,11 @@ class ProbeKind:
         if facts.parameters is not None:
             both = stored(estimate(plan, facts, learned), probed.measured)
             work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
-        found = {"need": probed.need.as_dict(), "spent": asdict(probed.spent)}
+        found = {
+            "card": card(worker_device(work)),
+            "need": probed.need.as_dict(),
+            "spent": asdict(probed.spent),
+        }
         return Outcome("finish", {**result, **found})
 
 

@@ -121,6 +121,14 @@ def worker_device(work: Work) -> str:
     return "cuda:0" if device.startswith("cuda:") else device
 
 
+def card(device: str) -> str | None:
+    """The name of the GPU that worked (`device` as torch calls it here), which what was measured is kept by:
+    another may take its place. None for what is no GPU of torch's."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+
+
 def _probed_rows(work: Work) -> int | None:
     """Rows at a time where a probe before this run found no room for the whole batch."""
     shortage = probing.shortage_before(work.store, work.job)
@@ -158,5 +166,6 @@ def _ended(work: Work, result: TrainResult, base: str) -> Outcome:
         "peak_memory_bytes": result.peak_memory_bytes,
         "spent": result.spent and asdict(result.spent),
         "micro_batch": result.micro_batch,
+        "card": card(worker_device(work)),
     }
     return Outcome("finish" if result.state == "done" else "stop", facts, made)

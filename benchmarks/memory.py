@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,14 +19,12 @@ import torch
 
 from benchmarks import memory_inference, memory_others
 from benchmarks.memory_rows import Row, facts, plan, rows, switches, their_models
-from benchmarks.tables import table
+from benchmarks.tables import put, table
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory.json"
-PAGE = HERE.parent / "docs" / "memory.md"
-PLACE = re.compile(r"(<!-- table memory -->\n).*?(<!-- end -->)", re.DOTALL)
 COMMAND = "python -m benchmarks.memory"
 KINDS = ("estimate", "trace")
 CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
@@ -143,12 +140,8 @@ def main() -> None:
     if "--page" not in sys.argv:
         RESULT.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
     document = json.loads(RESULT.read_text(encoding="utf-8"))
-    made = page(document)
-    PAGE.write_text(
-        PLACE.sub(lambda place: place[1] + made + place[2], PAGE.read_text(encoding="utf-8")),
-        encoding="utf-8",
-    )
-    sys.stdout.write(f"{json.dumps(document['in'], indent=1)}\n{PAGE}\n")
+    put("memory.md", "memory", page(document))
+    sys.stdout.write(json.dumps(document["in"], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,21 +7,18 @@ benchmarks/results/memory-reserved.json and into docs/memory.md.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.memory import CAPACITY
 from benchmarks.memory_rows import Row, facts, plan, rows, switches, their_models
-from benchmarks.tables import table
+from benchmarks.tables import put, table
 from studio.memory.estimate import estimate
 from studio.memory.reserved import CONTEXT
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory-reserved.json"
-PAGE = HERE.parent / "docs" / "memory.md"
-PLACE = re.compile(r"(<!-- table reserved -->\n).*?(<!-- end -->)", re.DOTALL)
 COMMAND = "python -m benchmarks.memory_reserved"
 
 
@@ -81,8 +78,7 @@ def main() -> None:
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     made = page(document)
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(PLACE.sub(lambda place: place[1] + made + place[2], text), encoding="utf-8")
+    put("memory.md", "reserved", made)
     sys.stdout.write(made)
 
 

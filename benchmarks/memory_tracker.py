@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks.tables import table
+from benchmarks.tables import put, table
 from studio.memory.estimate import estimate
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.trace import trace
@@ -115,6 +115,16 @@ def _kept(asked: list[str]) -> list[dict[str, Any]]:
     return [row for row in rows if row["method"] not in asked]
 
 
+def made(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    lines = [
+        [row["method"], "yes" if row["checkpointing"] else "no", f"{row['tracker'] / 2**20:.1f}"]
+        + [f"{row[kind] / 2**20:.1f} ({100 * row[kind + '_error']:+.2f}%)" for kind in ("trace", "estimate")]
+        for row in rows
+    ]
+    return table(["method", "checkpointing", "tracker (MiB)", "trace", "estimate"], lines)
+
+
 def main() -> None:
     """Compare, write, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -133,12 +143,8 @@ def main() -> None:
         rows.sort(key=lambda row: (row["method"], row["checkpointing"]))
         document = {"command": COMMAND, "machine": machine, "model": CONFIG, "rows": rows}
         RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    lines = [
-        [row["method"], "yes" if row["checkpointing"] else "no", f"{row['tracker'] / 2**20:.1f}"]
-        + [f"{row[kind] / 2**20:.1f} ({100 * row[kind + '_error']:+.2f}%)" for kind in ("trace", "estimate")]
-        for row in rows
-    ]
-    sys.stdout.write(table(["method", "checkpointing", "tracker (MiB)", "trace", "estimate"], lines))
+    put("memory.md", "memory-tracker", f"`{COMMAND}`: a row of 128 tokens, bf16.\n\n{made(rows)}")
+    sys.stdout.write(made(rows))
 
 
 if __name__ == "__main__":

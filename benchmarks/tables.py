@@ -24,6 +24,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def put(page: str, name: str, made: str) -> None:
+    """Write the table of this name on a page of docs/ anew."""
+    path = ROOT / "docs" / page
+    place = re.compile(f"(<!-- table {name} -->\\n).*?(<!-- end -->)", re.DOTALL)
+    text = place.sub(lambda found: found[1] + made + found[2], path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+
+
 def of_steps(document: dict[str, Any]) -> str:
     """Memory and time of one step of each method."""
     rows = []

@@ -22,7 +22,7 @@ from studio.merge import shards
 from studio.merge.change import FullChange, in_4_bit
 from studio.merge.into_base import Source, moved
 from studio.merge.layout import Layout
-from studio.merge.streamed import Read, StoredWeights, empty_model, stream
+from studio.merge.streamed import Read, StoredWeights, empty_model, return_freed_memory, stream
 from studio.models.anatomy import Anatomy
 from studio.models.quantisation import Quantisation
 from studio.plan import methods
@@ -66,6 +66,7 @@ def verify(
 ) -> Verified:
     """Compare the folder `out`, written by `merge_into_base` with the same arguments, on `prompts` (token
     ids)."""
+    return_freed_memory()
     method, params = method_of(manifest_of(source.adapter))
     quantisation = method.base_quantisation(params)
     stored = stored_dtype(out)
@@ -128,7 +129,7 @@ def _trained(read: Read, change: FullChange, weight: float) -> Read:
 
     def trained(name: str, dtype: torch.dtype) -> Tensor:
         before = read(name, dtype)
-        return moved(change, name, before, weight).to(dtype) if name in change.names else before
+        return before.copy_(moved(change, name, before, weight)) if name in change.names else before
 
     return trained
 
@@ -141,7 +142,7 @@ def _rounded(read: Read, layout: Layout, quantisation: Quantisation) -> Read:
         if name not in layout.rounded:
             return weight
         held = in_4_bit(quantisation, dtype)
-        return (held(weight.T).T if name in layout.turned else held(weight)).to(dtype)
+        return weight.copy_(held(weight.T).T if name in layout.turned else held(weight))
 
     return rounded
 

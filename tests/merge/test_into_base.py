@@ -28,7 +28,7 @@ from studio.merge.adapter import peft_form, write_adapter
 from studio.merge.factors import Factors
 from studio.merge.into_base import Source, merge_into_base
 from studio.merge.layout import Layout
-from studio.merge.verify import verify
+from studio.merge.verify import last_logits, run_logits, verify
 from studio.models.load import load_model
 from studio.plan import Plan, methods
 from studio.train.checkpoint import read_manifest
@@ -112,6 +112,15 @@ def test_equals_the_methods_own_merge(made: Any, tmp_path: Path, case: str) -> N
     found = verify(source, out, PROMPTS, exact=exact)
     assert found.written.passed, found
     assert (found.ways is not None) == exact
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "lst"])
+def test_layer_by_layer_is_the_run_bit_for_bit(made: Any, case: str) -> None:
+    plan, source = made(case)
+    tuner, quantisation = make_tuner(plan), methods.get(plan.method).base_quantisation(plan.method_params)
+    whole = last_logits(tuner.load(untouched(plan, source.base), source.adapter), tuner, PROMPTS)
+    layers = run_logits(source, quantisation, torch.float32, 1.0, PROMPTS)
+    assert all(torch.equal(a, b) for a, b in zip(layers, whole, strict=True))
 
 
 @pytest.mark.parametrize("case", ["qlora", "qlora_gpt2"])

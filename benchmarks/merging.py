@@ -1,10 +1,11 @@
-"""What merging a LoRA run into its base and verifying the result take in main memory: `python -m benchmarks.merging`.
+"""What merging a LoRA run into its base and verifying the result take: `python -m benchmarks.merging`.
 
 Random bf16 Llama weights in several files, rank 16 on every linear layer. A process of its own merges, then
 compares on 8 prompts of 128 tokens, the most that a merge does; what counts is the resident memory (the
 kernel's own peak, `VmHWM`, set back before each part) above what the process held before, when it had merged
-and verified a model of one layer, so that all code was loaded. Nothing is mapped, so these are real pages. Against
-1.3 x the largest file + the adapter. Writes benchmarks/results/merging.json. Linux only.
+and verified a model of one layer, so that all code was loaded. No file of the model is mapped, so these are
+pages that nobody can take back. Against 1.3 x the largest file + the adapter. Linux only; writes
+benchmarks/results/merging.json.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from studio.identity import weight_files
 from studio.manifests import manifest_of, method_of
-from studio.merge import shards
+from studio.merge import POSITIONS, PROMPTS, shards
 from studio.merge.change import FullChange, in_4_bit
 from studio.merge.into_base import Source, moved
 from studio.merge.layout import Layout
@@ -32,7 +32,6 @@ from studio.train.tuner import Tuner
 # The most that a logit may be off, as a share of the largest one: what rounding each merged weight once to
 # this format costs, with room. See docs/merging.md for what was measured.
 BOUNDS = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-PROMPTS, POSITIONS = 8, 16  # at most so many prompts, and of each the last so many positions
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,8 @@ def verify(
     dtype = source.dtype if quantisation else torch.float32
     over = quantisation if exact else None
     theirs = run_logits(source, over, dtype, weight, prompts)
-    ours = folder_logits(out, dtype, prompts)
     coarser = max((stored, dtype), key=lambda kind: BOUNDS[kind])
-    written = agreement(theirs, ours, BOUNDS[coarser])
+    written = agreement(theirs, folder_logits(out, dtype, prompts), BOUNDS[coarser])
     if quantisation is None:
         return Verified(written, None)
     other = run_logits(source, None if exact else quantisation, dtype, weight, prompts)
@@ -157,7 +155,7 @@ def last_logits(model: nn.Module, tuner: Tuner | None, prompts: Sequence[Sequenc
     states = asked.hidden(anatomy, {"input_ids": ids, "attention_mask": mask}).states
     ends = [own[: len(row)][-POSITIONS:] for own, row in zip(states, rows, strict=True)]
     logits = anatomy.logits(torch.cat(ends)).float()  # at once: the head is in memory once
-    return list(logits.split([len(end) for end in ends]))
+    return list(torch.split(logits, [len(end) for end in ends]))
 
 
 def causal_model(model: nn.Module) -> nn.Module:
@@ -168,7 +166,8 @@ def causal_model(model: nn.Module) -> nn.Module:
 
 def agreement(theirs: list[Tensor], ours: list[Tensor], share: float | None) -> Agreement:
     """How far logits are apart; `share` of the largest one is allowed, None: they are only measured."""
-    gaps = torch.cat([(a - b).abs().flatten() for a, b in zip(theirs, ours, strict=True)])
+    gaps = [(a - b).abs_() for a, b in zip(theirs, ours, strict=True)]
     largest = max(float(logits.abs().max()) for logits in theirs)
+    mean = sum(float(gap.sum(dtype=torch.float64)) for gap in gaps) / sum(gap.numel() for gap in gaps)
     bound = None if share is None else share * largest
-    return Agreement(float(gaps.max()), float(gaps.mean()), largest, bound)
+    return Agreement(max(float(gap.max()) for gap in gaps), mean, largest, bound)

@@ -53,5 +53,3 @@ def test_without_weights_a_model_takes_no_memory(tmp_path: Path) -> None:
     assert sum(p.numel() for p in streamed.model.parameters()) * 4 > 10**7
     assert sum(p.untyped_storage().nbytes() for p in streamed.names) == 4 * len(streamed.names)
     assert tracker.live < 10**5
-
-

@@ -90,9 +90,9 @@ def _verifying(work: Workload, item: int, learned: int) -> dict[str, int]:
     first, kept = Counter(adapter=learned), Counter(logits=_WIDE * logits)
     if work.quantisation:
         first += kept
-    every = [first + Counter(parts) for parts in running + reading]
+    every: list[Counter[str]] = [first + Counter(parts) for parts in running + reading]
     every += [kept + Counter(parts) for parts in running]
-    return dict(max(every, key=lambda parts: parts.total()))
+    return dict(max(every, key=lambda parts: sum(parts.values())))
 
 
 def _of_one_read(work: Workload, item: int) -> int:

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class Layout:
         for (pattern, name), tensor in zip(origin.tensors, tensors, strict=True):
             converter.add_tensor(parameter, name, pattern, tensor)
         made = converter.convert(parameter, model=self._model, config=self._model.config)[parameter]
-        return made[0] if isinstance(made, list) else made
+        return cast(Tensor, made[0] if isinstance(made, list) else made)
 
     def first_name(self, parameter: str) -> str:
         """The name of the parameter that `parameter` is tied to, or its own."""

@@ -79,7 +79,7 @@ def read_as(file: Path, place: Place, dtype: torch.dtype) -> Tensor:
     held, size = torch.empty(prod(place.shape), dtype=dtype), _kind(place, file).itemsize
     with file.open("rb") as opened:
         opened.seek(place.start)
-        for piece in held.split(_BLOCK_BYTES // size):
+        for piece in torch.split(held, _BLOCK_BYTES // size):
             piece.copy_(_next(opened, len(piece), place, file))
     return held.view(place.shape)
 

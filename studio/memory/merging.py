@@ -92,7 +92,7 @@ def _verifying(work: Workload, item: int, learned: int) -> dict[str, int]:
         first += kept
     every: list[Counter[str]] = [first + Counter(parts) for parts in running + reading]
     every += [kept + Counter(parts) for parts in running]
-    return dict(max(every, key=lambda parts: sum(parts.values())))
+    return max(every, key=lambda parts: sum(parts.values()))
 
 
 def _of_one_read(work: Workload, item: int) -> int:

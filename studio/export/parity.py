@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from studio.export.subject import Subject, Writer
 from studio.generate.decode import generate
 from studio.generate.request import Request
-from studio.merge.verify import POSITIONS, PROMPTS, agreement, causal_model, last_logits
+from studio.merge import POSITIONS, PROMPTS
+from studio.merge.verify import agreement, causal_model, last_logits
 
 ANSWER_TOKENS = 32
 

@@ -16,10 +16,10 @@ from studio.manifests import manifest_of, method_of
 from studio.merge.change import Change, NoChange
 from studio.merge.into_base import Source, change_of
 from studio.merge.layout import Layout
-from studio.merge.verify import tuned
 from studio.methods import Method
 from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
+from studio.registry import load_part
 from studio.train.tuner import Tuner
 
 Progress = Callable[[float], None]
@@ -80,7 +80,11 @@ class Subject:
         """The model as the studio itself answers with it."""
         if self.adapter is None:
             return load_model(self.base, dtype=self.dtype, device="cpu"), None
-        return tuned(self.source, self.quantisation, self.dtype, 1.0)
+        assert self.method is not None
+        method, params = self.method
+        tuner: Tuner = load_part(method.torch)(params)
+        base = load_model(self.base, dtype=self.dtype, device="cpu", quantisation=self.quantisation)
+        return tuner.load(base, self.adapter), tuner
 
 
 class Writer(Protocol):

@@ -106,6 +106,14 @@ def side_cache_bytes(learned: MethodMemory, rows: int, positions: int) -> int:
 def _pass_bytes(c: Compute, learned: MethodMemory | None) -> dict[str, int]:
     """What one pass of these tokens through the model makes at its worst moment: a layer's activations with
     the 4-bit weight of the moment, or the last position's logits with their probabilities in 32 bit."""
+    layer = layer_pass_bytes(c, learned)
+    head = {"activations": c.tokens * c.facts.hidden * c.base, "logits": c.facts.vocab * (c.base + 8)}
+    worst = layer if sum(layer.values()) >= sum(head.values()) else head
+    return {"workspace": 0, **worst}
+
+
+def layer_pass_bytes(c: Compute, learned: MethodMemory | None = None) -> dict[str, int]:
+    """What a pass of these tokens without a graph makes at a decoder layer's worst moment."""
     tape, facts, item = Tape(), c.facts, c.base
     side = learned.side if learned else None
     with tape.without_graph(), tape.at("layer"):
@@ -121,6 +129,4 @@ def _pass_bytes(c: Compute, learned: MethodMemory | None) -> dict[str, int]:
             LadderTape(tape, c, side).pointed(tape.new(c.tokens * side.width, LEARNED))
     layer = {name: size for name, size in zip(TAPE_PARTS, tape.peaks["layer"], strict=True) if size}
     del state, around, climbed
-    head = {"activations": c.tokens * facts.hidden * item, "logits": facts.vocab * (item + 8)}
-    worst = layer if sum(layer.values()) >= sum(head.values()) else head
-    return {"workspace": 0, **worst}
+    return layer

@@ -1,21 +1,27 @@
 """What merging an adapter into its base takes: main memory and disk. Arithmetic, no torch.
 
 The files are rewritten tensor by tensor (`studio.merge.shards`); what was written is then compared with the
-run over its base, one whole model in memory at a time (`studio.merge.verify`).
+run over its base, each of them a decoder layer, the embeddings or the head at a time (`studio.merge.verify`).
+What putting a mixture's experts together takes beside them is not counted.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 from pathlib import Path
 
 from studio.errors import StudioError
+from studio.memory.generation import layer_pass_bytes
+from studio.memory.layers import Compute
 from studio.memory.need import Need
 from studio.memory.reserved import CONTEXT
 from studio.memory.workload import Workload
+from studio.merge import POSITIONS, PROMPTS, TOKENS
 from studio.models.config import ModelFacts
 from studio.models.folder import weight_files
 from studio.models.forms import linears
+from studio.models.weights import numbers, weights_of
 from studio.plan import Plan
 
 _WIDE = 4  # merged weights are computed in 32 bit
@@ -41,7 +47,7 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
     item = _WIDE if work.quantisation is None else work.frozen_itemsize
     moments = {
         "merging": {"adapter": learned, "workspace": _of_one_tensor(work)},
-        "verifying": {"weights": (facts.parameters + sum(facts.beside)) * item, "adapter": learned},
+        "verifying": _verifying(work, item, learned),
     }
     moment, parts = max(moments.items(), key=lambda entry: sum(entry[1].values()))
     tensors = sum(parts.values())
@@ -55,7 +61,49 @@ def _of_one_tensor(work: Workload) -> int:
     linear = (inputs * outputs for _, inputs, outputs in linears(work.facts))
     largest = max(*linear, *(prod(shape) for shape in work.terms.trainable))
     change = work.terms.itemsize if work.trains_base else 2 * _WIDE
-    return largest * (work.facts.itemsize + _WIDE + change)
+    return largest * (work.facts.itemsize + _widened(work.facts.itemsize) + change)
+
+
+def _widened(itemsize: int) -> int:
+    """Bytes that a number takes in 32 bit beside what it takes already."""
+    return 0 if itemsize == _WIDE else _WIDE
+
+
+def _verifying(work: Workload, item: int, learned: int) -> dict[str, int]:
+    """What is in use while a layer or the head is read and while it runs, whichever is most. The embeddings
+    have the head's size."""
+    facts, whole = work.facts, weights_of(work.facts)
+    states, logits = item * PROMPTS * TOKENS * facts.hidden, PROMPTS * POSITIONS * facts.vocab
+    table = numbers(whole.head or whole.embeddings)
+    layer, head = {"weights": item * numbers(whole.layer)}, {"weights": item * table, "activations": states}
+    compute = Compute(facts, PROMPTS, TOKENS, item, _WIDE, ranks=work.terms.ranks)
+    running: list[dict[str, int]] = [
+        {**layer, **layer_pass_bytes(compute)},
+        {**head, "logits": logits * (item + _widened(item))},
+    ]
+    reading: list[dict[str, int]] = [
+        {**layer, "activations": states, "workspace": _of_one_read(work, item)},
+        {**head, "workspace": table * work.terms.itemsize if work.trains_base else 0},
+    ]
+    # The run comes first. The merged weights have no adapter, but stand beside the logits of the first. A run
+    # over 4 bit is then looked at once more, the other way.
+    first, kept = Counter(adapter=learned), Counter(logits=_WIDE * logits)
+    if work.quantisation:
+        first += kept
+    every: list[Counter[str]] = [first + Counter(parts) for parts in running + reading]
+    every += [kept + Counter(parts) for parts in running]
+    return max(every, key=lambda parts: sum(parts.values()))
+
+
+def _of_one_read(work: Workload, item: int) -> int:
+    """Of the largest matrix while a layer is read: what it trained to; or its 4 bits, what they become, and
+    that in 32 bit."""
+    largest = max(inputs * outputs for _, inputs, outputs in linears(work.facts))
+    if work.trains_base:
+        return largest * work.terms.itemsize
+    if work.quantisation is None:
+        return 0
+    return int(largest * (work.quantisation.bits_per_weight / 8 + item + _WIDE))
 
 
 def stored_bytes(folder: Path | None, facts: ModelFacts) -> int:

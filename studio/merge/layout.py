@@ -1,23 +1,40 @@
-"""How the tensors of a model's files are called inside the model, and which of them a base in 4 bit rounds.
+"""How the tensors of a model's files are called inside the model, what they become there, and which of them a
+base in 4 bit rounds.
 
-Both are transformers' own rules, asked of the model built without weights.
+All are transformers' own rules, asked of the model built without weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    dot_natural_key,
+    rename_source_key,
+)
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a parameter is made of: (the converter's pattern, name in a file) of each tensor, and what makes
+    one of them where they are more than one."""
+
+    tensors: list[tuple[Any, str]]
+    converter: Any
 
 
 class Layout:
@@ -30,21 +47,40 @@ class Layout:
                 config, trust_remote_code=False
             )
 
-    def parameters(self, stored: Iterable[str]) -> dict[str, str]:
-        """By the name in a file: the parameter that it is, the first of those that share it. Names that
-        become a part of a parameter only are left out."""
+    def origins(self, stored: Iterable[str]) -> dict[str, Origin]:
+        """By parameter, the first of those that share it: the tensors of the files that it is made of."""
         transforms = get_model_conversion_mapping(self._model)
         renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
         converters = [t for t in transforms if isinstance(t, WeightConverter)]
         there = self._model.state_dict()
-        found = {}
-        for name in stored:
-            inside, converter = rename_source_key(
+        found: dict[str, Origin] = {}
+        for name in sorted(stored, key=dot_natural_key):
+            inside, pattern = rename_source_key(
                 name, renamings, converters, self._model.base_model_prefix, there
             )
-            if converter is None:
-                found[name] = self.first_name(inside)
+            origin = found.setdefault(self.first_name(inside), Origin([], _owner(converters, pattern)))
+            origin.tensors.append((pattern, name))
         return found
+
+    def parameters(self, stored: Iterable[str]) -> dict[str, str]:
+        """By the name in a file: the parameter that it is, the first of those that share it. Names that
+        become a part of a parameter only are left out."""
+        return {
+            name: parameter
+            for parameter, origin in self.origins(stored).items()
+            if origin.converter is None
+            for _, name in origin.tensors
+        }
+
+    def made(self, parameter: str, origin: Origin, tensors: Sequence[Tensor]) -> Tensor:
+        """A parameter out of its tensors, given in the order of `origin`."""
+        if origin.converter is None:
+            return tensors[-1]  # stored under both of two tied names, the last one counts
+        converter = deepcopy(origin.converter)
+        for (pattern, name), tensor in zip(origin.tensors, tensors, strict=True):
+            converter.add_tensor(parameter, name, pattern, tensor)
+        made = converter.convert(parameter, model=self._model, config=self._model.config)[parameter]
+        return cast(Tensor, made[0] if isinstance(made, list) else made)
 
     def first_name(self, parameter: str) -> str:
         """The name of the parameter that `parameter` is tied to, or its own."""
@@ -66,3 +102,7 @@ class Layout:
         """Weights that are held as (inputs, outputs)."""
         modules = self._model.named_modules()
         return frozenset(f"{path}.weight" for path, module in modules if isinstance(module, Conv1D))
+
+
+def _owner(converters: Sequence[WeightConverter], pattern: str | None) -> WeightConverter | None:
+    return next((owner for owner in converters if pattern in owner.source_patterns), None)

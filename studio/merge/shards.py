@@ -74,6 +74,16 @@ def read(file: Path, place: Place) -> Tensor:
         return _read(opened, place, file)
 
 
+def read_as(file: Path, place: Place, dtype: torch.dtype) -> Tensor:
+    """One tensor of a file in `dtype`, widened or rounded piece by piece: it is in memory once."""
+    held, size = torch.empty(prod(place.shape), dtype=dtype), _kind(place, file).itemsize
+    with file.open("rb") as opened:
+        opened.seek(place.start)
+        for piece in torch.split(held, _BLOCK_BYTES // size):
+            piece.copy_(_next(opened, len(piece), place, file))
+    return held.view(place.shape)
+
+
 def _read_header(opened: BinaryIO, file: Path) -> tuple[bytes, Iterator[Place]]:
     length = opened.read(8)
     text = opened.read(int.from_bytes(length, "little"))
@@ -91,12 +101,22 @@ def _read_header(opened: BinaryIO, file: Path) -> tuple[bytes, Iterator[Place]]:
 
 
 def _read(opened: BufferedReader, place: Place, file: Path) -> Tensor:
-    if place.dtype not in _DTYPES:
-        raise StudioError("merge_dtype", path=str(file), tensor=place.name, dtype=place.dtype)
-    held = bytearray(place.end - place.start)
+    return _next(opened, prod(place.shape), place, file).view(place.shape)
+
+
+def _next(opened: BufferedReader, count: int, place: Place, file: Path) -> Tensor:
+    """The next numbers of a tensor."""
+    kind = _kind(place, file)
+    held = bytearray(count * kind.itemsize)
     if opened.readinto(held) != len(held):
         raise StudioError("weights_unreadable", path=str(file), detail="cut off")
-    return torch.frombuffer(held, dtype=_DTYPES[place.dtype], count=prod(place.shape)).view(place.shape)
+    return torch.frombuffer(held, dtype=kind, count=count)
+
+
+def _kind(place: Place, file: Path) -> torch.dtype:
+    if place.dtype not in _DTYPES:
+        raise StudioError("merge_dtype", path=str(file), tensor=place.name, dtype=place.dtype)
+    return _DTYPES[place.dtype]
 
 
 def _write(opened: BinaryIO, tensor: Tensor, place: Place) -> None:

@@ -18,7 +18,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import AuxiliaryTrainingWrapper, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import (
+    AuxiliaryTrainingWrapper,
+    ModulesToSaveWrapper,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -134,6 +139,25 @@ class LoraTuner(Tuner):
                 module.lora_A.float()
                 module.lora_B.float()
         return cast(nn.Module, cast(Any, model).merge_and_unload())
+
+    @torch.no_grad()
+    def weigh(self, part: nn.Module, weight: float) -> None:
+        """Let what was learned count by `weight` in a part of a model: merged into its weights, and of those
+        the ones in between."""
+        for module in part.modules():
+            if isinstance(module, LoraLayer):
+                module.lora_A.float()  # as for `merge`
+                module.lora_B.float()
+            if isinstance(module, BaseTunerLayer):
+                base = cast(Any, module.get_base_layer())
+                before = base.weight.data.clone()
+                module.merge()
+                base.weight.data = before.lerp_(base.weight.data, weight)
+            elif isinstance(module, ModulesToSaveWrapper):
+                saved = dict(module.modules_to_save[_ADAPTER].named_parameters())
+                for name, own in module.original_module.named_parameters():
+                    own.data = own.data.lerp(saved[name].data.to(own.dtype), weight)
+                module.enable_adapters(False)
 
     def disabled(self, model: nn.Module) -> Any:
         """None where the base beneath the adapter is not the untouched one."""

@@ -18,13 +18,13 @@ from studio.data.rows import Message, Stream, read_rows
 from studio.files import write_json
 from studio.identity import file_sha256
 from studio.manifests import manifest_of
+from studio.merge import TOKENS
 from studio.merges import merges
 
 if TYPE_CHECKING:
     from studio.merge.into_base import Source
 
 ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
-_PROMPT_TOKENS = 128
 GREETING = Message.of("user", "Hello!")
 
 
@@ -133,9 +133,7 @@ def _prompts(part: Part, source: Source) -> list[list[int]]:
     """Held-out rows of the run, else rows that it learned from, else a greeting, as token ids."""
     renderer = Renderer.from_folder(source.tokenizer or source.base)
     streams = known_streams(part.run)
-    return [renderer.encode(stream, _PROMPT_TOKENS).ids for stream in streams] or [
-        renderer.encode_prompt([GREETING])
-    ]
+    return [renderer.encode(stream, TOKENS).ids for stream in streams] or [renderer.encode_prompt([GREETING])]
 
 
 def known_streams(run: Path | None, count: int = 8) -> list[Stream]:

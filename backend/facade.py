@@ -30,6 +30,7 @@ from backend.api import (
     Draft,
     Endpoint,
     ExportRequest,
+    ExportRoom,
     HardwareReport,
     Holding,
     Library,
@@ -46,6 +47,7 @@ from backend.api import (
     SampleInfo,
     Series,
     ServeRequest,
+    Unmixable,
 )
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest
 from backend.chat.runs import base_of
@@ -325,8 +327,14 @@ class StudioFacade(KeptConversations):
             job = exporting.ask(self._home, connection, request)
         return self._claimed(job)
 
+    def export_room(self, request: ExportRequest) -> ExportRoom:
+        return exporting.room(self._home, request)
+
     def mixable(self) -> list[ChatModel]:
         return merging.mixable(self._home)
+
+    def unmixable(self) -> list[Unmixable]:
+        return merging.unmixable(self._home)
 
     def mix_losses(self, model: str) -> str:
         with self._store.asked() as connection:

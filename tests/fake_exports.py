@@ -80,7 +80,7 @@ class FakeExports:
     def _export(self, run: str) -> RunDetail:
         """An export as `run` gives it."""
         model, format = self._asked[run]
-        plan = {"model": "starter", "part": model, "format": format, "upload": None, "public": False}
+        plan = {"asked": model, "model": "starter", "part": model, "format": format}
         folder = str(self.home / "runs" / run)
         summary = self.export_jobs[run]
         return RunDetail(summary, plan, {}, folder, f"{folder}/log.txt", (), None, {}, (), None, None)

@@ -36,10 +36,11 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
     subject = _subject(home, request)
     if request.upload is not None and not _is_repo(request.upload):
         raise StudioError("export_repo_bad", repo=request.upload)
-    learned = subject.learned
+    learned, asked = subject.learned, str(parse(request.model))
     plan = {
+        "asked": asked,
         "model": subject.base,
-        "part": str(parse(request.model)) if learned else None,
+        "part": asked if learned else None,
         "format": subject.format.id,
         "params": to_dict(subject.params),
         "out": free_folder(request.out),

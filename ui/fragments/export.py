@@ -190,12 +190,12 @@ def job(
             "div",
             h("h2", _title(text, detail)),
             state_badge(text, run) if run.state != "done" else None,
-            h("span", doing, class_="quiet") if doing else None,
             h("span", class_="grow"),
             _moves(text, run.run, run.state, live),
             class_="line",
         ),
         meter(run.progress, doing or run.run) if live else None,
+        h("p", doing, class_="quiet") if doing else None,
         message.card("bad", *error) if error else None,
         h("p", text("exporting.stopped"), class_="quiet") if run.state == "stopped" else None,
         done(text, product, upload_error) if run.state == "done" else None,
@@ -280,10 +280,14 @@ def _inside(text: Text, product: Product) -> Markup:
     rows = [
         (
             h("a", file, href=f"studio/export/{quote(product.run)}/{quote(file)}", download=True),
-            text(f"exporting.file.{file}") if file in _EXPLAINED else "",
+            text(f"exporting.file.{file}") if file in _EXPLAINED else _kind(text, file),
         )
         for file in product.files
     ]
     return data_table(
         text("exporting.inside"), [text("exporting.inside.file"), text("exporting.inside.what")], rows
     )
+
+
+def _kind(text: Text, file: str) -> str:
+    return text("exporting.file.weights") if file.endswith((".safetensors", ".gguf")) else ""

@@ -100,8 +100,7 @@ def test_a_mix_is_measured_saved_and_merged_into_the_base(lab: Page):
 
 def exported(page: Page, run: str, format: str, to: Path) -> Path:
     """Export a run from its own page, see that it passed, and unpack what the browser got."""
-    page.locator('.rail [data-go="runs"]').click()
-    page.locator(f'#runs-list [data-run="{run}"][data-act="open"]').click()
+    page.goto(f"{page.url.partition('?')[0]}?tab=runs&run={run}")
     expect(page.locator("#run-head h2")).to_have_text(run)
     page.locator("#run-head").get_by_role("button", name="Export").click()
     expect(page.locator("#export-form select").first).to_have_value(f"run:{run}")
@@ -150,7 +149,7 @@ def test_a_run_is_exported_and_what_the_browser_gets_answers_like_it(
     rows = lab.locator("#export-jobs .shelf li")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("pirate-1 as adapter")
-    lab.get_by_text("What is in it").click()
+    lab.locator("#export-jobs summary").click()
     with lab.expect_download() as coming:
         lab.get_by_role("link", name="recipe.py").click()
     assert Path(coming.value.path()).read_bytes() == (there / "recipe.py").read_bytes()

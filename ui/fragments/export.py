@@ -55,10 +55,7 @@ def form(
 
 def _models(text: Text, chosen: str, models: Sequence[ChatModel]) -> Markup:
     """Runs and merges first: what was learned here is what mostly leaves."""
-    bases, *learned = grouped(text, models)
-    if bases[0] != text("chat.who.bases"):
-        bases, learned = ("", []), [bases, *learned]
-    groups = [group for group in (*learned, bases) if group[1]]
+    groups = sorted(grouped(text, models), key=lambda group: group[0] == text("chat.who.bases"))
     shown = [
         h("optgroup", [h("option", t, value=n, selected=n == chosen) for n, t in options], label=group)
         for group, options in groups

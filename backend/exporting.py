@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.api import ExportRequest
+from backend.api import ExportRequest, ExportRoom
 from backend.home import Home
 from backend.inputs import folder_if_on_disk
 from backend.jobs import record
@@ -31,18 +33,16 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
     family, known), `merge_out_taken`, `export_repo_bad` (repo), `run_missing`, `run_has_no_adapter`,
     `checkpoint_missing`, `merge_base_unknown`; PlanError for params that are wrong.
     """
-    format, name = exports.get(request.format), parse(request.model)
-    params = _params(format, request)
-    learned = learned_of(home, name)
-    base = base_name(home, learned) if learned else _whole(home, name)
-    _require_fit(format, learned, base)
+    subject = _subject(home, request)
     if request.upload is not None and not _is_repo(request.upload):
         raise StudioError("export_repo_bad", repo=request.upload)
+    learned, asked = subject.learned, str(parse(request.model))
     plan = {
-        "model": base,
-        "part": str(name) if learned else None,
-        "format": format.id,
-        "params": params,
+        "asked": asked,
+        "model": subject.base,
+        "part": asked if learned else None,
+        "format": subject.format.id,
+        "params": to_dict(subject.params),
         "out": free_folder(request.out),
         "upload": request.upload,
         "public": request.public,
@@ -51,6 +51,39 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
     id = record.new_id(connection, "export", (path.name for path in home.runs.iterdir()))
     record.add(connection, id, "export", plan)
     return id
+
+
+def room(home: Home, request: ExportRequest) -> ExportRoom:
+    """What an export would take and what is free where it would go; raises what `ask` does."""
+    subject = _subject(home, request)
+    folder = folder_if_on_disk(subject.base)
+    where = home.runs if request.out is None else Path(str(free_folder(request.out)))
+    there = next(place for place in (where, *where.parents) if place.is_dir())
+    learned = subject.learned.folder if subject.learned else None
+    return ExportRoom(
+        needed_bytes=None if folder is None else subject.format.size(folder, learned, subject.params),
+        free_bytes=shutil.disk_usage(there).free,
+    )
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is exported as what: the base's name, and what was learned beside it."""
+
+    format: ExportFormat
+    params: Any
+    learned: Part | None
+    base: str
+
+
+def _subject(home: Home, request: ExportRequest) -> _Subject:
+    """What a request means, with all checked that names and manifests tell."""
+    format, name = exports.get(request.format), parse(request.model)
+    params = _params(format, request)
+    learned = learned_of(home, name)
+    base = base_name(home, learned) if learned else _whole(home, name)
+    _require_fit(format, learned, base)
+    return _Subject(format, params, learned, base)
 
 
 def learned_of(home: Home, name: ModelName) -> Part | None:
@@ -75,12 +108,12 @@ def _whole(home: Home, name: ModelName) -> str:
     return f"path:{locate(name, home.runs)}" if name.kind == "merge" else str(name)
 
 
-def _params(format: ExportFormat, request: ExportRequest) -> dict[str, Any]:
+def _params(format: ExportFormat, request: ExportRequest) -> Any:
     found: tuple[Any, list[Problem]] = parse_params(format.params, request.set)
     params, problems = found
     if problems:
         raise PlanError(problems)
-    return to_dict(params)
+    return params
 
 
 def _require_fit(format: ExportFormat, learned: Part | None, base: str) -> None:

@@ -31,6 +31,7 @@ from backend.api import (
     Draft,
     Endpoint,
     ExportRequest,
+    ExportRoom,
     HardwareReport,
     Holding,
     Library,
@@ -47,6 +48,7 @@ from backend.api import (
     SampleInfo,
     Series,
     ServeRequest,
+    Unmixable,
 )
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest
 from backend.chat.runs import base_of
@@ -323,8 +325,14 @@ class StudioFacade(KeptConversations):
             job = exporting.ask(self._home, connection, request)
         return self._claimed(job)
 
+    def export_room(self, request: ExportRequest) -> ExportRoom:
+        return exporting.room(self._home, request)
+
     def mixable(self) -> list[ChatModel]:
         return merging.mixable(self._home)
+
+    def unmixable(self) -> list[Unmixable]:
+        return merging.unmixable(self._home)
 
     def mix_losses(self, model: str) -> str:
         with self._store.asked() as connection:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.api import MergeRequest, Product
+from backend.api import MergeRequest, Product, Unmixable
 from backend.api.chat import ChatModel
 from backend.chat import runs
 from backend.home import Home
@@ -23,6 +23,9 @@ from studio.manifests import manifest_of, method_of, require_same_base
 from studio.merges import merges
 from studio.names import ADDED_UP, ModelName, mix_of, parse
 from studio.params import to_dict
+
+# What PEFT trains beside thin matrices, as `studio.merge.adapter` calls it, by its key in the configuration.
+_BESIDE = {"dora": "use_dora", "tokens": "trainable_token_indices", "modules": "modules_to_save"}
 
 
 def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> str:
@@ -58,13 +61,37 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
 
 def mixable(home: Home) -> list[ChatModel]:
     """Runs and merges whose adapters can be combined, newest first."""
-    found = []
+    return [model for model, refused in _learned(home) if refused is None]
+
+
+def unmixable(home: Home) -> list[Unmixable]:
+    """The other runs and merges that answer, newest first, each with the reason."""
+    return [
+        Unmixable(model.name, model.base, refused.as_dict())
+        for model, refused in _learned(home)
+        if refused is not None
+    ]
+
+
+def _learned(home: Home) -> Iterator[tuple[ChatModel, StudioError | None]]:
+    """What answers beside its base, newest first, and why it can't be combined, if it can't."""
     for run in runs.answering_runs(home.runs):
         with contextlib.suppress(StudioError, FileNotFoundError):  # deleted this moment
-            method, params = runs.method_of(home.runs, run)
-            if method.capable("mergeable", params) and not method.capable("trains_base", params):
-                found.append(ChatModel(runs.named(home.runs, run), runs.base_of(home.runs, run)))
-    return found
+            name = runs.named(home.runs, run)
+            refused = _not_mixable(home, run, name)
+            yield ChatModel(name, runs.base_of(home.runs, run)), refused
+
+
+def _not_mixable(home: Home, run: str, name: str) -> StudioError | None:
+    method, params = runs.method_of(home.runs, run)
+    if not method.capable("mergeable", params):
+        return StudioError("method_not_mergeable", method=method.title)
+    if method.capable("trains_base", params):
+        return StudioError("merge_not_adapter", path=name, method=method.title)
+    folder = runs.adapter_folder(home.runs, ModelName("run", run))
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    beside = [part for part, key in _BESIDE.items() if config.get(key)]
+    return StudioError("merge_not_plain", path=name, parts=beside) if beside else None
 
 
 def ask_losses(home: Home, connection: sqlite3.Connection, model: str) -> str:

@@ -94,6 +94,11 @@ def _mix(page: Page) -> None:
     page.locator("#mix-answer .proof").wait_for()
 
 
+def _inside(page: Page) -> None:
+    for fold in page.locator("#export summary").all():
+        fold.click()
+
+
 def _drawers(page: Page) -> None:
     _four(page)
     page.locator(".drawer summary").first.click()
@@ -153,6 +158,11 @@ SHOTS = (
     Shot("playground-blind", "cpu", "tab=playground", "#playground-talk .suggestion", _blind),
     Shot("merge", "cpu", "tab=merge", "#mix-form .mix-adapter", _mix),
     Shot("merge-nothing", "empty", "tab=merge", "#mix-form .empty"),
+    Shot("export", "cpu", "tab=merge&export=run:pirate-1&job=export-3", "#export-jobs .badge.good", _inside),
+    Shot("export-running", "cpu", "tab=merge&export=merge:gone", "#export-jobs .meter"),
+    Shot("export-differs", "cpu", "tab=merge&export=starter&job=export-1", "#export-jobs .badge.bad"),
+    Shot("export-failed", "cpu", "tab=merge&export=run:pirate-1&job=export-2", "#export-jobs .message.bad"),
+    Shot("export-nothing", "empty", "tab=merge&export=", "#export-jobs .export-none"),
     Shot("playground-list", "cpu", "tab=playground", "#playground-talk .suggestion", _drawers, whole=False),
     Shot("models", "cpu", "tab=models", "#models-held .shelf"),
     Shot("models-ask", "cpu", "tab=models", "#models-held .shelf", _ask_to_delete, whole=False),

@@ -21,7 +21,6 @@ from backend.api import (
     CheckReport,
     Draft,
     Endpoint,
-    ExportRequest,
     HardwareReport,
     MemoryLimits,
     MemoryNeed,
@@ -45,13 +44,14 @@ from studio.errors import PlanError, Problem, StudioError
 from studio.plan import Settings
 from tests import fake_content as content
 from tests.fake_chat import FakeChat
+from tests.fake_exports import FakeExports
 from tests.fake_library import FakeLibrary
 from tests.fake_runs import FakeRun, best_step, choose
 
 ENDED = ("done", "stopped", "failed", "interrupted")
 
 
-class FakeFacade(FakeLibrary, FakeChat):
+class FakeFacade(FakeLibrary, FakeExports, FakeChat):
     """`backend.api.Facade` in memory. `chat_seconds` is the pause before each streamed word."""
 
     def __init__(
@@ -73,13 +73,13 @@ class FakeFacade(FakeLibrary, FakeChat):
         self._opened = clock()
         if runs is not None and not runs:
             self.empty_the_disk()
+            self.export_jobs = {}
         self._runs: dict[str, FakeRun] = {r.id: r for r in (self._examples() if runs is None else runs)}
         self._saved: dict[str, int] = {}
         self._typed: dict[str, list[dict[str, str]]] = {}
         self._changes = 0
         self.warmed: list[str] = []  # datasets and models that a worker or an engine was started for
         self.merged: list[MergeRequest] = []
-        self.exported: list[ExportRequest] = []
         self.measured: list[str] = []
         self.closed = False
 
@@ -361,11 +361,15 @@ class FakeFacade(FakeLibrary, FakeChat):
         self._settle()
         if kind == "download":
             return list(self.downloads)
+        if kind == "export":
+            return list(self.export_jobs.values())
         if kind not in ("train", "all"):
             return []
         return [self._summary(r) for r in sorted(self._runs.values(), key=lambda r: -r.created)]
 
     def run(self, run: str) -> RunDetail:
+        if run in self.export_jobs:
+            return self._export(run)
         self._settle()
         found = self._get(run)
         step = self._step(found)
@@ -422,21 +426,30 @@ class FakeFacade(FakeLibrary, FakeChat):
         return self._move(run, "paused", allowed=("running",))
 
     def resume(self, run: str) -> RunSummary:
+        if run in self.export_jobs:
+            return self._move_export(run, "running")
         found = self._get(run)
         if found.state in ("interrupted", "stopped", "failed"):
             found.attempt += 1
         return self._move(run, "running", allowed=("paused", "interrupted", "stopped", "failed"))
 
     def stop(self, run: str) -> RunSummary:
+        if run in self.export_jobs:
+            return self._move_export(run, "stopped")
         return self._move(run, "stopped", allowed=("queued", *LIVE_STATES))
 
     def delete(self, run: str) -> None:
+        if self.export_jobs.pop(run, None):
+            return
         if self._get(run).state in LIVE_STATES:
             raise StudioError("run_live", run=run, state=self._get(run).state)
         del self._runs[run]
         self._touch()
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
+        if run in self.export_jobs:
+            yield self.export_jobs[run]
+            return
         last: RunSummary | None = None
         while True:
             self._settle()
@@ -483,14 +496,9 @@ class FakeFacade(FakeLibrary, FakeChat):
         self.merged.append(request)
         return next(iter(self._runs))
 
-    def exports(self) -> list[dict[str, Any]]:
-        return [{"id": "safetensors", "title": "Merged weights", "summary": "A model.", "params": []}]
-
-    def export(self, request: ExportRequest) -> str:
-        self.exported.append(request)
-        return next(iter(self._runs))
-
     def product(self, run: str) -> Product:
+        if run in self.export_jobs:
+            return self._exported(run)
         facts = {"rank": 16, "error": 0.25, "compression_error": None, "size_bytes": 4096}
         return Product(run, "merge", "done", 7, "/made/merge-1", ("adapter_config.json",), facts, None)
 

@@ -126,6 +126,7 @@ def guarded(facade: Any, token: str, host: str, password: str | None, words: Wor
     from ui.acts import UPLOADS
     from ui.app import create_app
     from ui.auth import Guard
+    from ui.downloads import router
     from ui.fragments.enter import page
     from ui.look.css import script, stylesheet
     from ui.look.theme import theme
@@ -154,6 +155,7 @@ def guarded(facade: Any, token: str, host: str, password: str | None, words: Wor
         named = {"content-disposition": f'attachment; filename="{made.name}"', "cache-control": "no-store"}
         return Response(made.text, media_type=made.media, headers=named)
 
+    outer.include_router(router(facade, words))
     gr.mount_gradio_app(
         outer,
         create_app(facade),

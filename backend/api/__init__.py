@@ -19,7 +19,15 @@ from backend.api.memory import (
     PurposeNeed,
 )
 from backend.api.plans import Draft
-from backend.api.products import Endpoint, ExportRequest, MergeRequest, Product, ServeRequest
+from backend.api.products import (
+    Endpoint,
+    ExportRequest,
+    ExportRoom,
+    MergeRequest,
+    Product,
+    ServeRequest,
+    Unmixable,
+)
 from backend.api.runs import LIVE_STATES, STATES, RunDetail, RunSummary, Series
 from studio.cost import Spent
 from studio.errors import Reason
@@ -36,6 +44,7 @@ __all__ = [
     "Endpoint",
     "EpochCost",
     "ExportRequest",
+    "ExportRoom",
     "Facade",
     "FitProposal",
     "GpuProcess",
@@ -58,4 +67,5 @@ __all__ = [
     "Series",
     "ServeRequest",
     "Spent",
+    "Unmixable",
 ]

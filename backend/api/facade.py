@@ -12,7 +12,15 @@ from backend.api.library import LibraryFacade
 from backend.api.machine import HardwareReport
 from backend.api.memory import Calibration, MemoryLimits, MemoryNeed, MemoryPoint, PurposeNeed
 from backend.api.plans import Draft
-from backend.api.products import Endpoint, ExportRequest, MergeRequest, Product, ServeRequest
+from backend.api.products import (
+    Endpoint,
+    ExportRequest,
+    ExportRoom,
+    MergeRequest,
+    Product,
+    ServeRequest,
+    Unmixable,
+)
 from backend.api.runs import RunDetail, RunSummary, Series
 
 
@@ -191,8 +199,16 @@ class Facade(ChatFacade, LibraryFacade, Protocol):
         """Check all and queue an export; gives the job's id, which `wait`, `stop` and `product` take."""
         ...
 
+    def export_room(self, request: ExportRequest) -> ExportRoom:
+        """What an export would take; raises what `export` would refuse it with."""
+        ...
+
     def mixable(self) -> list[ChatModel]:
         """What can be combined: runs and merges that are adapters, newest first."""
+        ...
+
+    def unmixable(self) -> list[Unmixable]:
+        """The other runs and merges that answer, newest first, and why they can't be combined."""
         ...
 
     def mix_losses(self, model: str) -> str:

@@ -40,6 +40,23 @@ class ExportRequest:
 
 
 @dataclass(frozen=True)
+class ExportRoom:
+    """About what an export takes on the disk (None while its base is not on this one), and what is free."""
+
+    needed_bytes: int | None
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Unmixable:
+    """A run or a merge that can't be mixed with others of its base, and the error that says why."""
+
+    name: str
+    base: str
+    error: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Product:
     """What a merge (or another job that makes files) left behind; None and empty before it has.
 

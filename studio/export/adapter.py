@@ -35,10 +35,6 @@ class AdapterWriter:
     def _beside(self) -> bool:
         return not (self._adapter / "adapter_config.json").is_file()
 
-    def size_bytes(self) -> int:
-        files = [*self._adapter.iterdir(), *self._subject.words.glob("tokenizer*")]
-        return sum(file.stat().st_size for file in files)
-
     def write(self, folder: Path, progress: Progress) -> None:
         for file in sorted(self._adapter.iterdir()):
             if file.suffix in (".safetensors", ".json") and file.name != "manifest.json":

@@ -51,7 +51,7 @@ def export(
         raise StudioError("merge_out_taken", path=str(out))
     writer: Writer = load_part(format.torch)(subject, params)
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.require_room(out.parent, writer.size_bytes())
+    checkpoint.require_room(out.parent, format.size(subject.base, subject.adapter, params))
     measured: list[Parity] = []
 
     def fill(folder: Path) -> None:

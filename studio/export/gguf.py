@@ -64,12 +64,6 @@ class GgufWriter:
         """The name of the one file."""
         return f"model-{self._params.type}.gguf"
 
-    def size_bytes(self) -> int:
-        places = [p for file in weight_files(self._subject.base) for p in shards.places(file)]
-        numbers = sum(int(np.prod(place.shape)) for place in places)
-        block, size = gguf.GGML_QUANT_SIZES[_KINDS[self._params.type]]
-        return numbers * size // block + (8 << 20)  # and the vocabulary
-
     def write(self, folder: Path, progress: Progress) -> None:
         """Raises StudioError `export_tokenizer_unknown`, `export_rope_unknown`, `merge_tensor_unknown`."""
         layout, files = Layout(self._subject.base), weight_files(self._subject.base)

@@ -92,10 +92,6 @@ class Writer(Protocol):
 
     def __init__(self, subject: Subject, params: Any) -> None: ...
 
-    def size_bytes(self) -> int:
-        """About how much it takes on the disk."""
-        ...
-
     def write(self, folder: Path, progress: Progress) -> None:
         """Fill the folder. `progress` is told the share that is done, and may raise to end the work."""
         ...

@@ -22,9 +22,6 @@ class WholeWriter:
     def __init__(self, subject: Subject, params: SafetensorsParams) -> None:
         self._subject, self._params = subject, params
 
-    def size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in weight_files(self._subject.base))
-
     def write(self, folder: Path, progress: Progress) -> None:
         base = self._subject.base
         layout, files = Layout(base), weight_files(base)

@@ -6,7 +6,9 @@ named by a string, a `studio.export.subject.Writer`. Listing imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from studio.params import param
@@ -16,8 +18,9 @@ from studio.registry import Registry
 @dataclass(frozen=True)
 class ExportFormat:
     """A format. `merged`: what was learned goes into the base's weights, so that the method has to be
-    mergeable, and a model as a whole can be exported too; else it needs something learned. `families`: the
-    model types that it can say; None: all."""
+    mergeable, and a model as a whole can be exported too; else it needs something learned. `size(base,
+    adapter, params)`: about how many bytes it takes, of the folders of both. `families`: the model types that
+    it can say; None: all."""
 
     id: str
     title: str
@@ -25,6 +28,7 @@ class ExportFormat:
     params: type
     torch: str
     merged: bool
+    size: Callable[[Path, Path | None, Any], int]
     families: tuple[str, ...] | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -199,6 +200,25 @@ def test_refused_before_anything_is_queued(facade: StudioFacade, request_: Expor
         facade.export(request_)
     assert refused.value.code == code
     assert facade.runs("export") == before
+    if code != "export_repo_bad":
+        with pytest.raises(StudioError, match=code):
+            facade.export_room(request_)
+
+
+@pytest.mark.parametrize("format", ["adapter", "safetensors", "gguf"])
+def test_what_it_will_take_is_said_beforehand(facade: StudioFacade, tmp_path: Path, format: str) -> None:
+    room = facade.export_room(ExportRequest("run:sums-1", format, out=str(tmp_path / "there" / "out")))
+    assert room.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    made = exported(facade, "run:sums-1", format=format)
+    weights = [f for f in made.files if f.endswith((".safetensors", ".gguf"))]
+    taken = sum((Path(str(made.path)) / file).stat().st_size for file in weights)
+    assert room.needed_bytes is not None
+    assert taken <= room.needed_bytes <= taken + 2 * 2**23  # with words and configuration
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_base_that_is_not_on_this_disk_has_no_size_yet(facade: StudioFacade) -> None:
+    assert facade.export_room(ExportRequest("hub:nobody/nothing")).needed_bytes is None
 
 
 def test_the_card_says_where_it_comes_from(facade: StudioFacade, model: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def facade(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[StudioFacade]:
     """A studio with finished runs: `sums-1` (rank 4), `sums-2` (rank 6), `sums-3` (lst), `sums-4` (qlora),
-    and `sums-5` on another base."""
+    `sums-5` on another base, and `sums-6` (DoRA)."""
     root = tmp_path_factory.mktemp("studio")
     facade = StudioFacade(root / "home", launcher=HereAndNow())
     data, other = write_sums(root / "sums.jsonl", 60), write_model(root / "other", seed=5)
@@ -46,6 +46,7 @@ def facade(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[St
         (model, "lst", {}),
         (model, "qlora", {}),
         (other, "lora", {}),
+        (model, "lora", {"dora": True}),
     ):
         run = facade.start(str(base), str(data), method, set={**SETTINGS, **more})
         assert facade.run(run).summary.state == "done", facade.log_tail(run)
@@ -262,7 +263,10 @@ def test_a_mix_with_a_rule_goes_into_the_base_as_that_rule_makes_it(
 def test_adapters_alone_are_offered_for_a_mix(facade: StudioFacade) -> None:
     offered = {model.name for model in facade.mixable()}
     assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5"} <= offered
-    assert "run:sums-3" not in offered  # a side network
+    others = {other.name: (other.error["code"], other.base) for other in facade.unmixable()}
+    base = facade.run("sums-1").plan["model"]
+    assert others == {"run:sums-3": ("method_not_mergeable", base), "run:sums-6": ("merge_not_plain", base)}
+    assert not offered & set(others)
 
 
 @pytest.mark.worker

@@ -24,9 +24,12 @@ from backend.chat.protocol import Limits
 from backend.home import open_home
 from backend.jobs.kinds.serve import Served
 from backend.jobs.queue import any_worker_lives
+from backend.parts import recipe_of
 from backend.serving import ServePlan, key_of, start
 from backend.store.database import open_store
 from studio.errors import StudioError
+from studio.merge.combine import combine
+from studio.names import mix, mix_of, parse
 from tests.chat.homes import CONTEXT, ChatHome, write_home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +104,22 @@ def test_what_is_not_served_does_not_answer(client: openai.OpenAI) -> None:
     assert refusal(client, "run:tuned-1", extra_body=body) == (404, "serve_model_unknown")
 
 
+def test_a_mix_is_served_by_its_name(chat_home: ChatHome, tmp_path: Path) -> None:
+    """It answers as the adapter that a merge of the same parts writes; another weight is another model."""
+    parts = [("run:tuned-1", 0.6), ("run:early-1", 0.4)]
+    name, other = (str(mix(chat_home.base, adapters)) for adapters in (parts, parts[:1]))
+    recipe = recipe_of(chat_home.root / "runs", mix_of(parse(name)))
+    written = combine(recipe.inputs, recipe.how, recipe.params, tmp_path / "merged").folder
+    with serving(plan_of(chat_home, "run:tuned-1", name), chat_home) as (_, client):
+        assert [model.id for model in client.models.list()] == ["run:tuned-1", name]
+        answer = ask(client, name)
+        assert answer.model == name
+        said = answer.choices[0].message.content
+        assert said == chat_home.text(chat_home.reference(PROMPT, 30, written))
+        assert said != ask(client, "run:tuned-1").choices[0].message.content
+        assert refusal(client, other) == (404, "serve_model_unknown")
+
+
 def test_limits_hold(client: openai.OpenAI) -> None:
     assert refusal(client, "run:tuned-1", prompt="x" * 20_000) == (413, "chat_body_too_large")
     assert refusal(client, "run:tuned-1", max_tokens=41) == (400, "chat_field_wrong")
@@ -173,6 +192,8 @@ def test_an_answer_that_is_too_long_for_the_end_gets_its_error_in_ten_seconds(ch
         (("run:nothing-1",), "127.0.0.1", "run_missing"),
         (("run:empty-1",), "127.0.0.1", "run_has_no_adapter"),
         (("path:/nowhere",), "127.0.0.1", "model_missing"),
+        ((str(mix("starter", [("run:nothing-1", 1.0)])),), "127.0.0.1", "run_missing"),
+        ((str(mix("starter", [("run:tuned-1", 1.0)])), "run:tuned-1"), "127.0.0.1", "serve_bases_differ"),
     ],
 )
 def test_what_cannot_be_served_is_no_job(

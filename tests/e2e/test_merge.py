@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from peft import PeftModel
 from playwright.sync_api import Page, expect
+from transformers import AutoModelForCausalLM
 
+import assets
 from backend.facade import StudioFacade
 from tests.e2e.conftest import screen
 
@@ -91,3 +96,60 @@ def test_a_mix_is_measured_saved_and_merged_into_the_base(lab: Page):
     options = page.locator("#playground-picker option")
     expect(options.filter(has_text="merge-1").first).to_be_attached()
     expect(options.filter(has_text="merge-2").first).to_be_attached()
+
+
+def exported(page: Page, run: str, format: str, to: Path) -> Path:
+    """Export a run from its own page, see that it passed, and unpack what the browser got."""
+    page.goto(f"{page.url.partition('?')[0]}?tab=runs&run={run}")
+    expect(page.locator("#run-head h2")).to_have_text(run)
+    page.locator("#run-head").get_by_role("button", name="Export").click()
+    expect(page.locator("#export-form select").first).to_have_value(f"run:{run}")
+    page.locator(f'#export-form [data-format="{format}"]').click()
+    expect(page.locator(f'#export-form [data-format="{format}"]')).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Export", exact=True).click()
+    card = page.locator("#export-jobs .mix-job")
+    expect(card.locator(".badge")).to_have_text("Parity: answers as the studio does")
+    with page.expect_download() as coming:
+        card.get_by_role("link", name="Download").click()
+    archive = to / coming.value.suggested_filename
+    coming.value.save_as(archive)
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        opened.extractall(to)
+    return to / archive.stem
+
+
+@torch.no_grad()
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    found: torch.Tensor = model.eval()(torch.arange(4, 44)[None]).logits
+    return found
+
+
+def test_a_run_is_exported_and_what_the_browser_gets_answers_like_it(
+    lab: Page, tmp_path: Path, studio_home: Path
+):
+    """As an adapter by PEFT and as a whole model by transformers alone: the same scores, not the base's."""
+    adapter = exported(lab, "pirate-1", "adapter", tmp_path)
+    assert adapter.name == "pirate-1-adapter"
+    base = AutoModelForCausalLM.from_pretrained(assets.path("starter"), dtype=torch.float32)
+    plain = logits(base)
+    tuned = logits(PeftModel.from_pretrained(base, str(adapter)))
+    whole = exported(lab, "pirate-1", "safetensors", tmp_path)
+    assert {file.name for file in whole.iterdir()} >= {"README.md", "recipe.py", "config.json"}
+    merged = logits(AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32))
+    largest = float(tuned.abs().max())
+    assert float((merged - tuned).abs().max()) <= 0.05 * largest
+    assert float((plain - tuned).abs().max()) > 0.1 * largest
+    there = studio_home / "runs" / "export-2" / "export"
+    written = sorted(file for file in there.rglob("*") if file.is_file())
+    assert [(whole / file.relative_to(there)).read_bytes() for file in written] == [
+        file.read_bytes() for file in written
+    ]
+    lab.reload()
+    rows = lab.locator("#export-jobs .shelf li")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("pirate-1 as adapter")
+    lab.locator("#export-jobs summary").click()
+    with lab.expect_download() as coming:
+        lab.get_by_role("link", name="recipe.py").click()
+    assert Path(coming.value.path()).read_bytes() == (there / "recipe.py").read_bytes()

@@ -75,6 +75,7 @@ def test_without_the_token_a_page_says_how_to_get_in(guard, words, address):
         "/gradio_api/file=/etc/passwd",
         "/assets/x.js",
         "/studio/alive",
+        "/studio/export/export-1",
         "/studio/studio.js",
         "/theme.css",
     ],

@@ -12,6 +12,7 @@ from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
 from ui.fragments.model import spread
 from ui.fragments.parts import badge, button, heading, meter, sparkline, state_badge
+from ui.fragments.run import export_link
 from ui.fragments.text import Text
 from ui.wizard import GOALS
 
@@ -110,6 +111,7 @@ def _run_card(text: Text, run: RunSummary, curve: Sequence[float | None]) -> Mar
             )
             if run.adapter
             else None,
+            export_link(text, run, "small") if not live else None,
             button(
                 text("home.open"), None, kind="small", data_go="runs", data_address=f"tab=runs&run={run.run}"
             ),

@@ -19,14 +19,43 @@ from ui.fragments.who import model_label
 from ui.mixer import DENSITIES, HIGH, LOW, STEP, Mixer
 
 
+def head(text: Text, *, exporting: bool) -> Markup:
+    """The tab's title and its two sides, of which one is open."""
+    sides = (("mix", not exporting), ("export", exporting))
+    return h(
+        "div",
+        h("h1", text("tab.merge")),
+        h(
+            "div",
+            [
+                h(
+                    "button",
+                    text(f"merge.side.{side}"),
+                    type="button",
+                    role="tab",
+                    data_act="side",
+                    data_side=side,
+                    aria_selected="true" if open_ else "false",
+                )
+                for side, open_ in sides
+            ],
+            class_="segments",
+            role="tablist",
+        ),
+        class_="merge-head",
+    )
+
+
 def form(
     text: Text,
     mixer: Mixer,
     models: Sequence[ChatModel],
+    out: Sequence[tuple[str, str]],
     rules: Sequence[Mapping[str, Any]],
     settings: Markup | None,
 ) -> Markup:
-    """Adapters with a slider each, then the rule. `settings`: the fields of the chosen rule."""
+    """Adapters with a slider each, then the rule. `out`: what can't take part, with the reason; `settings`:
+    the fields of the chosen rule."""
     bases = list(dict.fromkeys(model.base for model in models))
     mine = [model.name for model in models if model.base == mixer.base]
     rule = next((rule for rule in rules if rule["id"] == mixer.how), rules[0])
@@ -39,6 +68,7 @@ def form(
         h(
             "div",
             [_adapter(text, mixer, name, number) for number, name in enumerate(mine)],
+            [_out(text, name, why) for name, why in out],
             class_="mix-list",
         ),
         h("p", text("mix.weights.help"), class_="quiet"),
@@ -75,6 +105,20 @@ def _adapter(text: Text, mixer: Mixer, name: str, number: int) -> Markup:
         ),
         h("output", DASH if weight is None else f"{weight:g}", id=shown),
         class_=classes("mix-adapter", weight is None and "out"),
+    )
+
+
+def _out(text: Text, name: str, why: str) -> Markup:
+    return h(
+        "div",
+        h(
+            "label",
+            h("input", type="checkbox", disabled=True),
+            h("span", model_label(text, name)),
+            class_="switch",
+        ),
+        h("p", why, class_="quiet"),
+        class_="mix-out",
     )
 
 

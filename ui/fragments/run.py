@@ -60,7 +60,18 @@ def actions(text: Text, run: RunSummary) -> Markup:
             )
             for name in _ACTIONS[run.state]
         ],
+        export_link(text, run),
         class_="line actions",
+    )
+
+
+def export_link(text: Text, run: RunSummary, kind: str = "") -> Markup | None:
+    """The way out of the studio for what it learned; None while there is nothing."""
+    if run.adapter is None:
+        return None
+    address = f"tab=merge&export=run:{run.run}"
+    return button(
+        text("run.export"), None, kind=kind, symbol="download", data_go="merge", data_address=address
     )
 
 

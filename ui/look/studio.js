@@ -37,6 +37,9 @@
   }
   const sends = { // acts that carry more than their own data-* attributes
     "model-own": (element) => ({ value: one("[data-model-name]", element).value }),
+    "export": (element) => ({
+      upload: one("[data-upload]", element).value, public: one("[data-public]", element).checked,
+    }),
     "send": (element) => {
       const box = one("[data-prompt]", element);
       const value = box.value;

@@ -1,4 +1,5 @@
-"""Merge: adapters of one base mixed by sliders, heard at once, saved or merged into the base."""
+"""Merge & export. The mixer: adapters of one base mixed by sliders, heard at once, saved or merged into the
+base; beside it, one at a time, the exports (`ui.tabs.export`)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from markupsafe import Markup
 
 from backend.api.chat import Answer, ChatRequest, Pane, Sampling
 from studio.errors import StudioError
-from ui import forms, mixer
+from ui import exporting, forms, mixer
+from ui.exporting import Exporting
 from ui.fragments import merge as draw
 from ui.fragments import message
 from ui.fragments.parts import button
@@ -21,6 +23,7 @@ from ui.live import follow, timer
 from ui.mixer import Mixer
 from ui.page import Page, Updates
 from ui.steps import run_error
+from ui.tabs import export
 from ui.tabs.chat_panel import REDRAW_SECONDS
 from ui.view import HIDDEN, act_data, view
 
@@ -32,6 +35,8 @@ _SAMPLING = Sampling(max_tokens=128)
 class Merge:
     """Components of the tab. `asked` counts the questions: each count is answered once, the last one wins."""
 
+    head: gr.HTML
+    mix: gr.Row
     board: gr.Column
     form: gr.HTML
     ask: gr.HTML
@@ -42,24 +47,44 @@ class Merge:
     state: gr.State
     asked: gr.State
     ticker: gr.Timer
+    exports: export.ExportPanel
 
 
 def build() -> Merge:
-    with gr.Row(elem_id="merge", elem_classes="tab-body"):
-        with gr.Column(elem_classes="mix-left"):
-            form = view(id="mix-form")
-        with gr.Column(elem_classes="mix-right", visible=False) as board:
-            with gr.Column(elem_classes="card mix-chat"):
-                ask = view(id="mix-ask")
-                answer = view(id="mix-answer")
-            actions = view(id="mix-actions")
-            jobs = view(id="mix-jobs")
+    with gr.Column(elem_id="merge", elem_classes="tab-body"):
+        head = view(id="merge-head")
+        with gr.Row(elem_id="mix") as mix:
+            with gr.Column(elem_classes="mix-left"):
+                form = view(id="mix-form")
+            with gr.Column(elem_classes="mix-right", visible=False) as board:
+                with gr.Column(elem_classes="card mix-chat"):
+                    ask = view(id="mix-ask")
+                    answer = view(id="mix-answer")
+                actions = view(id="mix-actions")
+                jobs = view(id="mix-jobs")
         where = view(classes="unseen")
-    return Merge(board, form, ask, answer, actions, jobs, where, gr.State(Mixer()), gr.State(0), timer())
+        exports = export.build(where)
+    return Merge(
+        head=head,
+        mix=mix,
+        board=board,
+        form=form,
+        ask=ask,
+        answer=answer,
+        actions=actions,
+        jobs=jobs,
+        address=where,
+        state=gr.State(Mixer()),
+        asked=gr.State(0),
+        ticker=timer(),
+        exports=exports,
+    )
 
 
 def wire(tab: Merge, page: Page) -> None:
+    tab.head.value = draw.head(page.text, exporting=False)
     tab.form.value = message.loading(page.text)
+    export.wire(tab.exports, page, NAME)
     # Said once: the tab may be drawn again while an answer comes.
     tab.answer.value = draw.no_answer(page.text)
 
@@ -85,6 +110,10 @@ def wire(tab: Merge, page: Page) -> None:
             tab.address: address(mixer.to_query(state, NAME)),
         }
 
+    def turn(state: Mixer, leaving: Exporting, event: gr.EventData) -> Updates:
+        there = act_data(event)["side"] == "export"
+        return opened(tab, page, exporting.to_query(leaving, NAME) if there else mixer.to_query(state, NAME))
+
     def answer(state: Mixer) -> Iterator[Updates]:
         for drawn in answered(page, state):
             yield {tab.answer: drawn}
@@ -103,34 +132,51 @@ def wire(tab: Merge, page: Page) -> None:
         )
     for source in (tab.actions, tab.jobs):
         source.act(page.handler(make), inputs=[tab.state], outputs=everything, **HIDDEN)
+    tab.head.act(page.handler(turn), inputs=[tab.state, tab.exports.state], outputs=everything, **HIDDEN)
     follow(
         page,
         tab.ticker,
-        lambda _full, state: {tab.jobs: _jobs(page, state)},
-        [tab.state],
-        [tab.jobs, page.notice],
+        lambda _full, state, leaving: (
+            {tab.jobs: _jobs(page, state)} | export.moving(tab.exports, page, leaving)
+        ),
+        [tab.state, tab.exports.state],
+        [tab.jobs, tab.exports.jobs, page.notice],
     )
 
 
 def outputs(tab: Merge) -> list[Any]:
     return [
+        *export.outputs(tab.exports),
+        tab.head,
+        tab.mix,
         tab.board,
         tab.form,
         tab.ask,
         tab.answer,
         tab.actions,
         tab.jobs,
-        tab.address,
         tab.state,
         tab.asked,
     ]
 
 
 def opened(tab: Merge, page: Page, query: str) -> Updates:
-    """The tab at this address: `mix=mix:{...}`, the question `ask`, the jobs `made` and `measured`."""
+    """The tab at this address: the exports where it says `export`, else the mixer."""
+    leaving = exporting.is_here(query)
+    return {
+        tab.head: draw.head(page.text, exporting=leaving),
+        tab.mix: gr.Row(visible=not leaving),
+        tab.exports.board: gr.Row(visible=leaving),
+        **(export.opened(tab.exports, page, query, NAME) if leaving else _mixer(tab, page, query)),
+    }
+
+
+def _mixer(tab: Merge, page: Page, query: str) -> Updates:
+    """The mixer at this address: `mix=mix:{...}`, the question `ask`, the jobs `made` and `measured`."""
     models = page.facade.mixable()
     if not models:
-        return {tab.form: _nothing(page), tab.board: gr.Column(visible=False)}
+        nothing = {tab.form: _nothing(page), tab.board: gr.Column(visible=False)}
+        return nothing | {tab.address: address(mixer.to_query(Mixer(), NAME))}
     state = mixer.from_query(query, models)
     if not state.prompt:
         state = replace(state, prompt=page.text(mixer.PROMPT))
@@ -172,7 +218,12 @@ def _form(page: Page, state: Mixer) -> Markup:
     rule = next((rule for rule in rules if rule["id"] == state.how), rules[0])
     fields = forms.of_params(rule["params"], state.settings)
     settings = forms.grid(page.text, fields) if fields else None
-    return draw.form(page.text, state, page.facade.mixable(), rules, settings)
+    out = [
+        (other.name, page.words.error(StudioError.from_dict(other.error))[0])
+        for other in page.facade.unmixable()
+        if other.base == state.base
+    ]
+    return draw.form(page.text, state, page.facade.mixable(), out, rules, settings)
 
 
 def _jobs(page: Page, state: Mixer) -> Markup:

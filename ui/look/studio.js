@@ -71,6 +71,7 @@
     element.addEventListener("change", (event) => {
       const field = event.target;
       if (field.type === "file") return send(field.files[0]);
+      if (field.dataset.keepWithin !== undefined) keepWithin(field);
       if (field.dataset.act) act(field, { value: fieldValue(field) });
     });
     element.addEventListener("input", (event) => {
@@ -116,6 +117,10 @@
   }
 
   // -- small behaviours -------------------------------------------------------------------------------------------
+  function keepWithin(field) { // what is shown is what holds: a number outside its range goes to its end
+    const value = field.value === "" ? Number(field.defaultValue) : field.valueAsNumber;
+    field.value = Math.min(Number(field.max), Math.max(Number(field.min), value));
+  }
   function fit(box) {
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, 200)}px`;

@@ -14,7 +14,10 @@ from bootstrap.checkout import WINDOWS, Checkout
 from bootstrap.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("gpu", "methods", "check", "train", "runs", "chat")
+COMMANDS = (
+    *("gpu", "methods", "estimate", "check", "train", "runs"),
+    *("chat", "merge", "export", "serve", "models"),
+)
 TIERS = {
     "--unit": "not worker and not e2e and not slow and not gpu",
     "": "not slow",

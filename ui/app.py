@@ -35,59 +35,49 @@ def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
         built = []
         with gr.Tabs(selected=names[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
             for module in TABS:
-                with gr.Tab(
-                    words.text(f"tab.{module.NAME}"), id=module.NAME, elem_id=f"tab-{module.NAME}"
-                ) as tab:
-                    built.append((module, tab, module.build()))
-        for module, _, parts in built:
+                with gr.Tab(words.text(f"tab.{module.NAME}"), id=module.NAME, elem_id=f"tab-{module.NAME}"):
+                    built.append((module, module.build()))
+        for module, parts in built:
             module.wire(parts, page)
         _navigate(app, page, tabs, built)
     return app
 
 
 def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> None:
-    """A tab is drawn when it is opened, from the address; its timer ticks only while it is open."""
-    timers = {module.NAME: parts.ticker for module, _, parts in built if hasattr(parts, "ticker")}
+    """A tab is drawn when it is opened, from the address; its timer ticks only while it is open.
+
+    Which tab is open is the page's own business (studio.js): it selects the one that its address names. The
+    event of `gr.Tabs` comes with a click only. That of a `gr.Tab` would also come for the first one as the
+    page is made and be answered at once: Gradio then ends the stream of answers just as `load` waits for its.
+    """
+    timers = {module.NAME: parts.ticker for module, parts in built if hasattr(parts, "ticker")}
+    kept: list[Any] = []  # what `opened` has to know beside the address, and whose it is
+    owners: list[str] = []
+    for module, parts in built:
+        mine = module.inputs(parts) if hasattr(module, "inputs") else []
+        kept += mine
+        owners += [module.NAME] * len(mine)
 
     def turn_on(name: str) -> Updates:
         return {timer: gr.Timer(active=tab == name) for tab, timer in timers.items()}
 
-    def opener(module: ModuleType, parts: Any) -> Any:
-        def draw(query: str, *kept: Any) -> Updates:
-            # Gradio opens its first tab by itself, whatever the address says; `load` draws that one.
-            if f"tab={module.NAME}" not in query:
-                return {}
-            return module.opened(parts, page, query, *kept) | turn_on(module.NAME)
+    def named(query: str) -> tuple[ModuleType, Any]:
+        return next((module, parts) for module, parts in built if _tab_of(query) == module.NAME)
 
-        return page.handler(draw)
-
-    for module, tab, parts in built:
-        tab.select(
-            opener(module, parts),
-            inputs=[page.query, *(module.inputs(parts) if hasattr(module, "inputs") else [])],
-            js=_ADDRESS,
-            outputs=[*module.outputs(parts), *timers.values(), page.notice],
-            **HIDDEN,
-        )
+    def select(query: str, *states: Any) -> Updates:
+        module, parts = named(query)
+        own = [state for owner, state in zip(owners, states, strict=True) if owner == module.NAME]
+        return module.opened(parts, page, query, *own) | turn_on(module.NAME)
 
     def load(query: str) -> Updates:
-        module, _, parts = next(b for b in built if _tab_of(query) == b[0].NAME)
-        if module is home:  # open already; saying so again would undo a click that came before this answer
-            return home.loaded(parts, page, query) | turn_on(module.NAME)
-        return {
-            tabs: gr.Tabs(selected=module.NAME),
-            **module.opened(parts, page, query),
-            **turn_on(module.NAME),
-        }
+        module, parts = named(query)
+        drawn = home.loaded if module is home else module.opened
+        return drawn(parts, page, query) | turn_on(module.NAME)
 
-    every = [component for module, _, parts in built for component in module.outputs(parts)]
-    app.load(
-        page.handler(load),
-        inputs=[page.query],
-        js=_ADDRESS,
-        outputs=[tabs, *every, *timers.values(), page.notice],
-        **HIDDEN,
-    )
+    every = [component for module, parts in built for component in module.outputs(parts)]
+    outputs = [*every, *timers.values(), page.notice]
+    app.load(page.handler(load), inputs=[page.query], js=_ADDRESS, outputs=outputs, **HIDDEN)
+    tabs.select(page.handler(select), inputs=[page.query, *kept], js=_ADDRESS, outputs=outputs, **HIDDEN)
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)
 
 

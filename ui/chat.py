@@ -180,10 +180,13 @@ def set_pane(chat: Chat, number: int, model: str) -> Chat:
 
 
 def add_pane(chat: Chat, models: tuple[str, ...]) -> Chat:
-    """One more who answers: the first that does not answer yet."""
+    """One more who answers: the first that does not answer yet, other runs before checkpoints of the same."""
     if len(chat.panes) >= MAX_PANES or not models:
         return chat
-    new = next((model for model in models if model not in chat.panes), models[0])
+    fresh = [model for model in models if model not in chat.panes]
+    there = {pane.partition("@")[0] for pane in chat.panes}
+    others = [model for model in fresh if model.partition("@")[0] not in there]
+    new = next(iter(others or fresh), models[0])
     return replace(chat, panes=(*chat.panes, new))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,34 +150,48 @@ def migrate(
     worker_lives: Callable[[sqlite3.Connection], bool],
     migrations: list[tuple[str, Migration]] = MIGRATIONS,
 ) -> list[str]:
-    """Run what is missing, each in one transaction with its record; gives the names that ran.
+    """Run what is missing, all of it in one transaction with its record; gives the names that ran.
 
-    A file that holds something is backed up first (`<file>.before-<name>`).
+    A file that holds something is backed up first (`<file>.before-<name>`). Of several who open a file at
+    once one does all this; the others wait for its lock and find it done.
     Raises `StudioError`: `store_newer` (path, unknown) for a file written by a newer studio,
     `store_busy_workers` (path) while a worker lives.
     """
-    done = _done(connection)
+    if not _pending(_done(connection), path, migrations):
+        return []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = _done(connection)
+        pending = _pending(done, path, migrations)
+        if done and pending:
+            if worker_lives(connection):
+                raise StudioError("store_busy_workers", path=str(path))
+            back_up(path, path.with_name(f"{path.name}.before-{pending[0][0]}"))
+        for name, run in pending:
+            _run(connection, name, run)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return [name for name, _ in pending]
+
+
+def _pending(
+    done: set[str], path: Path, migrations: list[tuple[str, Migration]]
+) -> list[tuple[str, Migration]]:
     if unknown := sorted(done - {name for name, _ in migrations}):
         raise StudioError("store_newer", path=str(path), unknown=unknown)
-    pending = [m for m in migrations if m[0] not in done]
-    if not pending:
-        return []
-    if done:
-        if worker_lives(connection):
-            raise StudioError("store_busy_workers", path=str(path))
-        back_up(connection, path.with_name(f"{path.name}.before-{pending[0][0]}"))
-    return [name for name, run in pending if _run(connection, name, run)]
+    return [migration for migration in migrations if migration[0] not in done]
 
 
-def back_up(connection: sqlite3.Connection, target: Path) -> None:
-    """A complete copy, taken with SQLite's own backup call; it appears under its name only when whole."""
+def back_up(path: Path, target: Path) -> None:
+    """A complete copy of what is committed, taken with SQLite's own backup call; it appears under its name
+    only when whole. The caller holds the file's write lock, so that nobody else takes one."""
     unfinished = target.with_name(target.name + ".part")
     unfinished.unlink(missing_ok=True)
-    copy = sqlite3.connect(unfinished)
-    try:
-        connection.backup(copy)
-    finally:
-        copy.close()
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(unfinished)) as copy:
+        source.backup(copy)
     unfinished.replace(target)
 
 
@@ -187,21 +202,9 @@ def _done(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute("SELECT name FROM migration")} if table else set()
 
 
-def _run(connection: sqlite3.Connection, name: str, run: Migration) -> bool:
-    """True if it ran here, False if another process was quicker."""
+def _run(connection: sqlite3.Connection, name: str, run: Migration) -> None:
     from sqlite_utils import Database
 
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if name in _done(connection):
-            connection.execute("ROLLBACK")
-            return False
-        connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at REAL NOT NULL)")
-        run(Database(connection))
-        connection.execute("INSERT INTO migration VALUES (?, ?)", (name, time.time()))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return True
+    connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at REAL NOT NULL)")
+    run(Database(connection))
+    connection.execute("INSERT INTO migration VALUES (?, ?)", (name, time.time()))

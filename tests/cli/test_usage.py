@@ -2,6 +2,9 @@
 
 import pytest
 
+from bootstrap import door
+from ui.cli.main import COMMANDS
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -13,6 +16,7 @@ import pytest
         (["frobnicate"], "Commands: gpu, methods, estimate, check, train, runs, chat"),
         (["train", "starter"], "DATASET"),
         (["runs", "show"], "RUN"),
+        (["runs", "list", "--kind", "nonsense"], "invalid choice: 'nonsense'"),
         (["train", "starter", "pirate", "--step", "5"], "--step"),
         (["train", "starter", "pirate", "--set", "rank"], "--set takes KEY=VALUE"),
         (["train", "starter", "pirate", "--batch", "4", "--set", "batch=8"], "given twice"),
@@ -49,3 +53,7 @@ def test_no_command_opens_the_screen_on_the_home_that_was_asked_for(command, mon
         [f"--home={tmp_path}", "--port", "8000", "--no-browser"],
         [f"--home={tmp_path / 'other'}"],
     ]
+
+
+def test_the_door_names_every_command():
+    assert tuple(COMMANDS) == door.COMMANDS

@@ -76,6 +76,15 @@ def test_compare_and_vote_outlive_a_reload(playground: Page):
     expect(page.locator(".pair").first).to_contain_text("won 1 of 1: 100 %, likely 21 % to 100 %")
 
 
+def test_a_number_outside_its_range_is_shown_as_what_holds(playground: Page):
+    playground.locator("#playground-sampling summary").click()
+    for typed, holds in (("-99", "0"), ("99", "2"), ("0.3", "0.3")):
+        field = playground.get_by_label("Temperature")
+        field.fill(typed)
+        field.press("Tab")
+        expect(field).to_have_value(holds)
+
+
 def test_a_blind_pair_is_known_after_the_vote(playground: Page):
     page = playground
     page.get_by_role("button", name="New", exact=True).click()

@@ -60,6 +60,14 @@ def test_every_tab_opens_and_comes_back_after_a_refresh(page: Page):
     expect(page.locator(TABS["system"]).first).to_be_visible()
 
 
+def test_the_tab_of_an_address_is_open_before_the_studio_answers(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.route("**/queue/**", lambda route: route.abort())
+    page.goto(f"{address}&tab=models")
+    expect(page.locator("#tab-models-button")).to_have_attribute("aria-selected", "true")
+    expect(page.locator('.rail [data-go="models"]')).to_have_attribute("aria-current", "page")
+
+
 @pytest.mark.parametrize("width", [390, 768, 1440])
 def test_no_screen_scrolls_sideways(browser: Browser, address: str, width: int):
     context = browser.new_context(viewport={"width": width, "height": 800})

@@ -45,11 +45,19 @@ def test_no_handler_is_public_and_none_waits_for_another_page(app):
         assert fn.concurrency_limit is None
 
 
-def test_the_tab_that_gradio_opens_by_itself_undoes_no_click(app):
-    """It is told of at an address that names no tab, perhaps after a card on it was clicked."""
+def test_a_page_that_opens_asks_once(app):
+    """Gradio loses the answer to a question that is asked just as it ends the stream of the answers before.
+    A tab's own `select` comes unasked for the first one; that of all tabs comes with a click."""
+    selecting = {id for fn in app.fns.values() for id, event in fn.targets if event == "select"}
+    assert [app.blocks[id].elem_id for id in selecting] == ["tabs"]
+    assert [event for fn in app.fns.values() for _, event in fn.targets].count("load") == 1
+
+
+def test_a_tab_that_is_opened_is_drawn_from_its_address(app):
     opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
-    assert len(opening.fn("")) == 1  # that nothing is to be said
-    assert len(opening.fn("?tab=home")) > 1
+    said = opening.fn("?tab=models", Chat())
+    assert "models-held" in {component.elem_id for component in said}
+    assert "step-goal" not in {component.elem_id for component in said}
 
 
 def test_the_tabs_that_exist_are_the_tabs_that_show():

@@ -160,6 +160,13 @@ def test_panes_come_and_go_but_one_stays():
     assert len(chat.panes) == 1
 
 
+def test_another_run_answers_before_a_checkpoint_of_the_same():
+    models = ("run:b-1", "run:b-1@best", "run:a-1", "run:a-1@8", "starter")
+    chat = Chat(("starter", "run:b-1"))
+    chat = moves.add_pane(chat, models)
+    assert moves.add_pane(chat, models).panes == ("starter", "run:b-1", "run:a-1", "run:b-1@best")
+
+
 def test_sampling_values_stay_in_their_range():
     chat = Chat(("starter",))
     assert moves.set_sampling(chat, "temperature", "9").sampling.temperature == 2.0

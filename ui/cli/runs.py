@@ -13,6 +13,7 @@ from ui.cli.parser import Sub
 from ui.fragments import epoch
 
 NAME = "runs"
+KINDS = ("train", "probe", "merge", "export", "evaluate", "serve", "download", "all")
 ACTIONS = {
     "list": "List the runs, newest first.",
     "show": "Show one run: its state, plan and reasons.",
@@ -31,7 +32,9 @@ def add(commands: Sub) -> None:
     for name, help in ACTIONS.items():
         action = actions.add(name, help)
         if name == "list":
-            action.add_argument("--kind", default="train", help="train (default), another kind, or all")
+            action.add_argument(
+                "--kind", default="train", choices=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)}"
+            )
             action.set_defaults(run=_list)
         else:
             action.add_argument("id", metavar="RUN", help="a run's id, as the list shows it")

@@ -74,7 +74,7 @@ def _foot(text: Text, turn: Turn, place: int, open_: bool, compact: bool) -> Mar
         h("span", text(ends), class_="badge wait") if ends else None,
         proof(text, said.proof) if said.proof and open_ else None,
         None if compact else h("span", class_="grow"),
-        None if compact else _tools(text, turn, pane, place, open_),
+        None if compact else h("span", _tools(text, turn, pane, place, open_), class_="answer-tools"),
         class_="answer-facts line",
     )
 

@@ -74,6 +74,7 @@
     element.addEventListener("change", (event) => {
       const field = event.target;
       if (field.type === "file") return send(field.files[0]);
+      if (field.dataset.keepWithin !== undefined) keepWithin(field);
       if (field.dataset.act) act(field, { value: fieldValue(field) });
     });
     element.addEventListener("input", (event) => {
@@ -119,6 +120,10 @@
   }
 
   // -- small behaviours -------------------------------------------------------------------------------------------
+  function keepWithin(field) { // what is shown is what holds: a number outside its range goes to its end
+    const value = field.value === "" ? Number(field.defaultValue) : field.valueAsNumber;
+    field.value = Math.min(Number(field.max), Math.max(Number(field.min), value));
+  }
   function fit(box) {
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, 200)}px`;
@@ -191,10 +196,18 @@
   // At an address with a place in it, nothing is shown until that place is drawn: no flash of Home.
   if (location.search) root.classList.add("arriving");
   setTimeout(() => root.classList.remove("arriving"), 4000);
+  // The tab that the address names is open until the person goes to another one. The page opens it, as a click
+  // would: the server's word on it would be lost where it comes before Gradio's tabs are there to hear it.
+  let arriveAt = new URLSearchParams(location.search).get("tab");
+  function arrive() {
+    const button = arriveAt && one(`#tab-${CSS.escape(arriveAt)}-button`);
+    if (button && button.getAttribute("aria-selected") !== "true") button.click();
+  }
   function setAddress(text) {
     history.replaceState(null, "", text ? `?${text}` : location.pathname);
   }
   function go(target) { // data-go names the tab; data-address what its address shall be
+    arriveAt = null;
     setAddress(target.dataset.address || `tab=${target.dataset.go}`);
     const button = one(`#tab-${target.dataset.go}-button`);
     if (button.getAttribute("aria-selected") === "true") window.dispatchEvent(new Event("studio:address"));
@@ -225,10 +238,13 @@
     root.classList.toggle("lost", missed > 1);
   }
 
+  function free(within) {
+    all("[aria-busy=true]", within).forEach((b) => b.removeAttribute("aria-busy"));
+  }
   let told = null; // the last message: what was asked for was refused, and may be asked for again
   function freeBusy() {
     const notice = one(".notice");
-    if (notice && notice.dataset.number !== told) all("[aria-busy=true]").forEach((b) => b.removeAttribute("aria-busy"));
+    if (notice && notice.dataset.number !== told) free(root);
     told = notice ? notice.dataset.number : told;
   }
 
@@ -236,7 +252,7 @@
   function settle() {
     if (due) return;
     due = true;
-    requestAnimationFrame(() => { due = false; paint(); markTab(); watchAddress(); freeBusy(); });
+    requestAnimationFrame(() => { due = false; paint(); arrive(); markTab(); watchAddress(); freeBusy(); });
   }
   new MutationObserver(settle).observe(root, {
     subtree: true, childList: true, attributes: true, attributeFilter: ["class", "aria-selected", "data-address-now"],
@@ -248,6 +264,7 @@
       const panel = place.closest("[role=tabpanel]") || document;
       if (shown.get(panel) === now) continue;
       shown.set(panel, now);
+      free(panel); // what was asked for is there; a button that is drawn as before is not drawn anew
       root.classList.remove("arriving");
       if (place.dataset.thenGo) go({ dataset: { go: place.dataset.thenGo, address: now } });
       else if (now.startsWith(`tab=${root.dataset.tab || "home"}`)) setAddress(now);

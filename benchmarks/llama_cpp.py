@@ -45,7 +45,8 @@ from studio.export.export import export
 from studio.export.parity import ANSWER_TOKENS, own_answers
 from studio.export.subject import Subject
 from studio.exports import exports
-from studio.merge.verify import POSITIONS, agreement, last_logits
+from studio.merge import POSITIONS
+from studio.merge.verify import agreement, last_logits
 from studio.names import parse
 from studio.params import parse as parse_params
 

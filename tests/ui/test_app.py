@@ -152,6 +152,17 @@ def test_deleting_the_open_run_opens_the_next(page, facade):
     assert runs.shown(tab, page, chosen)[tab.state].run == facade.runs()[0].run
 
 
+def test_a_look_at_the_store_takes_no_choice_back(page, facade):
+    """Another run may be chosen while it draws; one that is gone meanwhile is no choice."""
+    tab = runs.build()
+    chosen = runs.opened(tab, page, "?run=pirate-1")[tab.state]
+    followed = runs.followed(tab, page, chosen, full=False)
+    assert tab.listing in followed
+    assert not {tab.state, tab.address} & set(followed)
+    facade.delete("pirate-1")
+    assert runs.followed(tab, page, chosen, full=False)[tab.state].run == facade.runs()[0].run
+
+
 def test_the_playground_answers_with_the_run_of_the_address(page):
     tab = playground.build()
     updates = playground.opened(tab, page, "?run=pirate-2")

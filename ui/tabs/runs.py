@@ -76,7 +76,7 @@ def wire(tab: Runs, page: Page) -> None:
     for source in (tab.listing, tab.head, tab.smoothing):
         source.act(page.handler(act), inputs=[tab.state], outputs=everything, **HIDDEN)
     follow(
-        page, tab.ticker, lambda full, chosen: shown(tab, page, chosen, full=full), [tab.state], everything
+        page, tab.ticker, lambda full, chosen: followed(tab, page, chosen, full=full), [tab.state], everything
     )
 
 
@@ -112,6 +112,15 @@ def outputs(tab: Runs) -> list[Any]:
 def opened(tab: Runs, page: Page, query: str) -> Updates:
     """The tab at this address."""
     return shown(tab, page, selection.from_query(query))
+
+
+def followed(tab: Runs, page: Page, chosen: Selection, *, full: bool) -> Updates:
+    """The tab after a look at the store. Somebody may have chosen another run while this was drawn: what is
+    chosen is set only where the run is gone."""
+    updates = shown(tab, page, chosen, full=full)
+    if updates[tab.state] == chosen:
+        del updates[tab.state], updates[tab.address]
+    return updates
 
 
 def shown(tab: Runs, page: Page, chosen: Selection, *, full: bool = True) -> Updates:

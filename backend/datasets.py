@@ -5,12 +5,13 @@ What was read and rendered is kept as long as the files stay as they are, so tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from backend.api import CheckReport, PreviewRow, SampleInfo
 from backend.home import Home, require_room
 from studio.data.check import Prepared, check, prepare
 from studio.data.preview import preview
+from studio.data.prompts import read_prompts
 from studio.data.read import Dataset, read_dataset
 from studio.data.render import Renderer
 from studio.data.samples import list_samples, resolve_dataset
@@ -135,6 +137,11 @@ class Datasets:
             unfinished.replace(path)
         return str(path)
 
+    def prompts(self, file: str) -> list[str]:
+        """Those of a prompt set; raises what `studio.data.prompts.read_prompts` raises."""
+        with self._by_name():
+            return read_prompts(Path(file))
+
     def message_rows(self, file: str) -> tuple[str, int]:
         """The path of a file that `keep_messages` writes, and how many rows are in it."""
         path = self._home.data / file
@@ -150,9 +157,9 @@ class Datasets:
             require_room(self._home.data, source.stat().st_size)
             content = source.read_bytes()
         except FileNotFoundError as error:
-            raise StudioError("data_missing", path=file) from error
+            raise StudioError("data_missing", path=source.name) from error
         except OSError as error:
-            raise StudioError("data_unreadable", path=file, detail=error.strerror) from error
+            raise StudioError("data_unreadable", path=source.name, detail=error.strerror) from error
         suffix = "".join(source.suffixes[-1:]).lower()
         return self._keep(f"{slug(source.stem) or 'data'}{suffix}", content)
 
@@ -173,13 +180,25 @@ class Datasets:
                 return str(target)
         raise AssertionError("a million files of one name")
 
+    @contextlib.contextmanager
+    def _by_name(self) -> Iterator[None]:
+        """Errors tell a file that was brought here by its name: where the home keeps it, nobody chose."""
+        try:
+            yield
+        except StudioError as error:
+            path = Path(str(error.facts.get("path", "")))
+            if path.parent != self._home.data:
+                raise
+            raise StudioError(error.code, **{**error.facts, "path": path.name}) from error
+
     def _kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 found: T = self._cache[key]
                 return found
-        made = make()
+        with self._by_name():
+            made = make()
         with self._lock:
             self._cache[key] = made
             kind = [other for other in self._cache if other[0] == key[0]]

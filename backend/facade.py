@@ -66,6 +66,7 @@ from backend.jobs.spare import Spares
 from backend.jobs.watch import Watch
 from backend.model_list import ModelList
 from backend.runs import Runs
+from backend.sentences import keep
 from backend.store.database import open_store
 from studio.defaults import largest_step
 from studio.errors import StudioError
@@ -89,15 +90,22 @@ class StudioFacade(KeptConversations):
             lives, and keep a spare worker ready where one is asked for. Without it jobs are settled
             whenever something is asked.
         launcher: Where workers run; a detached process each if None.
+        sentences: Those of errors by their keys, in which endpoints answer programs; None: as kept before.
 
     Raises:
         StudioError: those of `open_home` and `open_store`.
     """
 
     def __init__(
-        self, home: str | Path | None = None, watch: bool = False, launcher: Launcher | None = None
+        self,
+        home: str | Path | None = None,
+        watch: bool = False,
+        launcher: Launcher | None = None,
+        sentences: Mapping[str, str] | None = None,
     ) -> None:
         self._home = open_home(locate_home(home))
+        if sentences is not None:
+            keep(self._home, sentences)
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)

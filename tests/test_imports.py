@@ -48,6 +48,7 @@ UI_WITHOUT_GRADIO = ("ui/cli/", "ui/fragments/", "ui/words.py", "ui/running.py",
 UI_MAY = {
     *("backend.api", "backend.api.chat", "backend.facade", "backend.home", "backend.hosts"),
     "studio.errors",
+    "studio.sentences",  # how codes and facts become sentences, below the screen too
     "studio.names",  # the grammar of models' names, which the page's address and the chips speak too
 }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from studio.errors import PlanError, Problem, Reason, StudioError
-from ui.words import FOLDER, Words, fill, placeholders
+from studio.sentences import fill, placeholders
+from ui.words import FOLDER, Words
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGLISH = json.loads((FOLDER / "en.json").read_text(encoding="utf-8"))

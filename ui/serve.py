@@ -93,7 +93,7 @@ def _run(
     from backend.facade import StudioFacade
     from ui.auth import token_of
 
-    facade = StudioFacade(home, watch=True)
+    facade = StudioFacade(home, watch=True, sentences=words.of_errors())
     token = token_of(home)
     url = f"{address(host, listening.getsockname()[1])}/?token={token}"
     app = guarded(facade, token, host, password, words)

@@ -1,103 +1,27 @@
-"""All visible words, from `ui/i18n/<language>.json`: flat keys, English where a language lacks one.
-
-A text holds placeholders: `{name}` is the fact of that name, written as a person reads it (bytes, durations,
-large numbers, lists); `{rows|row|rows}` is the word that fits the number in `rows`.
-"""
+"""All visible words, from `ui/i18n/<language>.json`: flat keys, English where a language lacks one."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from studio.errors import Problem, Reason, StudioError
-from ui.fragments.format import bytes_text, duration_text
+from studio.sentences import Sentences
 
 FOLDER = Path(__file__).resolve().parent / "i18n"
-_PLACEHOLDER = re.compile(r"\{(\w+)(?:\|([^|{}]*)\|([^|{}]*))?\}")
-# Numbers that name something: no thousands separators.
-_NAMES = frozenset({"port", "pid", "seed", "status", "step", "line", "row"})
+# What an error's sentences are made of.
+_OF_ERRORS = ("error.", "problem.", "advice.")
 
 
-class Words:
-    """The words of one language. KeyError for a key that no file has, or a fact that a text wants."""
+class Words(Sentences):
+    """The words of one language."""
 
     def __init__(self, language: str = "en", folder: Path = FOLDER) -> None:
         self.language = language
-        self._entries: dict[str, str] = {}
+        entries: dict[str, str] = {}
         for name in dict.fromkeys(("en", language)):
-            self._entries |= json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            entries |= json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        super().__init__(entries)
 
-    def has(self, key: str) -> bool:
-        return key in self._entries
-
-    def text(self, key: str, **facts: Any) -> str:
-        """The words under a key with its facts filled in."""
-        return fill(self._entries[key], facts)
-
-    def error(self, error: StudioError) -> tuple[str, str]:
-        """Cause and remedy. A wrong plan names every problem, one a line; advice is a sentence each."""
-        facts = error.facts
-        if "problems" in facts:
-            facts = facts | {"problems": "\n".join(" ".join(self.problem(p)) for p in facts["problems"])}
-        if "advice" in facts:
-            facts = facts | {
-                "advice": " ".join(self.text(f"advice.{a['code']}", **a) for a in facts["advice"])
-            }
-        return self._pair(f"error.{error.code}", ("message", "remedy"), facts)
-
-    def problem(self, problem: Problem | Mapping[str, Any]) -> tuple[str, str]:
-        """Cause and fix of one problem of a plan or of a row; a refusal among them has an error's words."""
-        body = problem.as_dict() if isinstance(problem, Problem) else problem
-        around = {k: v for k, v in body.items() if k not in ("code", "facts") and v is not None}
-        facts = around | dict(body["facts"])
-        if f"problem.{body['code']}.message" in self._entries:
-            return self._pair(f"problem.{body['code']}", ("message", "fix"), facts)
-        return self._pair(f"error.{body['code']}", ("message", "remedy"), facts)
-
-    def reason(self, reason: Reason) -> str:
-        """Why something is so."""
-        return self.text(f"reason.{reason.code}", **reason.facts)
-
-    def _pair(self, key: str, ends: tuple[str, str], facts: Mapping[str, Any]) -> tuple[str, str]:
-        return fill(self._entries[f"{key}.{ends[0]}"], facts), fill(self._entries[f"{key}.{ends[1]}"], facts)
-
-
-def fill(text: str, facts: Mapping[str, Any]) -> str:
-    """The text with its placeholders replaced; what else stands in braces is left alone."""
-
-    def put(match: re.Match[str]) -> str:
-        name, one, many = match.groups()
-        if one is None:
-            return fact_text(name, facts[name])
-        return one if facts[name] == 1 else many
-
-    return _PLACEHOLDER.sub(put, text)
-
-
-def placeholders(text: str) -> set[str]:
-    """Names of the facts that a text wants."""
-    return {match[1] for match in _PLACEHOLDER.finditer(text)}
-
-
-def fact_text(name: str, value: Any) -> str:
-    """A fact as a person reads it; its name tells the unit (`free_bytes`, `left_seconds`)."""
-    if value is None:
-        return "?"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple | set | frozenset):
-        return ", ".join(fact_text(name, v) for v in value) or "?"
-    if not isinstance(value, int | float):
-        return str(value)
-    if name.endswith("bytes"):
-        return bytes_text(value)
-    if name.endswith("seconds"):
-        return duration_text(value)
-    if name in _NAMES:
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    def of_errors(self) -> dict[str, str]:
+        """The entries from which errors are told, for programs that ask an endpoint."""
+        return {key: text for key, text in self._entries.items() if key.startswith(_OF_ERRORS)}

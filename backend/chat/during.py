@@ -22,6 +22,7 @@ from backend.chat.server import Backend, ChatServer
 from backend.home import Home
 from backend.hosts import listen
 from backend.inputs import template_hash
+from backend.sentences import kept
 from studio.data.render import Renderer
 from studio.errors import StudioError
 
@@ -47,9 +48,8 @@ class RunChat(Answers):
         """See `Guest`."""
         self._lending = lending
         token = secrets.token_urlsafe(32)
-        self._server = ChatServer(
-            Backend(token, self.submit, self._models, limits=LIMITS), listen("127.0.0.1", 0, 0)
-        )
+        backend = Backend(token, self.submit, self._models, limits=LIMITS, sentences=kept(self._home))
+        self._server = ChatServer(backend, listen("127.0.0.1", 0, 0))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True).start()
         announce(self._home.root, self._name, self._server.url, token, time.time())
 

@@ -30,6 +30,7 @@ from backend.chat.server import Backend, ChatServer
 from backend.home import Home, open_home
 from backend.hosts import listen
 from backend.jobs.processes import Identity, alive, identity
+from backend.sentences import kept
 from studio.errors import StudioError
 from studio.models.locate import locate
 from studio.names import parse
@@ -49,7 +50,7 @@ class Engine:
         self._asked_to_end = threading.Event()
         self.token = secrets.token_urlsafe(32)
         self._answering = Answering(base, home.runs, lambda: load_base(folder, home, device))
-        backend = Backend(self.token, self._answering.submit, self._models, self.end)
+        backend = Backend(self.token, self._answering.submit, self._models, self.end, sentences=kept(home))
         self.server = ChatServer(backend, listen("127.0.0.1", port, port))
 
     @property

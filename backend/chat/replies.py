@@ -15,6 +15,7 @@ from typing import Any
 from backend.api.chat import Proof, Steps
 from backend.chat.protocol import Order
 from studio.errors import StudioError
+from studio.sentences import Sentences
 
 _STATUS = {
     "chat_token_wrong": 401,
@@ -22,6 +23,7 @@ _STATUS = {
     "chat_origin_refused": 403,
     "chat_path_unknown": 404,
     "chat_model_unknown": 404,
+    "chat_method_wrong": 405,
     "serve_model_unknown": 404,
     "run_missing": 404,
     "checkpoint_missing": 404,
@@ -208,17 +210,26 @@ def _where(steps: Steps) -> dict[str, Any]:
 
 def model_list(names: list[str], created: int) -> dict[str, Any]:
     """Body of GET /v1/models."""
-    data = [{"id": n, "object": "model", "created": created, "owned_by": "finetune-studio"} for n in names]
-    return {"object": "list", "data": data}
+    return {"object": "list", "data": [model_body(name, created) for name in names]}
 
 
-def error_body(error: StudioError) -> tuple[int, dict[str, Any]]:
-    """HTTP status and body of an error, in OpenAI's shape with our facts beside the code."""
+def model_body(name: str, created: int) -> dict[str, Any]:
+    """Body of GET /v1/models/{id}."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "finetune-studio"}
+
+
+def error_body(error: StudioError, sentences: Sentences) -> tuple[int, dict[str, Any]]:
+    """HTTP status and body of an error, in OpenAI's shape with our facts beside the code.
+
+    The message is cause and remedy; code and facts where nobody handed on a sentence for the code.
+    """
     status = _STATUS.get(error.code, 400)
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    known = sentences.has(f"error.{error.code}.message")
+    message = " ".join(sentences.error(error)) if known else str(error)
     body = {
-        "message": str(error),
+        "message": message,
         "type": kind,
         "param": error.facts.get("field"),
         "code": error.code,

@@ -17,8 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
+from urllib.parse import unquote
 
 from backend.chat import protocol, replies
 from backend.chat.protocol import Limits, Order
@@ -26,8 +28,10 @@ from backend.chat.replies import Choice, Facts, Reply
 from backend.chat.ticket import Accepted, Ended, Event, Failed, Piece, Ticket
 from backend.hosts import address, host_allowed, origin_allowed
 from studio.errors import StudioError
+from studio.sentences import Sentences
 
 log = logging.getLogger("studio.chat")
+_ONE_MODEL = "/v1/models/"
 _LOOK_SECONDS = 0.2  # how often a waiting request looks whether its client is still there
 
 
@@ -40,6 +44,7 @@ class Backend:
     models: Callable[[], list[str]]
     shutdown: Callable[[], None] | None = None
     limits: Limits = field(default_factory=Limits)
+    sentences: Sentences = field(default_factory=lambda: Sentences({}))
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -99,18 +104,6 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 60  # seconds for a client to send its request, or to keep an idle connection
 
-    def do_GET(self) -> None:
-        self._answer({"/v1/models": self._models})
-
-    def do_POST(self) -> None:
-        paths: dict[str, Callable[[bytes], None]] = {
-            "/v1/chat/completions": self._chat,
-            "/v1/completions": self._complete,
-        }
-        if self._backend.shutdown is not None:
-            paths["/shutdown"] = self._shutdown
-        self._answer(paths)
-
     def log_message(self, format: str, *args: Any) -> None:
         log.info("%s", format % args)
 
@@ -118,23 +111,50 @@ class _Handler(BaseHTTPRequestHandler):
     def _backend(self) -> Backend:
         return cast(ChatServer, self.server).backend
 
-    def _answer(self, paths: dict[str, Callable[[bytes], None]]) -> None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What the base class refuses (no HTTP, a method that nobody knows) is told as all errors are."""
+        self.close_connection = True
+        error = StudioError("chat_body_broken", detail=message or HTTPStatus(code).phrase)
+        self._send_json(code, replies.error_body(error, self._backend.sentences)[1])
+
+    def _answer(self) -> None:
         server = cast(ChatServer, self.server)
         server.count(1)
         try:
             body = self._read_body()
             self._check_sender()
-            action = paths.get(self.path.partition("?")[0])
-            if action is None:
-                raise StudioError("chat_path_unknown", path=self.path)
-            action(body)
+            self._action()(body)
         except StudioError as error:
-            status, answer = replies.error_body(error)
-            self._send_json(status, answer)
+            self._refuse(error)
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client is gone: nobody to tell
         finally:
             server.count(-1)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
+
+    def _action(self) -> Callable[[bytes], None]:
+        """What answers this path; takes the request's body.
+
+        Raises:
+            StudioError: `chat_path_unknown` (path), `chat_method_wrong` (path, method, allowed).
+        """
+        path = self.path.partition("?")[0]
+        routes: dict[str, tuple[str, Callable[[bytes], None]]] = {
+            "/v1/models": ("GET", self._models),
+            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/completions": ("POST", self._complete),
+        }
+        if path.startswith(_ONE_MODEL):
+            routes[path] = ("GET", self._model)
+        if self._backend.shutdown is not None:
+            routes["/shutdown"] = ("POST", self._shutdown)
+        if path not in routes:
+            raise StudioError("chat_path_unknown", path=path)
+        allowed, action = routes[path]
+        if self.command != allowed:
+            raise StudioError("chat_method_wrong", path=path, method=self.command, allowed=allowed)
+        return action
 
     def _read_body(self) -> bytes:
         length = self.headers.get("Content-Length", "0")
@@ -162,6 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _models(self, _body: bytes) -> None:
         started = cast(ChatServer, self.server).started
         self._send_json(200, replies.model_list(self._backend.models(), started))
+
+    def _model(self, _body: bytes) -> None:
+        name, models = unquote(self.path.partition("?")[0].removeprefix(_ONE_MODEL)), self._backend.models()
+        if name not in models:
+            raise StudioError("serve_model_unknown", model=name, models=models)
+        self._send_json(200, replies.model_body(name, cast(ChatServer, self.server).started))
 
     def _shutdown(self, _body: bytes) -> None:
         assert self._backend.shutdown is not None
@@ -242,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
             if order.include_usage:
                 self._send_event(reply.usage_chunk(_facts(accepted, ended)))
         except StudioError as error:
-            self._send_event(replies.error_body(error)[1])
+            self._send_event(replies.error_body(error, self._backend.sentences)[1])
         self._send_chunk(b"data: [DONE]\n\n")
         self._send_chunk(b"")
 
@@ -252,16 +278,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
-    def _send_json(self, status: int, body: dict[str, Any]) -> None:
+    def _refuse(self, error: StudioError) -> None:
+        status, body = replies.error_body(error, self._backend.sentences)
+        self._send_json(status, body, allow=error.facts["allowed"] if status == 405 else None)
+
+    def _send_json(self, status: int, body: dict[str, Any], allow: str | None = None) -> None:
         data = json.dumps(body, allow_nan=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
+        if allow is not None:
+            self.send_header("Allow", allow)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
 
 def _has_left(connection: socket.socket) -> bool:

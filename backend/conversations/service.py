@@ -28,7 +28,6 @@ from backend.conversations.export import export
 from backend.conversations.votes import pair_votes
 from backend.datasets import Datasets, slug
 from backend.store.database import Store
-from studio.data.prompts import read_prompts
 from studio.errors import StudioError
 
 _KEEP_SECONDS = 1.0  # what a killed screen may lose of an answer
@@ -86,7 +85,7 @@ class Conversations:
 
     def begin_set(self, file: str) -> Conversation:
         """See `ChatFacade.begin_set`."""
-        prompts = read_prompts(Path(file))
+        prompts = self._datasets.prompts(file)
         with self._store.asked() as connection:
             id = record.add_conversation(connection, Path(file).name, prompts)
         return self.conversation(id)

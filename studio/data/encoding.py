@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from studio.data.problems import Problem
@@ -16,6 +17,11 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+# What text has no use for; ends of pages and of old files, bells, and separators of records do occur in it.
+_CONTROL = re.compile(r"[\x01-\x06\x0e-\x19\x7f]")
+_LOOKED_AT = 4000
+_CONTROL_SHARE = 0.02  # of more it is no text: 7% of random bytes are such, hardly any of what was scraped
+
 
 def _guess(data: bytes) -> str:
     """The encoding of bytes without a byte order mark that are no UTF-8.
@@ -23,7 +29,7 @@ def _guess(data: bytes) -> str:
     Western spreadsheets write cp1252. UTF-16 without a mark is known by its zero bytes: every second one in
     Western text.
     """
-    head = data[:4000]
+    head = data[:_LOOKED_AT]
     if head[1::2].count(0) > len(head) // 4:
         return "utf-16-le"
     if head[0::2].count(0) > len(head) // 4:
@@ -34,7 +40,8 @@ def _guess(data: bytes) -> str:
 def read_text(path: Path) -> tuple[str, list[Problem]]:
     """Text of a file with `\\n` line ends, and a problem where its encoding had to be guessed.
 
-    Raises StudioError `data_unreadable` for bytes that are no text, `data_empty` for a file without any text.
+    Raises StudioError: `data_binary` for bytes that are no text, `data_encoding_broken` (encoding) for those
+    that only begin as one, both with path; `data_empty` for a file without any text.
     """
     data = path.read_bytes()
     problems: list[Problem] = []
@@ -42,17 +49,19 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
     try:
         if encoding is not None:
             text = data.decode(encoding)
-        elif b"\0" not in data[:4000]:
+        elif b"\0" not in data[:_LOOKED_AT]:
             text = data.decode("utf-8")
         else:
             text = data.decode(_guess(data))
     except UnicodeDecodeError as error:
-        if encoding is not None or b"\0" in data:
-            raise StudioError("data_unreadable", path=str(path), detail=str(error)) from error
+        if encoding is not None:
+            raise StudioError("data_encoding_broken", path=str(path), encoding=error.encoding) from error
+        if b"\0" in data:
+            raise StudioError("data_binary", path=str(path)) from error
         text, encoding = _decode_guessed(path, data)
         problems.append(Problem("encoding_guessed", facts={"file": path.name, "encoding": encoding}))
-    if "\0" in text[:4000]:
-        raise StudioError("data_unreadable", path=str(path), detail="binary data, not text")
+    if _is_binary(text[:_LOOKED_AT]):
+        raise StudioError("data_binary", path=str(path))
     if not text.strip():
         raise StudioError("data_empty", path=str(path))
     return text.replace("\r\n", "\n").replace("\r", "\n"), problems
@@ -63,4 +72,8 @@ def _decode_guessed(path: Path, data: bytes) -> tuple[str, str]:
     try:
         return data.decode(encoding), encoding
     except UnicodeDecodeError as error:
-        raise StudioError("data_unreadable", path=str(path), detail=str(error)) from error
+        raise StudioError("data_binary", path=str(path)) from error
+
+
+def _is_binary(head: str) -> bool:
+    return "\0" in head or len(_CONTROL.findall(head)) > _CONTROL_SHARE * len(head)

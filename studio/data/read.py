@@ -1,9 +1,9 @@
 """A file or folder of any usual format -> rows in the internal form, with everything that is odd about them.
 
 What is wrong with single rows is collected as problems and costs those rows only; a StudioError ends the
-reading: `data_missing`, `data_unreadable`, `data_kind_refused`, `data_empty`, `data_no_columns`,
-`data_no_usable_rows`, `data_folder_unclear`, `data_broken` (row, line, column, detail), `data_format_unknown`
-(columns)."""
+reading: `data_missing`, `data_unreadable`, `data_binary`, `data_encoding_broken` (encoding),
+`data_kind_refused`, `data_empty`, `data_no_columns`, `data_no_usable_rows`, `data_folder_unclear`,
+`data_broken` (row, line, column, detail), `data_format_unknown` (columns)."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def _read_files(paths: Sequence[Path]) -> list[Records]:
 
 
 def read_records(path: Path) -> Records:
-    """The records of one file, not yet understood. Raises StudioError `data_unreadable`, `data_kind_refused`,
-    `data_empty`, `data_broken`."""
+    """The records of one file, not yet understood. Raises StudioError `data_unreadable`, `data_binary`,
+    `data_encoding_broken` (encoding), `data_kind_refused`, `data_empty`, `data_broken`."""
     if not path.is_file():  # a pipe or a device could be read for ever
         raise StudioError("data_unreadable", path=str(path), detail="not a regular file")
     try:

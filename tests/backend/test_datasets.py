@@ -11,7 +11,9 @@ import pytest
 from backend import datasets
 from backend.datasets import Datasets
 from backend.home import open_home
+from studio.errors import StudioError
 from tests.toys.folders import write_model
+from ui.words import Words
 
 
 @pytest.fixture
@@ -43,6 +45,21 @@ def test_a_file_is_read_once_for_all_that_is_asked_of_it(
     kept.prepared(name, model, 64, "text")
     kept.prepared(name, model, None, "text")
     assert len(read) == 1
+
+
+def test_what_was_brought_here_is_told_by_its_name(kept: Datasets, tmp_path: Path) -> None:
+    """A file of the person's own by the path that they gave."""
+    file = tmp_path / "My Photo.PNG"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    copy = kept.save_upload(str(file))
+    for ask in (lambda name: kept.check(name, None), kept.prompts):
+        for name, said in ((copy, "my-photo.png"), (str(file), str(file))):
+            with pytest.raises(StudioError) as refused:
+                ask(name)
+            assert Words("en").error(refused.value)[0] == f"{said} holds binary data, not text."
+    with pytest.raises(StudioError) as refused:
+        kept.save_upload(str(tmp_path / "gone.csv"))
+    assert refused.value.facts == {"path": "gone.csv"}
 
 
 def test_a_template_that_changed_is_seen(kept: Datasets, model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from backend.home import open_home
+from backend.sentences import keep
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.identity import base_identity
@@ -20,6 +22,7 @@ from studio.params import to_dict
 from studio.plan import methods
 from studio.train.tuner import TunerContext, make_tuner
 from tests.toys.folders import tiny_plan, write_model
+from ui.words import Words
 
 OWN = tuple(id for id, method in methods.all().items() if method.served(method.params()) != "batched")
 CONTEXT = 100_000  # so that an answer can go on for minutes
@@ -88,6 +91,7 @@ def write_home(root: Path) -> ChatHome:
     _write_adapter(made, "moved-1", "adapter", seed=8, base="0" * 64)
     _write_run(made, "foreign-1", "path:/somewhere/else")
     _write_adapter(made, "foreign-1", "adapter", seed=9)
+    keep(open_home(made.root), Words("en").of_errors())
     return made
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import torch
 from peft import PeftModel
@@ -33,6 +34,7 @@ from studio.data.rows import Message
 from studio.errors import StudioError
 from tests.backend.launchers import work
 from tests.toys.folders import write_model
+from ui.words import Words
 
 pytestmark = pytest.mark.worker
 
@@ -131,7 +133,7 @@ def bench(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     )
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     launcher = InThread()
-    facade = StudioFacade(home, launcher=launcher)
+    facade = StudioFacade(home, launcher=launcher, sentences=Words("en").of_errors())
     made = Bench(facade, ChatService(facade.home), launcher, model, data)
 
     class Noted(RunChat):
@@ -259,3 +261,10 @@ def test_a_worker_knows_its_own_run_only(bench: Bench) -> None:
         order = type("Order", (), {"model": model, "template_of": template})()
         with pytest.raises(StudioError, match="chat_model_unknown"):
             guest._voice(order)
+    at = read_announcement(bench.facade.home, f"run:{run}")
+    assert at is not None
+    client = openai.OpenAI(base_url=f"{at.url}/v1", api_key=at.token, max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="There is no model called gpt-4o here"):
+        client.completions.create(model="gpt-4o", prompt="x")
+    assert client.models.retrieve(f"run:{run}").id == f"run:{run}"
+    client.close()

@@ -152,8 +152,110 @@ def test_nobody_ends_it_by_a_request_and_a_wrong_key_gets_nothing(client: openai
     connection.request("POST", "/shutdown", b"{}", {"Authorization": f"Bearer {KEY}"})
     assert connection.getresponse().status == 404
     connection.close()
-    with pytest.raises(openai.AuthenticationError):
-        ask(client.with_options(api_key="guessed"), "run:tuned-1")
+    keyless = client.with_options(default_headers={"Authorization": "Basic guessed"})
+    for stranger in (client.with_options(api_key="guessed"), keyless):
+        with pytest.raises(openai.AuthenticationError) as refused:
+            ask(stranger, "run:tuned-1")
+        body: Any = refused.value.body
+        assert (body["type"], body["code"]) == ("authentication_error", "chat_token_wrong")
+        assert body["message"].startswith(
+            "The key is missing or wrong. Send the header Authorization: Bearer"
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        (
+            {"model": "gpt-4o"},
+            None,
+            "There is no model called gpt-4o here. Ask for one of {models}. GET /v1/models lists them.",
+        ),
+        (
+            {"temperature": -1},
+            "temperature",
+            "temperature in the request should be a number from 0 to 2. "
+            "Correct it and send the request again.",
+        ),
+        (
+            {"max_tokens": 41},
+            "max_tokens",
+            "max_tokens in the request should be a whole number from 1 to 40. "
+            "Correct it and send the request again.",
+        ),
+        ({"logit_bias": {"5": 1}}, "logit_bias", "logit_bias is not supported here. Leave it out."),
+        ({"prompt": "x" * 20_000}, None, "The request is larger than 20 KB. Shorten the conversation."),
+    ],
+)
+def test_a_refusal_is_a_sentence(
+    chat_home: ChatHome, client: openai.OpenAI, fields: dict[str, Any], param: str | None, message: str
+) -> None:
+    models = ", ".join((chat_home.base, "run:tuned-1", "run:tuned-1@best", "run:early-1"))
+    with pytest.raises(openai.APIStatusError) as refused:
+        ask(client, **{"model": "run:tuned-1", **fields})
+    body: Any = refused.value.body
+    assert (body["message"], body["param"]) == (message.format(models=models), param)
+
+
+def test_a_conversation_that_is_too_long_is_refused_in_a_sentence(chat_home: ChatHome) -> None:
+    with serving(plan_of(chat_home, chat_home.base), chat_home) as (_, client):
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as refused:
+                ask(client, chat_home.base, prompt="x" * CONTEXT, stream=stream)
+            body: Any = refused.value.body
+            assert body["code"] == "prompt_too_long"
+            assert body["message"] == (
+                f"The conversation has {CONTEXT + 2:,} tokens, and this model can hold {CONTEXT:,} with its "
+                "answer. Start a new conversation, or shorten the prompt."
+            )
+
+
+def test_one_model_is_told_by_its_name(chat_home: ChatHome, client: openai.OpenAI) -> None:
+    for listed in client.models.list():
+        assert client.models.retrieve(listed.id) == listed
+    assert "/" in chat_home.base
+    for other in ("base", "run:lst-1", "gpt-4o"):
+        with pytest.raises(openai.NotFoundError) as refused:
+            client.models.retrieve(other)
+        assert refused.value.code == "serve_model_unknown"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "allow"),
+    [
+        ("DELETE", "/v1/models/run:tuned-1", 405, "chat_method_wrong", "GET"),
+        ("POST", "/v1/models", 405, "chat_method_wrong", "GET"),
+        ("GET", "/v1/chat/completions?a=b", 405, "chat_method_wrong", "POST"),
+        ("PATCH", "/v1/completions", 405, "chat_method_wrong", "POST"),
+        ("DELETE", "/v1/nothing", 404, "chat_path_unknown", None),
+        ("GET", "/", 404, "chat_path_unknown", None),
+        ("BREW", "/v1/models", 501, "chat_body_broken", None),
+        ("GET", "/" + "x" * 70_000, 414, "chat_body_broken", None),
+    ],
+)
+def test_what_is_not_there_is_refused_in_json(
+    client: openai.OpenAI, method: str, path: str, status: int, code: str, allow: str | None
+) -> None:
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+    connection.request(method, path, headers={"Authorization": f"Bearer {KEY}"})
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Allow")) == (status, allow)
+    assert response.getheader("Content-Type") == "application/json"
+    error = json.loads(response.read())["error"]
+    assert set(error) == {"message", "type", "param", "code", "facts"}
+    assert error["code"] == code
+    assert code not in error["message"]
+    connection.close()
+
+
+def test_a_refusal_without_a_body_leaves_the_connection_usable(client: openai.OpenAI) -> None:
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+    for method, status in (("HEAD", 405), ("GET", 200)):
+        connection.request(method, "/v1/models", headers={"Authorization": f"Bearer {KEY}"})
+        response = connection.getresponse()
+        assert response.status == status
+        assert bool(response.read()) == (method == "GET")
+    connection.close()
 
 
 def test_answers_are_let_out_and_new_ones_refused_at_the_end(chat_home: ChatHome) -> None:
@@ -179,8 +281,10 @@ def test_an_answer_that_is_too_long_for_the_end_gets_its_error_in_ten_seconds(ch
         began = time.monotonic()
         served.close()
         assert time.monotonic() - began < 10
-        with pytest.raises(openai.APIError, match="chat_engine_ending"):
+        with pytest.raises(openai.APIError) as ended:
             list(stream)
+        assert ended.value.code == "chat_engine_ending"
+        assert ended.value.message.startswith("What answers here is about to end. Ask again")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +344,8 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     client = openai.OpenAI(base_url=f"{document['url']}/v1", api_key=document["token"], max_retries=0)
     expected = home.text(home.reference(PROMPT, 30, home.run("tuned-1") / "adapter"))
     assert ask(client, "run:tuned-1").choices[0].message.content == expected
+    with pytest.raises(openai.NotFoundError, match=r"There is no model called gpt-4o here\. Ask for one of"):
+        ask(client, "gpt-4o")
     listed = subprocess.run(
         [*common, "runs", "list", "--kind", "serve"], capture_output=True, check=True, cwd=ROOT
     )

@@ -5,12 +5,27 @@ from __future__ import annotations
 import json
 import os
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
+from studio.data.prompts import read_prompts
 from studio.data.read import read_dataset
 from studio.errors import StudioError
+
+
+def png(width: int, height: int) -> bytes:
+    """A real picture: noise in RGB."""
+    noise = random.Random(0)
+    lines = b"".join(b"\0" + noise.randbytes(3 * width) for _ in range(height))
+    made = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+        made += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return made
+
 
 GOOD = {"prompt": "a", "completion": "b"}
 
@@ -72,13 +87,56 @@ def test_files_that_are_no_data_are_refused_by_kind(tmp_path: Path, content: byt
     [
         ("x.parquet", b"PAR1 not really"),
         ("x.arrow", b"ARROW1 not really"),
-        ("x.jsonl", bytes(range(256)) * 40),
-        ("x.txt", b"\xff\xfe\x00"),
     ],
 )
 def test_unreadable_bytes_are_said_so(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert failure(tmp_path / name).code == "data_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.png", png(64, 48)),
+        ("x.png", png(1, 1)),
+        ("x.csv", png(64, 48)),
+        ("x.jsonl", bytes(range(256)) * 40),
+        ("x.txt", b"\x01\x02\x03"),
+        ("x.bin", struct.pack("<4h", 1, 2, 3, 4)),
+        ("x.bin", struct.pack("<4i", 1, 2, 3, 4)),
+        ("x.bin", struct.pack("<40d", *(random.Random(i).random() for i in range(40)))),
+        ("x", random.Random(1).randbytes(500)),
+        ("x.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"),
+    ],
+)
+def test_what_is_no_text_is_refused_as_such(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    error = failure(tmp_path / name)
+    assert (error.code, error.facts) == ("data_binary", {"path": str(tmp_path / name)})
+    with pytest.raises(StudioError, match="data_binary"):
+        read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\xef\xbb\xbfcaf\xe9"])
+def test_text_that_breaks_off_is_said_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.txt").write_bytes(content)
+    assert failure(tmp_path / "x.txt").code == "data_encoding_broken"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "one page\x0cand the next",
+        "\x1b[1mbold\x1b[0m",
+        "the end of an old file\x1a",
+        "a long line that was scraped, with one stray character in all of it\x02",
+        "\u4f60\u597d\uff0c\u4e16\u754c",
+        "\u0645\u0631\u062d\u0628\u0627",
+    ],
+)
+def test_text_with_an_odd_character_is_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8")
+    assert read_dataset(tmp_path / "x.txt").rows[0].streams["text"].messages[0].text == text
 
 
 def test_unknown_columns_are_listed(jsonl) -> None:

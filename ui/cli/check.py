@@ -6,9 +6,10 @@ from argparse import Namespace
 from typing import Any
 
 from backend.api import CheckReport, Facade
+from studio.sentences import fact_text
 from ui.cli.output import Output
 from ui.cli.parser import Sub
-from ui.words import Words, fact_text
+from ui.words import Words
 
 NAME = "check"
 

@@ -64,4 +64,4 @@ def _read(given: Sequence[str]) -> argparse.Namespace:
 def _open(home: str | None) -> Facade:
     from backend.facade import StudioFacade
 
-    return StudioFacade(home)
+    return StudioFacade(home, sentences=Words("en").of_errors())

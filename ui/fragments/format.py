@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-DASH = "\u2013"  # what is not known
-_UNITS = ("B", "KB", "MB", "GB", "TB")
-
-
-def bytes_text(count: float | None) -> str:
-    """1024-based: 1503238554 -> `1.4 GB`. Unknown is a dash."""
-    if count is None:
-        return DASH
-    power = 0
-    while abs(count) >= 1000 and power < len(_UNITS) - 1:
-        count /= 1024
-        power += 1
-    digits = 0 if abs(count) >= 10 or power < 2 else 1
-    return f"{count:.{digits}f} {_UNITS[power]}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """`8 s`, `3 min`, `1 h 20 min`, `2 d 3 h`. Unknown is a dash."""
-    if seconds is None:
-        return DASH
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+# The first three are written in sentences too, and so defined where sentences are.
+from studio.sentences import DASH as DASH
+from studio.sentences import bytes_text as bytes_text
+from studio.sentences import duration_text as duration_text
 
 
 def energy_text(joules: float) -> str:

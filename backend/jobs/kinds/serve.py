@@ -14,6 +14,7 @@ from backend.chat.ticket import Ticket
 from backend.home import Home
 from backend.hosts import listen
 from backend.jobs.kinds import Outcome, Work
+from backend.sentences import kept
 from backend.serving import ServePlan
 from studio.errors import StudioError
 from studio.models.locate import locate
@@ -66,7 +67,9 @@ class Served:
         self.answering = Answering(
             plan.base, home.runs, lambda: load_base(folder, home, plan.device, rows=rows)
         )
-        backend = Backend(key, self._submit, lambda: list(plan.models), limits=plan.limits)
+        backend = Backend(
+            key, self._submit, lambda: list(plan.models), limits=plan.limits, sentences=kept(home)
+        )
         self.server = ChatServer(backend, listen(plan.host, plan.port, FIRST_PORT), plan.host)
 
     def start(self) -> None:

@@ -301,8 +301,8 @@ class StudioFacade(KeptConversations):
     def stop(self, run: str) -> RunSummary:
         return self._runs.stop(run)
 
-    def delete(self, run: str) -> None:
-        self._runs.delete(run)
+    def delete(self, run: str, knowing: tuple[str, ...] = ()) -> None:
+        library_changes.delete(self._home, self._store, self._runs, run, knowing)
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)

@@ -1,10 +1,11 @@
 """Every command: its document, its text, its exit code."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from backend.api import HardwareReport, Product
+from backend.api import Dependent, HardwareReport, Product
 from backend.api.chat import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
@@ -177,6 +178,23 @@ def test_runs_control(command, facade):
     assert command("runs", "delete", "pirate-4", "--json").document == {"run": "pirate-4", "deleted": True}
     refused = command("runs", "show", "pirate-4", "--json")
     assert (refused.code, refused.document["error"]["code"]) == (1, "run_missing")
+
+
+def test_deleting_a_run_that_others_came_out_of_wants_to_be_meant(command, facade):
+    refused = command("runs", "delete", "pirate-1", "--json")
+    error = refused.document["error"]
+    assert (refused.code, error["code"], error["facts"]["runs"]) == (1, "library_has_dependents", ["merge-1"])
+    assert command("runs", "delete", "run:pirate-1", "--anyway").code == 0
+    assert "pirate-1" not in [run.run for run in facade.runs()]
+
+
+def test_deleting_a_run_that_another_needs_is_refused_even_so(command, facade):
+    needed = (Dependent("story-1", "train", True),)
+    facade.holdings = [replace(i, dependents=needed) if i.name == "run:pirate-1" else i for i in facade.holdings]
+    refused = command("runs", "delete", "pirate-1", "--anyway", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "library_needed")
+    assert "story-1 can't answer without run:pirate-1." in refused.err
+    assert "pirate-1" in [run.run for run in facade.runs()]
 
 
 def test_chat_compare_and_one_sided(command):

@@ -10,6 +10,7 @@ import gradio as gr
 
 from backend.api import LIVE_STATES, ModelInfo, RunSummary
 from ui import catalogue
+from ui.acts import known_dependents
 from ui.fragments import library as draw
 from ui.fragments import message
 from ui.live import follow, timer
@@ -70,7 +71,7 @@ def apply(page: Page, sent: dict[str, Any]) -> None:
     """What was clicked or typed."""
     facade, name = page.facade, sent["act"]
     if name == "remove":
-        facade.remove(sent["name"], tuple(str(sent["knowing"]).split()))
+        facade.remove(sent["name"], known_dependents(sent))
     elif name == "download":
         facade.download(sent["name"])
     elif name == "quota":

@@ -15,6 +15,7 @@ from backend.facade import StudioFacade
 from backend.jobs import record
 from studio.errors import StudioError
 from studio.files import remove_folder
+from studio.names import mix
 from tests.backend.conftest import write_sums
 from tests.backend.launchers import HereAndNow, Notes
 from tests.toys.folders import write_model
@@ -156,8 +157,7 @@ def test_what_others_need_stays_and_what_only_made_others_goes_when_they_were_na
 
 
 def test_a_run_that_a_job_reads_stays_until_that_has_ended(facade: StudioFacade) -> None:
-    mix = 'mix:{"base": "path:%s", "adapters": [["run:sums-1", 0.5]]}' % facade.run("sums-1").plan["model"][5:]
-    job = facade.mix_losses(mix)
+    job = facade.mix_losses(str(mix(facade.run("sums-1").plan["model"], [("run:sums-1", 0.5)])))
     with pytest.raises(StudioError) as caught:
         facade.delete("sums-1", ("merge-1", "merge-2"))
     assert (caught.value.code, caught.value.facts["runs"]) == ("library_in_use", [job])

@@ -190,7 +190,7 @@ def test_deleting_a_run_that_others_came_out_of_wants_to_be_meant(command, facad
 
 def test_deleting_a_run_that_another_needs_is_refused_even_so(command, facade):
     needed = (Dependent("story-1", "train", True),)
-    facade.holdings = [replace(i, dependents=needed) if i.name == "run:pirate-1" else i for i in facade.holdings]
+    facade.holdings = [replace(facade.held("pirate-1"), dependents=needed)]
     refused = command("runs", "delete", "pirate-1", "--anyway", "--json")
     assert (refused.code, refused.document["error"]["code"]) == (1, "library_needed")
     assert "story-1 can't answer without run:pirate-1." in refused.err

@@ -352,7 +352,7 @@ class StudioFacade(KeptConversations):
         return self._claimed(library_changes.download(self._home, self._store, model))
 
     def register(self, folder: str) -> str:
-        return library_changes.register(self._store, folder)
+        return library_changes.register(self._home, self._store, folder)
 
     def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
         return library_changes.remove(self._home, self._store, self._runs, name, knowing)

@@ -43,13 +43,18 @@ def download(home: Home, store: Store, model: str) -> str:
     return id
 
 
-def register(store: Store, folder: str) -> str:
+def register(home: Home, store: Store, folder: str) -> str:
     """Put a folder on the list; gives its name.
 
     Raises:
-        StudioError: those of `studio.names.parse` and `locate`, `register_not_folder` (name).
+        StudioError: those of `studio.names.parse` and `locate`, `register_made_here` (name) for a run or a
+            merge that is on the list by itself, `run_missing`, `register_not_folder` (name).
     """
     name = parse(folder)
+    if name.kind in ("run", "merge"):
+        job = record.find(store.connection, name.value)
+        if library.of_job(home, store, job) is not None:
+            raise StudioError("register_made_here", name=name.value)
     if name.kind != "path":
         raise StudioError("register_not_folder", name=str(name))
     locate(name)

@@ -60,10 +60,11 @@ def summary(store: Store, job: Job) -> RunSummary:
         phase=job.phase if live else None,
         progress=job.progress if live else None,
         attempt=job.attempt,
+        size_bytes=result.get("size_bytes") or (int(total) if (total := last("total_bytes")) else None),
     )
 
 
-_NUMBERS = ("loss", "eval_loss", "memory_bytes", "tokens_per_second", "seconds_left")
+_NUMBERS = ("loss", "eval_loss", "memory_bytes", "tokens_per_second", "seconds_left", "total_bytes")
 
 
 def detail(store: Store, home: Home, job: Job) -> RunDetail:

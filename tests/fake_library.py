@@ -70,7 +70,14 @@ def _download(run: str, model: str, state: str, **more: Any) -> RunSummary:
 
 
 DOWNLOADS = (
-    _download("download-3", "hub:Qwen/Qwen2.5-0.5B-Instruct", "running", phase="downloading", progress=0.62),
+    _download(
+        "download-3",
+        "hub:Qwen/Qwen2.5-0.5B-Instruct",
+        "running",
+        phase="downloading",
+        progress=0.62,
+        size_bytes=953 * MIB,
+    ),
     _download(
         run="download-2",
         model="hub:ada/large",

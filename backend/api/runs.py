@@ -42,6 +42,7 @@ class RunSummary:
     phase: str | None  # what it is doing: starting | downloading | loading | training | evaluating | saving
     progress: float | None  # 0..1 within the phase (downloads) or of the steps
     attempt: int
+    size_bytes: int | None = None  # of what is fetched, or of what a merge or an export made
 
 
 @dataclass(frozen=True)

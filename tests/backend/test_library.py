@@ -236,7 +236,14 @@ def test_a_registered_folder_is_proposed_until_it_is_gone(facade: StudioFacade, 
     (chain / "model").rename(chain / "moved")
     assert name not in [model.name for model in facade.models()]
     assert (held(facade)[name].state, held(facade)[name].size_bytes) == ("missing", 0)
-    for folder, code in ((chain / "model", "model_missing"), (chain, "model_inside"), ("ada/x", None)):
+    for folder, code in (
+        (chain / "model", "model_missing"),
+        (chain, "model_inside"),
+        ("ada/x", None),
+        ("sums-1", "register_made_here"),
+        ("merge:merge-1", "register_made_here"),
+        ("sums-9", "run_missing"),
+    ):
         with pytest.raises(StudioError) as caught:
             facade.register(str(folder))
         assert caught.value.code == (code or "register_not_folder")

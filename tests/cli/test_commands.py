@@ -9,8 +9,11 @@ from backend.api import Dependent, HardwareReport, Product
 from backend.api.chat import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
+from tests.fake_library import DOWNLOADS
+from ui.cli import documents
 from ui.cli.main import main
 from ui.cli.methods import _param_line
+from ui.words import Words
 
 RUN_FIELDS = {
     *("run", "kind", "state", "steps", "steps_planned", "loss", "eval_loss", "adapter", "peak_memory_bytes"),
@@ -178,6 +181,16 @@ def test_runs_control(command, facade):
     assert command("runs", "delete", "pirate-4", "--json").document == {"run": "pirate-4", "deleted": True}
     refused = command("runs", "show", "pirate-4", "--json")
     assert (refused.code, refused.document["error"]["code"]) == (1, "run_missing")
+
+
+def test_a_job_without_steps_says_how_much_of_what_has_come():
+    words = Words("en")
+    download = next(job for job in DOWNLOADS if job.state == "running")
+    assert documents.line(download, words) == "download-3  Running  62 % of 953 MB"
+    assert documents.progress(download, words) == "download-3  downloading the model  62 % of 953 MB"
+    done = replace(download, state="done", phase=None, progress=None)
+    assert documents.line(done, words) == "download-3  Done  953 MB"
+    assert documents.line(replace(done, size_bytes=None), words) == "download-3  Done"
 
 
 def test_deleting_a_run_that_others_came_out_of_wants_to_be_meant(command, facade):

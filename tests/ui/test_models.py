@@ -98,6 +98,19 @@ def test_a_hub_id_is_downloaded_and_a_folder_listed(page, facade):
         models.add(page, "/nowhere")
 
 
+def test_an_empty_field_is_asked_for_a_name(page, facade):
+    with pytest.raises(StudioError) as caught:
+        models.apply(page, {"act": "model-own", "value": "  "})
+    assert caught.value.code == "model_name_empty"
+    assert facade.asked == []
+
+
+@pytest.mark.parametrize("typed", ["0.000001", "1", "1.5", "250", "0.1"])
+def test_the_limit_stands_there_as_it_was_typed(page, typed):
+    models.apply(page, {"act": "quota", "value": typed})
+    assert f'value="{typed}"' in drawn(page)["head"]
+
+
 def test_the_limit_warns_and_goes_again(page, facade):
     assert "more than you wished" not in drawn(page)["head"]
     models.apply(page, {"act": "quota", "value": "0.25"})

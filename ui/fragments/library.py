@@ -92,14 +92,19 @@ def _quota(text: Text, disk: DiskUse) -> Markup:
             id="quota",
             type="number",
             min="0",
-            step="1",
-            value=f"{disk.quota_bytes / _GIB:g}" if disk.quota_bytes else "",
+            step="any",
+            value=_gigabytes(disk.quota_bytes) if disk.quota_bytes else "",
             placeholder=text("library.quota.none"),
             data_act="quota",
         ),
         h("span", "GB", class_="quiet"),
         class_="line quota",
     )
+
+
+def _gigabytes(size: int) -> str:
+    """As it was typed: without an exponent, to the kilobyte."""
+    return f"{size / _GIB:.6f}".rstrip("0").rstrip(".")
 
 
 def add(text: Text) -> Markup:

@@ -94,8 +94,9 @@ def test_a_hub_id_is_downloaded_and_a_folder_listed(page, facade):
     assert library.add(page.text) != library.add(page.text)  # an equal one would not be drawn anew
     models.add(page, "ada/some-model")
     assert facade.asked == ["hub:ada/some-model"]
-    with pytest.raises(StudioError):
-        models.add(page, "/nowhere")
+    models.add(page, "/models/x")
+    assert facade.holdings[-1].name == "path:/models/x"
+    assert len(facade.asked) == 1
 
 
 def test_an_empty_field_is_asked_for_a_name(page, facade):

@@ -309,8 +309,8 @@ class StudioFacade(KeptConversations):
     def stop(self, run: str) -> RunSummary:
         return self._runs.stop(run)
 
-    def delete(self, run: str) -> None:
-        self._runs.delete(run)
+    def delete(self, run: str, knowing: tuple[str, ...] = ()) -> None:
+        library_changes.delete(self._home, self._store, self._runs, run, knowing)
 
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
@@ -360,7 +360,7 @@ class StudioFacade(KeptConversations):
         return self._claimed(library_changes.download(self._home, self._store, model))
 
     def register(self, folder: str) -> str:
-        return library_changes.register(self._store, folder)
+        return library_changes.register(self._home, self._store, folder)
 
     def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
         return library_changes.remove(self._home, self._store, self._runs, name, knowing)

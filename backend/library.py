@@ -1,7 +1,6 @@
 """What is on this disk: bases, what runs, merges and exports made, what each takes and who depends on it.
 
-Read from the disk and the store on every look; nothing is remembered that could be wrong by now. Who depends
-on what follows from the plans of the jobs, which name what they read; so it is known before a worker began.
+Read from the disk and the store on every look; nothing is remembered that could be wrong by now.
 """
 
 from __future__ import annotations
@@ -9,48 +8,64 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import assets
-from backend.api.library import Dependent, DiskUse, Holding, Library
+from backend import dependents
+from backend.api.library import DiskUse, Holding, Library
 from backend.chat import runs
 from backend.home import Home
 from backend.jobs import record, states
 from backend.jobs.record import Job
 from backend.store import lineage
 from backend.store.database import Store
-from studio.errors import StudioError
 from studio.files import tree_bytes
 from studio.models import hub_cache
-from studio.names import ModelName, mix_of, parse
 
 _LOW_SHARE, _LOW_BYTES = 0.1, 20 * 2**30
 _KINDS = {"train": "adapter", "merge": "merge", "export": "export"}  # kind of job -> kind of holding
 _NAMES = {"train": "run"}  # kind of job -> prefix of what it made; else its own name
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """A job and the models that its plan names: those it works over, and those that go into its product."""
-
-    job: Job
-    bases: tuple[ModelName, ...]
-    parts: tuple[ModelName, ...]
-
-
 def look(home: Home, store: Store) -> Library:
     """All of it."""
-    jobs = {job.id: job for job in record.every(store)}
-    made = [(kind, path, jobs[job]) for kind, path, job in lineage.products(store) if job in jobs]
-    holdings = [
-        *_bases(store, [(path, job) for kind, path, job in made if kind == "base"]),
-        *_of_jobs(home, list(jobs.values()), made),
-    ]
-    readers = [_Reader(job, *_named(job)) for job in jobs.values()]
-    alone = {job.id for kind, _, job in made if kind in ("merge", "export")}
-    related = [_related(home, holding, readers, holdings, alone) for holding in holdings]
+    jobs = record.every(store)
+    made = _made(store, jobs)
+    bases = _bases(store, [(path, job) for kind, path, job in made if kind == "base"])
+    holdings = [*bases, *_of_jobs(home, jobs, made)]
+    readers = _readers(home, jobs, made)
+    related = [dependents.related(home, holding, readers) for holding in holdings]
     return Library(tuple(related), _disk(home, holdings))
+
+
+def of_job(home: Home, store: Store, job: Job) -> Holding | None:
+    """What one job left behind, with who depends on it; None if that is nothing that answers."""
+    jobs = record.every(store)
+    made = _made(store, jobs)
+    item = next(iter(_of_jobs(home, [job], made)), None)
+    return dependents.related(home, item, _readers(home, jobs, made)) if item else None
+
+
+def _made(store: Store, jobs: Sequence[Job]) -> list[tuple[str, str, Job]]:
+    """(kind, path, job) of what the jobs left behind, oldest first."""
+    by_id = {job.id: job for job in jobs}
+    return [(kind, path, by_id[job]) for kind, path, job in lineage.products(store) if job in by_id]
+
+
+def _readers(
+    home: Home, jobs: Sequence[Job], made: Sequence[tuple[str, str, Job]]
+) -> list[dependents.Reader]:
+    """Merged weights and exports stand alone; a run answers from its first checkpoint on."""
+    makers = {job.id for kind, _, job in made if kind != "base"}
+    alone = {job.id for kind, _, job in made if kind in ("merge", "export")}
+    return [
+        dependents.reader(
+            job,
+            answers=job.id in makers or (job.kind == "train" and bool(runs.checkpoints(home.run(job.id)))),
+            alone=job.id in alone,
+        )
+        for job in jobs
+    ]
 
 
 def own_models(store: Store) -> list[str]:
@@ -112,14 +127,15 @@ def _of_job(home: Home, job: Job, path: Path, *, whole: bool) -> Holding:
         removal="delete",
         made_by=job.id,
         base=job.plan["model"],
+        made_of=dependents.made_of(job),
         stays=str(path) if outside and path.exists() else None,
     )
 
 
 def _checkpoints(home: Home, job: Job) -> list[Holding]:
     """The complete ones, newest first. The last one of a run that can go on stays: it goes on from there."""
-    folders = [f.parent for f in home.run(job.id).glob("checkpoints/step-*/manifest.json")]
-    steps = sorted(((int(f.name.removeprefix("step-")), f) for f in folders), reverse=True)
+    found = runs.checkpoints(home.run(job.id))
+    steps = [(step, found[step].parent) for step in sorted(found, reverse=True)]
     goes_on = job.state != states.DONE
     return [
         Holding(
@@ -137,63 +153,6 @@ def _checkpoints(home: Home, job: Job) -> list[Holding]:
         )
         for number, (step, folder) in enumerate(steps)
     ]
-
-
-def _named(job: Job) -> tuple[tuple[ModelName, ...], tuple[ModelName, ...]]:
-    plan = job.plan
-    bases = [plan.get("model"), plan.get("base"), *plan.get("models", ())]
-    return _parsed(bases), _parsed([name for name, _ in plan.get("parts", ())])
-
-
-def _parsed(texts: Sequence[str | None]) -> tuple[ModelName, ...]:
-    """The names, a mix as its base and its adapters; what is no name any more names nothing."""
-    found: list[ModelName] = []
-    for text in texts:
-        try:
-            name = parse(text or "")
-        except StudioError:
-            continue
-        mix = mix_of(name) if name.kind == "mix" else None
-        found += [mix.base, *(adapter for adapter, _ in mix.adapters)] if mix else [name]
-    return tuple(found)
-
-
-def _related(
-    home: Home, item: Holding, readers: Sequence[_Reader], all_: Sequence[Holding], alone: set[str]
-) -> Holding:
-    """With its dependents and those that use it now. Who stands `alone` needs nothing that it was made of."""
-    makers = {holding.made_by for holding in all_}
-    dependents, using = [], list(item.in_use)
-    for reader in readers:
-        job, as_base = reader.job, any(_is(home, name, item) for name in reader.bases)
-        own = job.id == item.made_by
-        if not (own or as_base or any(_is(home, name, item) for name in reader.parts)):
-            continue
-        if job.state not in states.ENDED:
-            using.append(job.id)
-        elif not own and (job.id in makers or job.kind == "train"):
-            dependents.append(Dependent(job.id, job.kind, needs=as_base and job.id not in alone))
-    return replace(item, dependents=tuple(dependents), in_use=tuple(dict.fromkeys(using)))
-
-
-def _is(home: Home, name: ModelName, item: Holding) -> bool:
-    """Whether what a plan names is this, or lies in it."""
-    if name.kind == "starter":
-        return item.name == "starter"
-    if name.kind == "hub":
-        return item.name == f"hub:{name.value}"
-    if name.kind == "path":
-        inside = [Path(item.path)]
-        if item.kind not in ("base", "checkpoint"):
-            inside.append(home.run(item.title))
-        return any(Path(name.value).is_relative_to(folder) for folder in inside)
-    if item.kind != "checkpoint":
-        return item.made_by == name.value and item.kind != "base"
-    try:
-        folder = runs.adapter_folder(home.runs, ModelName("run", name.value, step=name.step))
-    except StudioError:
-        return False
-    return folder.is_relative_to(item.path)
 
 
 def _disk(home: Home, holdings: Sequence[Holding]) -> DiskUse:

@@ -43,13 +43,18 @@ def download(home: Home, store: Store, model: str) -> str:
     return id
 
 
-def register(store: Store, folder: str) -> str:
+def register(home: Home, store: Store, folder: str) -> str:
     """Put a folder on the list; gives its name.
 
     Raises:
-        StudioError: those of `studio.names.parse` and `locate`, `register_not_folder` (name).
+        StudioError: those of `studio.names.parse` and `locate`, `register_made_here` (name) for a run or a
+            merge that is on the list by itself, `run_missing`, `register_not_folder` (name).
     """
     name = parse(folder)
+    if name.kind in ("run", "merge"):
+        job = record.find(store.connection, name.value)
+        if library.of_job(home, store, job) is not None:
+            raise StudioError("register_made_here", name=name.value)
     if name.kind != "path":
         raise StudioError("register_not_folder", name=str(name))
     locate(name)
@@ -62,17 +67,13 @@ def remove(home: Home, store: Store, runs: Runs, name: str, knowing: Sequence[st
     """Delete or forget one holding; gives what it was.
 
     Raises:
-        StudioError: `library_missing` (name), `library_shipped` (name), `library_in_use` (name, runs),
-            `library_has_dependents` (name, runs) for those that are not among `knowing`,
+        StudioError: `library_missing` (name), `library_shipped` (name), those of `_refuse`,
             `library_outside` (path, root).
     """
     item = find(library.look(home, store).holdings, name)
     if item.removal is None:
         raise StudioError("library_shipped", name=item.name)
-    if item.in_use:
-        raise StudioError("library_in_use", name=item.name, runs=list(item.in_use))
-    if unknown := [d.run for d in item.dependents if d.run not in knowing]:
-        raise StudioError("library_has_dependents", name=item.name, runs=unknown)
+    _refuse(item, item.in_use, knowing)
     if item.removal == "forget":
         with store.asked() as connection:
             connection.execute(*lineage.forget(item.path))
@@ -83,6 +84,29 @@ def remove(home: Home, store: Store, runs: Runs, name: str, knowing: Sequence[st
     else:
         runs.delete(item.title)
     return item
+
+
+def delete(home: Home, store: Store, runs: Runs, run: str, knowing: Sequence[str]) -> None:
+    """Delete a job of any kind, with all that it made inside the home.
+
+    Raises:
+        StudioError: those of `_refuse` and of `Runs.delete`.
+    """
+    job = runs.job(run)
+    if (item := library.of_job(home, store, job)) is not None:
+        _refuse(item, [id for id in item.in_use if id != job.id], knowing)
+    runs.delete(job.id)
+
+
+def _refuse(item: Holding, in_use: Sequence[str], knowing: Sequence[str]) -> None:
+    """Raise for what may not go: `library_in_use`, `library_needed`, and `library_has_dependents` for those
+    that are not among `knowing` (each with name, runs)."""
+    if in_use:
+        raise StudioError("library_in_use", name=item.name, runs=list(in_use))
+    if item.needed_by:
+        raise StudioError("library_needed", name=item.name, runs=list(item.needed_by))
+    if unknown := [d.run for d in item.dependents if d.run not in knowing]:
+        raise StudioError("library_has_dependents", name=item.name, runs=unknown)
 
 
 def find(holdings: Sequence[Holding], name: str) -> Holding:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import epochs, memory_history
+from backend import epochs, library, memory_history
 from backend.api import RunDetail, RunSummary, Series
+from backend.chat import runs
 from backend.home import Home
 from backend.jobs import states
 from backend.jobs.record import Job
@@ -59,27 +60,31 @@ def summary(store: Store, job: Job) -> RunSummary:
         phase=job.phase if live else None,
         progress=job.progress if live else None,
         attempt=job.attempt,
+        size_bytes=result.get("size_bytes") or (int(total) if (total := last("total_bytes")) else None),
     )
 
 
-_NUMBERS = ("loss", "eval_loss", "memory_bytes", "tokens_per_second", "seconds_left")
+_NUMBERS = ("loss", "eval_loss", "memory_bytes", "tokens_per_second", "seconds_left", "total_bytes")
 
 
 def detail(store: Store, home: Home, job: Job) -> RunDetail:
     """Everything about one job except its curves and its log."""
     folder = home.run(job.id)
+    # Only what has ended can be deleted, and so has to say who would miss it.
+    held = library.of_job(home, store, job) if job.state in states.ENDED else None
     return RunDetail(
         summary=summary(store, job),
         plan=job.plan,
         reasons={key: Reason(code, facts) for key, (code, facts) in job.reasons.items()},
         folder=str(folder),
         log=str(home.log(job.id)),
-        checkpoints=checkpoints(folder),
+        checkpoints=tuple(sorted(runs.checkpoints(folder))),
         best_step=_best_step(folder),
         hashes=job.hashes,
         events=events(store, job.id),
         memory=memory_history.of_run(store, job.id),
         spent=epochs.spent_of(job.result),
+        dependents=held.dependents if held else (),
     )
 
 
@@ -91,16 +96,10 @@ def events(store: Store, id: str) -> tuple[dict[str, Any], ...]:
     return tuple({**dict(row), "body": json.loads(row["body"])} for row in reversed(rows))
 
 
-def checkpoints(folder: Path) -> tuple[int, ...]:
-    """Steps with a complete checkpoint: its manifest, written last, is there."""
-    manifests = folder.glob("checkpoints/step-*/manifest.json")
-    return tuple(sorted(int(file.parent.name.removeprefix("step-")) for file in manifests))
-
-
-def series(reader: CurveReader, runs: Sequence[str], names: Sequence[str], max_points: int) -> list[Series]:
+def series(reader: CurveReader, ids: Sequence[str], names: Sequence[str], max_points: int) -> list[Series]:
     """One series per run and name, in that order; empty ones too."""
     out = []
-    for run in runs:
+    for run in ids:
         for name in names:
             points = reader.points(run, name, max_points)
             out.append(Series(run, name, tuple(s for s, _ in points), tuple(v for _, v in points)))

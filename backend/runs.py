@@ -116,7 +116,8 @@ class Runs:
         return self.summary(run)
 
     def delete(self, run: str) -> None:
-        """Remove a job that nobody works at, with its folder. Its id never comes back.
+        """Remove a job that nobody works at, with its folder. Its id never comes back. Who depends on it is
+        the business of `backend.library_changes.delete`.
 
         Raises `StudioError("run_live")` for one that is running, paused or stopping.
         """

@@ -72,8 +72,8 @@ class Mix:
 def parse(text: str) -> ModelName:
     """Read a name.
 
-    Raises StudioError `model_name_bad` (no reading is possible) or `model_name_ambiguous` (several are: the
-    facts list them with their prefixes).
+    Raises StudioError `model_name_bad` (no reading is possible), `mix_name_bad` (name) or
+    `model_name_ambiguous` (several are: the facts list them with their prefixes).
     """
     text = text.strip()
     if text == "starter":
@@ -148,10 +148,10 @@ def _mix(value: str, text: str) -> ModelName:
         base = str(parse(body["base"]))
         how, params = body.get("how", ADDED_UP), dict(body.get("params", {}))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StudioError("model_name_bad", name=text, known=list(_PREFIXES)) from error
+        raise StudioError("mix_name_bad", name=text) from error
     known = set(body) <= {"base", "adapters", "how", "params"} and isinstance(how, str)
     if not adapters or not known or not all(math.isfinite(weight) for _, weight in adapters):
-        raise StudioError("model_name_bad", name=text, known=list(_PREFIXES))
+        raise StudioError("mix_name_bad", name=text)
     return mix(base, adapters, how, params)
 
 

@@ -396,6 +396,7 @@ class FakeFacade(FakeLibrary, FakeExports, FakeChat):
             spent=Spent(step - 1, 500 * (step - 1), 0.15 * (step - 1), None)
             if found.state == "done"
             else None,
+            dependents=item.dependents if (item := self.held(f"run:{run}")) else (),
         )
 
     def version(self) -> int:
@@ -438,11 +439,13 @@ class FakeFacade(FakeLibrary, FakeExports, FakeChat):
             return self._move_export(run, "stopped")
         return self._move(run, "stopped", allowed=("queued", *LIVE_STATES))
 
-    def delete(self, run: str) -> None:
+    def delete(self, run: str, knowing: tuple[str, ...] = ()) -> None:
         if self.export_jobs.pop(run, None):
             return
         if self._get(run).state in LIVE_STATES:
             raise StudioError("run_live", run=run, state=self._get(run).state)
+        if item := self.held(f"run:{run}"):
+            self.refuse(item, knowing)
         del self._runs[run]
         self._touch()
 

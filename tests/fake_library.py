@@ -56,6 +56,7 @@ HOLDINGS = (
         removal="delete",
         made_by="merge-1",
         base="hub:HuggingFaceTB/SmolLM2-135M-Instruct",
+        made_of=("run:pirate-1",),
         stays="/elsewhere/merged",
         in_use=("export-1",),
     ),
@@ -69,7 +70,14 @@ def _download(run: str, model: str, state: str, **more: Any) -> RunSummary:
 
 
 DOWNLOADS = (
-    _download("download-3", "hub:Qwen/Qwen2.5-0.5B-Instruct", "running", phase="downloading", progress=0.62),
+    _download(
+        "download-3",
+        "hub:Qwen/Qwen2.5-0.5B-Instruct",
+        "running",
+        phase="downloading",
+        progress=0.62,
+        size_bytes=953 * MIB,
+    ),
     _download(
         run="download-2",
         model="hub:ada/large",
@@ -125,12 +133,20 @@ class FakeLibrary:
         self.holdings.append(Holding(name, "base", "added", folder, "whole", MIB, 0, "forget"))
         return name
 
-    def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
-        item = next((i for i in self.holdings if name in (i.name, i.name.partition(":")[2])), None)
-        if item is None:
-            raise StudioError("library_missing", name=name)
+    def held(self, name: str) -> Holding | None:
+        return next((i for i in self.holdings if name in (i.name, i.name.partition(":")[2])), None)
+
+    def refuse(self, item: Holding, knowing: tuple[str, ...]) -> None:
+        if item.needed_by:
+            raise StudioError("library_needed", name=item.name, runs=list(item.needed_by))
         if unknown := [d.run for d in item.dependents if d.run not in knowing]:
             raise StudioError("library_has_dependents", name=item.name, runs=unknown)
+
+    def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
+        item = self.held(name)
+        if item is None:
+            raise StudioError("library_missing", name=name)
+        self.refuse(item, knowing)
         self.holdings = [
             replace(i, dependents=tuple(d for d in i.dependents if d.run != item.title))
             for i in self.holdings

@@ -1,9 +1,12 @@
 """Names for models: every form, what may be left out, and what has no or more than one reading."""
 
+import re
+
 import pytest
 
 from studio.errors import StudioError
 from studio.names import Mix, ModelName, mix, mix_of, parse
+from ui.words import Words
 
 
 @pytest.fixture(autouse=True)
@@ -118,4 +121,11 @@ def test_a_mix_has_one_canonical_form():
 def test_a_broken_mix_or_merge_is_refused(text):
     with pytest.raises(StudioError) as caught:
         parse(text)
-    assert caught.value.code == "model_name_bad"
+    assert caught.value.code == ("mix_name_bad" if text.startswith("mix:") else "model_name_bad")
+    assert caught.value.facts["name"] == text
+
+
+def test_the_example_that_a_broken_mix_is_answered_with_can_be_read():
+    remedy = Words("en").error(StudioError("mix_name_bad", name="mix:a+b"))[1]
+    example = mix_of(parse(re.search(r"mix:\{.*\}", remedy)[0]))
+    assert [str(name) for name, _ in example.adapters] == ["run:pirate-1", "run:json-1"]

@@ -117,7 +117,7 @@ def stop(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
 
 
 def delete(facade: Facade, wizard: Wizard, sent: Sent) -> Wizard:
-    facade.delete(sent["run"])
+    facade.delete(sent["run"], known_dependents(sent))
     return replace(wizard, run=None).to(STEPS.index("how"))
 
 
@@ -141,6 +141,11 @@ ACTS: dict[str, Callable[[Facade, Wizard, Sent], Wizard]] = {
     "stop": stop,
     "delete": delete,
 }
+
+
+def known_dependents(sent: Sent) -> tuple[str, ...]:
+    """Those that the question before a deletion has named."""
+    return tuple(str(sent["knowing"]).split())
 
 
 def reopen(facade: Facade, query: str) -> Wizard:

@@ -21,8 +21,9 @@ class Holding:
     """Something on the disk that answers, or that something else is made of.
 
     `removal`: `delete` (its files go), `forget` (it is only listed no more), None (it came with the studio).
-    Deleting what a run made deletes the run; what it put outside the home (`stays`) is left alone. `in_use`:
-    jobs that are queued or at work with it, which is why it can't go now.
+    Deleting what a run made deletes the run; what it put outside the home (`stays`) is left alone. `made_of`:
+    the models that went into a merge or an export, by name. `in_use`: jobs that are queued or at work with
+    it, which is why it can't go now.
     """
 
     name: str  # grammar of DESIGN 3
@@ -35,9 +36,17 @@ class Holding:
     removal: str | None
     made_by: str | None = None  # id of the job
     base: str | None = None
+    made_of: tuple[str, ...] = ()
     stays: str | None = None
     dependents: tuple[Dependent, ...] = ()
     in_use: tuple[str, ...] = ()
+
+    @property
+    def needed_by(self) -> tuple[str, ...]:
+        """Jobs whose models would never answer again without it. What is only forgotten stays where it is,
+        and a base can be downloaded again."""
+        lost = self.removal == "delete" and self.kind != "base"
+        return tuple(d.run for d in self.dependents if d.needs) if lost else ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ class LibraryFacade(Protocol):
     def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
         """Delete (or, where it is only listed, forget) something of the library; gives what it was.
 
-        `knowing` are the dependents that the person was told of: others are a reason to refuse.
+        `knowing` are the dependents that the person was told of: others are a reason to refuse, and so is one
+        that would never answer again (`Holding.needed_by`).
         """
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backend.api.library import Dependent
 from backend.api.memory import MemoryPoint
 from studio.cost import Spent
 from studio.errors import Reason
@@ -41,6 +42,7 @@ class RunSummary:
     phase: str | None  # what it is doing: starting | downloading | loading | training | evaluating | saving
     progress: float | None  # 0..1 within the phase (downloads) or of the steps
     attempt: int
+    size_bytes: int | None = None  # of what is fetched, or of what a merge or an export made
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class RunDetail:
     events: tuple[dict[str, Any], ...]  # {seq, at, kind, body}, newest last, at most 200
     memory: MemoryPoint | None = None  # None before it was measured
     spent: Spent | None = None  # by the newest attempt's steps but the first; None before that ended
+    dependents: tuple[Dependent, ...] = ()  # of what it made; empty before it has ended
 
 
 @dataclass(frozen=True)

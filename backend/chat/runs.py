@@ -92,16 +92,16 @@ def adapter_folder(runs: Path, name: ModelName) -> Path:
     base_of(runs, name.value)
     run = runs / name.value
     final = run / "adapter"
-    checkpoints = _checkpoints(run)
+    kept = checkpoints(run)
     finished = (final / "manifest.json").is_file()
-    if not checkpoints and not finished:
+    if not kept and not finished:
         raise StudioError("run_has_no_adapter", run=name.value, state=None)
     if name.step is None:
-        return final if finished else checkpoints[max(checkpoints)]
+        return final if finished else kept[max(kept)]
     step = _best_step(run) if name.step == "best" else name.step
-    if step in checkpoints:
-        return checkpoints[step]
-    raise StudioError("checkpoint_missing", run=name.value, step=name.step, steps=sorted(checkpoints))
+    if step in kept:
+        return kept[step]
+    raise StudioError("checkpoint_missing", run=name.value, step=name.step, steps=sorted(kept))
 
 
 def trained_on(adapter: Path) -> str:
@@ -121,7 +121,7 @@ def answering_runs(runs: Path, base: str | None = None) -> list[str]:
         run, planned = plan.parent, _planned_base(plan)
         if planned is None or base not in (None, planned):
             continue
-        if (run / "adapter" / "manifest.json").is_file() or _checkpoints(run):
+        if (run / "adapter" / "manifest.json").is_file() or checkpoints(run):
             with contextlib.suppress(FileNotFoundError, StudioError):  # deleted this moment
                 if merged_weights(runs, run.name) is not None:
                     continue
@@ -143,9 +143,15 @@ def merged_models(runs: Path) -> list[str]:
 def marks(runs: Path, run: str) -> list[str]:
     """What may stand behind the name of a run: `@best` where it was measured and kept, and `@STEP` of every
     complete checkpoint, newest first."""
-    steps = sorted(_checkpoints(runs / run), reverse=True)
+    steps = sorted(checkpoints(runs / run), reverse=True)
     best = ["@best"] if _best_step(runs / run) in steps else []
     return [*best, *(f"@{step}" for step in steps)]
+
+
+def checkpoints(run: Path) -> dict[int, Path]:
+    """Adapter folders of the complete checkpoints by step: their manifests, written last, are there."""
+    manifests = (run / "checkpoints").glob("step-*/manifest.json")
+    return {int(file.parent.name.removeprefix("step-")): file.parent / "adapter" for file in manifests}
 
 
 def _planned_base(plan: Path) -> str | None:
@@ -154,12 +160,6 @@ def _planned_base(plan: Path) -> str | None:
         return str(parse(_read(plan)["model"]))
     except (OSError, ValueError, LookupError, TypeError, StudioError):
         return None
-
-
-def _checkpoints(run: Path) -> dict[int, Path]:
-    """Adapter folders of the complete checkpoints by step."""
-    manifests = (run / "checkpoints").glob("step-*/manifest.json")
-    return {int(file.parent.name.removeprefix("step-")): file.parent / "adapter" for file in manifests}
 
 
 def _best_step(run: Path) -> int | None:

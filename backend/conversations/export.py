@@ -10,13 +10,17 @@ from typing import Any
 
 from backend.api.chat import Conversation, Export, Turn
 from backend.conversations.dialogue import leaves, path_to, training_messages
+from backend.datasets import slug
 from studio.errors import StudioError
 
 _SHORT = 12  # characters of a hash that a person compares
 
 
 def export(conversation: Conversation, form: str, name: str) -> Export:
-    """One file of a conversation; `name` is its stem. Raises StudioError `export_unknown` (form, known)."""
+    """One file of a conversation; `name` is its stem, behind which rows have the model that answered.
+
+    Raises StudioError `export_unknown` (form, known).
+    """
     panes = max((len(turn.answers) for turn in conversation.turns), default=0)
     if form == "markdown":
         return Export(f"{name}.md", "text/markdown", _markdown(conversation))
@@ -25,10 +29,17 @@ def export(conversation: Conversation, form: str, name: str) -> Export:
     if form == "jsonl":
         return Export(f"{name}.jsonl", "application/x-ndjson", _lines(_table(conversation.turns)))
     if form in {f"rows-{pane}" for pane in range(panes)}:
-        rows = _rows(conversation.turns, int(form.removeprefix("rows-")))
-        return Export(f"{name}-{form}.jsonl", "application/x-ndjson", _lines(rows))
+        pane = int(form.removeprefix("rows-"))
+        rows = _rows(conversation.turns, pane)
+        models = [turn.setup.panes[pane] for turn in conversation.turns if pane < len(turn.setup.panes)]
+        return Export(f"{name}-{_short_name(models[-1])}.jsonl", "application/x-ndjson", _lines(rows))
     known = ["markdown", "csv", "jsonl", *(f"rows-{pane}" for pane in range(panes))]
     raise StudioError("export_unknown", form=form, known=known)
+
+
+def _short_name(model: str) -> str:
+    """What tells a model from another in the name of a file: the last part of its own name."""
+    return "mix" if model.startswith("mix:") else slug(model.rpartition(":")[2].rpartition("/")[2])
 
 
 def _rows(turns: Sequence[Turn], pane: int) -> Iterator[dict[str, Any]]:

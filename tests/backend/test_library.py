@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from backend.api import Dependent, Holding, MergeRequest
+from backend.api import Dependent, ExportRequest, Holding, MergeRequest
 from backend.facade import StudioFacade
 from backend.jobs import record
 from studio.errors import StudioError
 from studio.files import remove_folder
+from studio.names import mix
 from tests.backend.conftest import write_sums
 from tests.backend.launchers import HereAndNow, Notes
 from tests.toys.folders import write_model
@@ -123,16 +124,58 @@ def test_each_knows_who_depends_on_it(facade: StudioFacade, chain: Path) -> None
     assert (items["run:sums-2"].kind, items["merge:merge-1"].kind) == ("adapter", "merge")
 
 
-def test_what_others_need_goes_only_when_they_were_named(facade: StudioFacade, chain: Path) -> None:
+def removed(facade: StudioFacade, name: str, knowing: tuple[str, ...] = ()) -> None:
+    facade.remove(name, knowing)
+
+
+def deleted(facade: StudioFacade, name: str, knowing: tuple[str, ...] = ()) -> None:
+    facade.delete(name.partition(":")[2], knowing)
+
+
+@pytest.mark.parametrize("act", [removed, deleted])
+def test_what_others_need_stays_and_what_only_made_others_goes_when_they_were_named(
+    facade: StudioFacade, chain: Path, act: Callable[..., None]
+) -> None:
+    def refusal(name: str, *knowing: str) -> tuple[str, list[str]]:
+        with pytest.raises(StudioError) as caught:
+            act(facade, name, knowing)
+        return caught.value.code, caught.value.facts["runs"]
+
     folder = chain / "home" / "runs" / "merge-2"
-    assert refused(facade, "merge:merge-2").facts["runs"] == ["merge-3", "sums-2"]
-    error = refused(facade, "merge:merge-2", ("sums-2",))
-    assert (error.code, error.facts["runs"]) == ("library_has_dependents", ["merge-3"])
+    assert facade.run("merge-2").dependents == held(facade)["merge:merge-2"].dependents
+    assert held(facade)["merge:merge-2"].needed_by == ("sums-2",)
+    assert refusal("merge:merge-2", "sums-2", "merge-3") == ("library_needed", ["sums-2"])
+    assert refusal("run:sums-2") == ("library_has_dependents", ["merge-3"])
+    act(facade, "run:sums-2", ("merge-3",))
+    # With the run gone nothing needs the merge; what came out of the run lies outside and names it.
+    assert refusal("merge:merge-2") == ("library_has_dependents", ["merge-3"])
     assert folder.is_dir()
-    gone = facade.remove("merge:merge-2", ("sums-2", "merge-3"))
-    assert gone.frees_bytes > 0
+    act(facade, "merge:merge-2", ("merge-3",))
     assert not folder.exists()
     assert "merge:merge-2" not in held(facade)
+    assert (chain / "out" / "config.json").is_file()
+
+
+def test_a_run_that_a_job_reads_stays_until_that_has_ended(facade: StudioFacade) -> None:
+    job = facade.mix_losses(str(mix(facade.run("sums-1").plan["model"], [("run:sums-1", 0.5)])))
+    with pytest.raises(StudioError) as caught:
+        facade.delete("sums-1", ("merge-1", "merge-2"))
+    assert (caught.value.code, caught.value.facts["runs"]) == ("library_in_use", [job])
+    facade.stop(job)
+
+
+def test_an_export_names_what_it_was_made_of(facade: StudioFacade) -> None:
+    job = facade.export(ExportRequest("run:sums-1"))
+    assert refused(facade, "run:sums-1", ("merge-1", "merge-2")).facts["runs"] == [job]
+    assert held(facade)["merge:merge-1"].made_of == ("run:sums-1",)
+
+
+def test_what_a_run_over_a_folder_outside_reads_stays_there_when_its_maker_goes(
+    facade: StudioFacade, chain: Path
+) -> None:
+    facade.start(str(chain / "out"), str(chain / "sums.jsonl"), set=SETTINGS)
+    assert held(facade)["merge:merge-3"].in_use == ()
+    facade.delete("merge-3")
     assert (chain / "out" / "config.json").is_file()
 
 
@@ -193,7 +236,14 @@ def test_a_registered_folder_is_proposed_until_it_is_gone(facade: StudioFacade, 
     (chain / "model").rename(chain / "moved")
     assert name not in [model.name for model in facade.models()]
     assert (held(facade)[name].state, held(facade)[name].size_bytes) == ("missing", 0)
-    for folder, code in ((chain / "model", "model_missing"), (chain, "model_inside"), ("ada/x", None)):
+    for folder, code in (
+        (chain / "model", "model_missing"),
+        (chain, "model_inside"),
+        ("ada/x", None),
+        ("sums-1", "register_made_here"),
+        ("merge:merge-1", "register_made_here"),
+        ("sums-9", "run_missing"),
+    ):
         with pytest.raises(StudioError) as caught:
             facade.register(str(folder))
         assert caught.value.code == (code or "register_not_folder")

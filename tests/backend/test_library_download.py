@@ -56,6 +56,9 @@ def test_a_model_arrives_and_is_known_by_its_content(
     job = facade.download("ada/real")
     made = facade.product(job)
     assert (made.kind, made.state) == ("download", "done"), facade.log_tail(job)
+    assert facade.run(job).summary.size_bytes == sum(
+        len(body) for body in hub.repos["ada/real"].files.values()
+    )
     assert [model.title for model in facade.models() if model.on_disk] == ["Starter", "ada/real"]
     item = held(facade)[NAME]
     assert (item.state, item.made_by, item.dependents, item.in_use) == ("whole", job, (), ())

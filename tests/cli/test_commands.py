@@ -1,15 +1,19 @@
 """Every command: its document, its text, its exit code."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from backend.api import HardwareReport, Product
+from backend.api import Dependent, HardwareReport, Product
 from backend.api.chat import ChatDelta
 from tests import fake_content
 from tests.fake_facade import FakeFacade
+from tests.fake_library import DOWNLOADS
+from ui.cli import documents
 from ui.cli.main import main
 from ui.cli.methods import _param_line
+from ui.words import Words
 
 RUN_FIELDS = {
     *("run", "kind", "state", "steps", "steps_planned", "loss", "eval_loss", "adapter", "peak_memory_bytes"),
@@ -177,6 +181,33 @@ def test_runs_control(command, facade):
     assert command("runs", "delete", "pirate-4", "--json").document == {"run": "pirate-4", "deleted": True}
     refused = command("runs", "show", "pirate-4", "--json")
     assert (refused.code, refused.document["error"]["code"]) == (1, "run_missing")
+
+
+def test_a_job_without_steps_says_how_much_of_what_has_come():
+    words = Words("en")
+    download = next(job for job in DOWNLOADS if job.state == "running")
+    assert documents.line(download, words) == "download-3  Running  62 % of 953 MB"
+    assert documents.progress(download, words) == "download-3  downloading the model  62 % of 953 MB"
+    done = replace(download, state="done", phase=None, progress=None)
+    assert documents.line(done, words) == "download-3  Done  953 MB"
+    assert documents.line(replace(done, size_bytes=None), words) == "download-3  Done"
+
+
+def test_deleting_a_run_that_others_came_out_of_wants_to_be_meant(command, facade):
+    refused = command("runs", "delete", "pirate-1", "--json")
+    error = refused.document["error"]
+    assert (refused.code, error["code"], error["facts"]["runs"]) == (1, "library_has_dependents", ["merge-1"])
+    assert command("runs", "delete", "run:pirate-1", "--anyway").code == 0
+    assert "pirate-1" not in [run.run for run in facade.runs()]
+
+
+def test_deleting_a_run_that_another_needs_is_refused_even_so(command, facade):
+    needed = (Dependent("story-1", "train", True),)
+    facade.holdings = [replace(facade.held("pirate-1"), dependents=needed)]
+    refused = command("runs", "delete", "pirate-1", "--anyway", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "library_needed")
+    assert "story-1 can't answer without run:pirate-1." in refused.err
+    assert "pirate-1" in [run.run for run in facade.runs()]
 
 
 def test_chat_compare_and_one_sided(command):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def test_markdown_has_every_branch_and_what_answered() -> None:
 
 def test_rows_are_what_the_studio_reads_as_chats_one_for_each_branch(tmp_path: Path) -> None:
     made = export(TREE, "rows-1", "parrots")
-    assert made.name == "parrots-rows-1.jsonl"
+    assert (made.name, export(TREE, "rows-0", "parrots").name) == (
+        "parrots-a-1.jsonl",
+        "parrots-starter.jsonl",
+    )
     (tmp_path / made.name).write_text(made.text)
     dataset = read_dataset(tmp_path / made.name)
     assert (dataset.format, dataset.problems) == ("messages", [])
@@ -55,6 +59,20 @@ def test_rows_are_what_the_studio_reads_as_chats_one_for_each_branch(tmp_path: P
         ["one", "tuned: one!", "two", "tuned: two!"],
         ["one", "tuned: one!", "two, again", "tuned: two, again!", "three", "tuned: three!"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("run:a-1@12", "parrots-a-1-12.jsonl"),
+        ("hub:Qwen/Qwen2.5-0.5B", "parrots-qwen2-5-0-5b.jsonl"),
+        ("path:/home/ada/My model", "parrots-my-model.jsonl"),
+        ('mix:{"base": "starter", "adapters": [["run:a-1", 0.5]]}', "parrots-mix.jsonl"),
+    ],
+)
+def test_rows_are_called_by_the_title_and_by_who_answered(model: str, name: str) -> None:
+    turns = tuple(replace(turn, setup=Setup(("starter", model))) for turn in TREE.turns)
+    assert export(replace(TREE, turns=turns), "rows-1", "parrots").name == name
 
 
 def test_a_table_has_a_prompt_a_row_and_an_answer_a_column() -> None:

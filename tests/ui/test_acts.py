@@ -82,7 +82,7 @@ def test_stop_and_resume_reach_the_run(facade):
 
 def test_deleting_the_wizards_run_goes_back_to_its_settings(facade):
     wizard = Wizard(step=4, goal="style", model="starter", dataset="pirate", run="pirate-2")
-    after = acts.apply(facade, wizard, {"act": "delete", "run": "pirate-2"})
+    after = acts.apply(facade, wizard, {"act": "delete", "run": "pirate-2", "knowing": ""})
     assert (after.name, after.run, after.model) == ("how", None, "starter")
 
 

@@ -148,7 +148,7 @@ def test_every_fingerprint_that_a_run_keeps_has_its_word(words):
 def test_deleting_the_open_run_opens_the_next(page, facade):
     tab = runs.build()
     chosen = runs.opened(tab, page, "?run=pirate-1")[tab.state]
-    chosen = runs.apply(page, chosen, {"act": "delete", "run": "pirate-1"})
+    chosen = runs.apply(page, chosen, {"act": "delete", "run": "pirate-1", "knowing": "merge-1"})
     assert runs.shown(tab, page, chosen)[tab.state].run == facade.runs()[0].run
 
 

@@ -60,9 +60,9 @@ def opened(page: Page, query: str) -> tuple[merge.Merge, dict[Any, Any]]:
 
 def test_a_run_s_own_link_opens_the_exports_with_that_run(page: Page, facade: FakeFacade) -> None:
     run = facade.run("pirate-1").summary
-    link = run_fragments.actions(page.text, run)
+    link = run_fragments.actions(page.text, run, ())
     assert 'data-address="tab=merge&amp;export=run:pirate-1"' in link
-    assert "data-go" not in run_fragments.actions(page.text, replace(run, adapter=None))
+    assert "data-go" not in run_fragments.actions(page.text, replace(run, adapter=None), ())
     tab, updates = opened(page, "?tab=merge&export=run:pirate-1")
     assert updates[tab.exports.board].visible is True
     assert updates[tab.mix].visible is False

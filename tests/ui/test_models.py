@@ -1,15 +1,18 @@
 """The Models tab: what it shows of the disk, what it asks before something goes, what a click does."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from backend.api import Dependent
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_library import HOLDINGS, MIB
 from ui import catalogue
-from ui.fragments import library
-from ui.tabs import models
+from ui.fragments import library, run
+from ui.selection import Selection
+from ui.tabs import models, runs
 
 HUB = HOLDINGS[1]
 
@@ -55,12 +58,58 @@ def test_what_came_with_the_studio_or_is_in_use_has_no_button_to_press(page):
     assert " disabled" in button
 
 
+def test_a_merge_says_what_it_was_made_of(page):
+    html = drawn(page)["held"]
+    row = html[html.index('data-holding="merge:merge-1"') :]
+    assert "made of pirate-1 · over SmolLM2 135M Instruct" in row[: row.index("</li>")]
+
+
+def test_what_another_would_never_answer_without_has_no_button_to_press(words):
+    run = replace(HOLDINGS[3], dependents=(Dependent("story-1", "train", True),))
+    assert "story-1 needs it to answer" in library.held(words.text, [*HOLDINGS[:2], run], {})
+    pressed = str(library._remove(words.text, run, "pirate-1"))
+    assert " disabled" in pressed
+    assert " disabled" not in str(library._remove(words.text, HUB, "SmolLM2"))
+
+
+def test_the_question_of_a_run_names_what_came_out_of_it(page, facade):
+    asked = re.search(r'data-confirm="([^"]+)"', str(run.watch(page.text, facade.run("pirate-1"), None)))[1]
+    assert asked.startswith("Delete pirate-1")
+    assert "merge-1 was made out of it" in asked
+    with pytest.raises(StudioError):
+        runs.apply(page, Selection(), {"act": "delete", "run": "pirate-1", "knowing": ""})
+    runs.apply(page, Selection(), {"act": "delete", "run": "pirate-1", "knowing": "merge-1"})
+    assert "pirate-1" not in [r.run for r in facade.runs()]
+
+
+def test_a_run_that_another_needs_asks_nothing_and_says_why_at_once(page, facade):
+    needed = (Dependent("story-1", "train", True),)
+    html = str(run.watch(page.text, replace(facade.run("pirate-1"), dependents=needed), None))
+    button = next(b for b in re.findall(r"<button[^>]+>", html) if 'data-act="delete"' in b)
+    assert "data-confirm" not in button
+    assert 'data-knowing="story-1"' in button
+
+
 def test_a_hub_id_is_downloaded_and_a_folder_listed(page, facade):
     assert library.add(page.text) != library.add(page.text)  # an equal one would not be drawn anew
     models.add(page, "ada/some-model")
     assert facade.asked == ["hub:ada/some-model"]
-    with pytest.raises(StudioError):
-        models.add(page, "/nowhere")
+    models.add(page, "/models/x")
+    assert facade.holdings[-1].name == "path:/models/x"
+    assert len(facade.asked) == 1
+
+
+def test_an_empty_field_is_asked_for_a_name(page, facade):
+    with pytest.raises(StudioError) as caught:
+        models.apply(page, {"act": "model-own", "value": "  "})
+    assert caught.value.code == "model_name_empty"
+    assert facade.asked == []
+
+
+@pytest.mark.parametrize("typed", ["0.000001", "1", "1.5", "250", "0.1"])
+def test_the_limit_stands_there_as_it_was_typed(page, typed):
+    models.apply(page, {"act": "quota", "value": typed})
+    assert f'value="{typed}"' in drawn(page)["head"]
 
 
 def test_the_limit_warns_and_goes_again(page, facade):

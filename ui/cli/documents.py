@@ -46,15 +46,27 @@ def made_by(
 
 
 def line(run: RunSummary, words: Words) -> str:
-    """`pirate-1  done  300/300 steps  loss 0.41  eval 0.52`."""
+    """`pirate-1  done  300/300 steps  loss 0.41  eval 0.52`, `download-1  running  62 % of 272 MB`."""
     planned = "?" if run.steps_planned is None else run.steps_planned
-    parts = [run.run, words.text(f"state.{run.state}"), f"{run.steps}/{planned} steps"]
+    parts = [run.run, words.text(f"state.{run.state}")]
+    parts += (
+        [f"{run.steps}/{planned} steps"] if run.kind == "train" or run.steps_planned else _size(run, words)
+    )
     parts += [f"loss {loss_text(run.loss)}"] if run.loss is not None else []
     parts += [f"eval {loss_text(run.eval_loss)}"] if run.eval_loss is not None else []
     text = "  ".join(parts)
     if run.error is not None:
         text += "\n" + "\n".join(error_words(run.error, words))
     return text
+
+
+def _size(run: RunSummary, words: Words) -> list[str]:
+    """How far a job without steps is, and of how much, as far as that is known."""
+    share = [] if run.progress is None else [percent_text(run.progress)]
+    if run.size_bytes is None:
+        return share
+    key = "cli.share_of_bytes" if share else "cli.bytes"
+    return [words.text(key, share=share, size_bytes=run.size_bytes)]
 
 
 def follow(run: str, facade: Facade, output: Output) -> int:
@@ -86,8 +98,8 @@ def progress(run: RunSummary, words: Words) -> str:
     parts = [run.run, words.text(key)]
     if run.steps and run.steps_planned:
         parts.append(f"{run.steps}/{run.steps_planned}")
-    elif run.progress is not None:
-        parts.append(percent_text(run.progress))
+    else:
+        parts += _size(run, words)
     parts += [f"loss {loss_text(run.loss)}"] if run.loss is not None else []
     parts += [f"eval {loss_text(run.eval_loss)}"] if run.eval_loss is not None else []
     if run.seconds_left is not None:

@@ -6,9 +6,8 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from backend.api import Facade, Holding
-from studio.errors import StudioError
 from ui import catalogue
-from ui.cli import documents
+from ui.cli import documents, removal
 from ui.cli.output import Output
 from ui.cli.parser import Sub
 from ui.fragments.format import bytes_text
@@ -42,7 +41,7 @@ def add(commands: Sub) -> None:
     register.set_defaults(run=_register)
     delete = actions.add("delete", ACTIONS["delete"])
     delete.add_argument("name", metavar="NAME", help="as the list shows it")
-    delete.add_argument("--anyway", action="store_true", help="although others depend on it")
+    removal.add(delete)
     delete.set_defaults(run=_delete)
     quota = actions.add("quota", ACTIONS["quota"])
     quota.add_argument("gigabytes", type=float, metavar="GB", help="0: no limit")
@@ -103,12 +102,7 @@ def _register(options: Namespace, facade: Facade, output: Output) -> int:
 
 
 def _delete(options: Namespace, facade: Facade, output: Output) -> int:
-    try:
-        gone = facade.remove(options.name)
-    except StudioError as error:
-        if error.code != "library_has_dependents" or not options.anyway:
-            raise
-        gone = facade.remove(options.name, tuple(error.facts["runs"]))
+    gone = removal.remove(lambda knowing: facade.remove(options.name, knowing), anyway=options.anyway)
     key = "cli.models_forgotten" if gone.removal == "forget" else "cli.models_deleted"
     output.result(asdict(gone), output.words.text(key, name=gone.name, freed_bytes=gone.frees_bytes))
     return 0

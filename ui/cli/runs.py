@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from backend.api import Facade, RunSummary
-from ui.cli import documents
+from ui.cli import documents, removal
 from ui.cli.output import Output
 from ui.cli.parser import Sub
 from ui.fragments import epoch
@@ -39,6 +39,8 @@ def add(commands: Sub) -> None:
         else:
             action.add_argument("id", metavar="RUN", help="a run's id, as the list shows it")
             action.set_defaults(run=_RUNNERS[name])
+            if name == "delete":
+                removal.add(action)
 
 
 def _list(options: Namespace, facade: Facade, output: Output) -> int:
@@ -69,7 +71,7 @@ def _watch(options: Namespace, facade: Facade, output: Output) -> int:
 
 def _delete(options: Namespace, facade: Facade, output: Output) -> int:
     run = _id(options)
-    facade.delete(run)
+    removal.remove(lambda knowing: facade.delete(run, knowing), anyway=options.anyway)
     output.result({"run": run, "deleted": True}, output.words.text("cli.deleted", run=run))
     return 0
 

@@ -14,6 +14,7 @@ from ui.fragments.html import h, join
 from ui.fragments.icons import icon
 from ui.fragments.parts import badge, button, fits_badge, fold, heading, meter, state_badge
 from ui.fragments.text import Text
+from ui.fragments.who import model_label
 
 FIRST_FOUND = 8
 _numbers = count(1)
@@ -91,14 +92,19 @@ def _quota(text: Text, disk: DiskUse) -> Markup:
             id="quota",
             type="number",
             min="0",
-            step="1",
-            value=f"{disk.quota_bytes / _GIB:g}" if disk.quota_bytes else "",
+            step="any",
+            value=_gigabytes(disk.quota_bytes) if disk.quota_bytes else "",
             placeholder=text("library.quota.none"),
             data_act="quota",
         ),
         h("span", "GB", class_="quiet"),
         class_="line quota",
     )
+
+
+def _gigabytes(size: int) -> str:
+    """As it was typed: without an exponent, to the kilobyte."""
+    return f"{size / _GIB:.6f}".rstrip("0").rstrip(".")
 
 
 def add(text: Text) -> Markup:
@@ -234,7 +240,9 @@ def _state(text: Text, item: Holding) -> Markup | None:
 def _facts(text: Text, item: Holding, titles: Mapping[str, str]) -> str:
     origin = item.name.partition(":")[0]
     facts = [text(f"library.from.{origin}") if item.kind == "base" else None]
-    if item.base is not None and item.kind != "checkpoint":
+    if item.made_of:
+        facts.append(text("library.made_of", parts=[model_label(text, name) for name in item.made_of]))
+    if item.base is not None and item.base not in item.made_of and item.kind != "checkpoint":
         facts.append(
             text("library.over", base=titles.get(item.base, item.base.partition(":")[2] or item.base))
         )
@@ -244,11 +252,11 @@ def _facts(text: Text, item: Holding, titles: Mapping[str, str]) -> str:
 
 
 def _relations(text: Text, dependents: Sequence[Dependent]) -> Markup | None:
-    said = _said(text, dependents)
-    return h("p", " ".join(said), class_="quiet") if said else None
+    sentences = said(text, dependents)
+    return h("p", " ".join(sentences), class_="quiet") if sentences else None
 
 
-def _said(text: Text, dependents: Sequence[Dependent]) -> list[str]:
+def said(text: Text, dependents: Sequence[Dependent]) -> list[str]:
     """A sentence about those that need it, one about those that were made out of it."""
     named = {
         "needs": [d.run for d in dependents if d.needs],
@@ -266,7 +274,7 @@ def _remove(text: Text, item: Holding, title: str) -> Markup | None:
         icon("trash" if item.removal == "delete" else "close", 16),
         type="button",
         class_="icon-button",
-        disabled=bool(item.in_use),
+        disabled=bool(item.in_use or item.needed_by),
         data_act="remove",
         data_name=item.name,
         data_knowing=" ".join(d.run for d in item.dependents),
@@ -286,7 +294,7 @@ def sure(text: Text, item: Holding, title: str) -> str:
         parts += [text("library.delete.hub" if item.kind == "base" else "library.delete.final")]
         parts += [text("library.delete.run")] if item.kind == "adapter" else []
     parts += [text("library.delete.stays", path=item.stays)] if item.stays else []
-    return " ".join([*parts, *_said(text, item.dependents)])
+    return " ".join([*parts, *said(text, item.dependents)])
 
 
 def search(text: Text, query: str) -> Markup:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from backend.api import LIVE_STATES, RunDetail, RunSummary, Series
-from ui.fragments import epoch, measured, message, plan
+from backend.api import LIVE_STATES, Dependent, RunDetail, RunSummary, Series
+from ui.fragments import epoch, library, measured, message, plan
 from ui.fragments.format import (
     DASH,
     bytes_text,
@@ -42,8 +42,11 @@ def share_done(run: RunSummary) -> float | None:
     return run.progress if run.progress is not None else (0.0 if run.state not in LIVE_STATES else None)
 
 
-def actions(text: Text, run: RunSummary) -> Markup:
-    """The moves that this state allows; stopping and deleting ask first."""
+def actions(text: Text, run: RunSummary, dependents: Sequence[Dependent]) -> Markup:
+    """The moves that this state allows; stopping and deleting ask first, deleting with the names of its
+    `dependents`. Where one of them needs it there is nothing to ask: the studio refuses and says why."""
+    asks = {"stop", *(() if any(d.needs for d in dependents) else ("delete",))}
+    losses = {"stop": [], "delete": library.said(text, dependents)}
     return h(
         "div",
         [
@@ -54,9 +57,12 @@ def actions(text: Text, run: RunSummary) -> Markup:
                 symbol=_SYMBOLS[name],
                 data_run=run.run,
                 data_busy="",
-                data_confirm=text(f"run.{name}.ask", run=run.run) if name in ("stop", "delete") else None,
-                data_yes=text(f"run.{name}.yes") if name in ("stop", "delete") else None,
-                data_keep=text(f"run.{name}.keep") if name in ("stop", "delete") else None,
+                data_knowing=" ".join(d.run for d in dependents) if name == "delete" else None,
+                data_confirm=" ".join([text(f"run.{name}.ask", run=run.run), *losses[name]])
+                if name in asks
+                else None,
+                data_yes=text(f"run.{name}.yes") if name in asks else None,
+                data_keep=text(f"run.{name}.keep") if name in asks else None,
             )
             for name in _ACTIONS[run.state]
         ],
@@ -75,7 +81,7 @@ def export_link(text: Text, run: RunSummary, kind: str = "") -> Markup | None:
     )
 
 
-def headline(text: Text, run: RunSummary) -> Markup:
+def headline(text: Text, run: RunSummary, dependents: Sequence[Dependent]) -> Markup:
     """State, what it is doing, how far it is."""
     doing = text(f"phase.{run.phase}") if run.phase and run.state in LIVE_STATES else None
     share = share_done(run)
@@ -87,7 +93,7 @@ def headline(text: Text, run: RunSummary) -> Markup:
             state_badge(text, run),
             h("span", doing, class_="quiet") if doing else None,
             h("span", class_="grow"),
-            actions(text, run),
+            actions(text, run, dependents),
             class_="line",
         ),
         meter(share, text("run.progress"), tone="accent" if run.state in LIVE_STATES else "plain"),
@@ -214,7 +220,7 @@ def watch(text: Text, detail: RunDetail, error: tuple[str, str] | None) -> Marku
     """Above the chart of step 5."""
     run = detail.summary
     return join(
-        headline(text, run),
+        headline(text, run, detail.dependents),
         figures(text, run),
         measured.line(text, detail.memory),
         took(text, detail),

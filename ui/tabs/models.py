@@ -9,7 +9,10 @@ from typing import Any
 import gradio as gr
 
 from backend.api import LIVE_STATES, ModelInfo, RunSummary
+from studio.errors import StudioError
+from studio.names import parse
 from ui import catalogue
+from ui.acts import known_dependents
 from ui.fragments import library as draw
 from ui.fragments import message
 from ui.live import follow, timer
@@ -70,7 +73,7 @@ def apply(page: Page, sent: dict[str, Any]) -> None:
     """What was clicked or typed."""
     facade, name = page.facade, sent["act"]
     if name == "remove":
-        facade.remove(sent["name"], tuple(str(sent["knowing"]).split()))
+        facade.remove(sent["name"], known_dependents(sent))
     elif name == "download":
         facade.download(sent["name"])
     elif name == "quota":
@@ -87,11 +90,12 @@ def apply(page: Page, sent: dict[str, Any]) -> None:
 
 def add(page: Page, named: str) -> None:
     """A model of the hub is downloaded, a folder listed."""
-    model = page.facade.model(named).name
-    if model.startswith("hub:"):
-        page.facade.download(model)
+    if not named:
+        raise StudioError("model_name_empty")
+    if parse(named).kind == "hub":
+        page.facade.download(page.facade.model(named).name)
     else:
-        page.facade.register(model)
+        page.facade.register(named)
 
 
 def outputs(tab: Models) -> list[Any]:

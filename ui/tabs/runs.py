@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from backend.api import Series
 from ui import charts, selection
+from ui.acts import known_dependents
 from ui.fragments import message
 from ui.fragments import run as run_fragments
 from ui.fragments import runs as runs_fragments
@@ -23,7 +24,7 @@ from ui.view import HIDDEN, act_data, view
 
 NAME = "runs"
 CURVES = ("loss", "eval_loss", *charts.SMALL)
-_MOVES = ("pause", "resume", "stop", "delete")
+_MOVES = ("pause", "resume", "stop")
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,11 @@ def apply(page: Page, chosen: Selection, sent: dict[str, Any]) -> Selection:
         return selection.toggle(chosen, sent["run"])
     if name == "smooth":
         return replace(chosen, smoothing=float(sent["value"]) / 100)
-    assert name in _MOVES
-    getattr(page.facade, name)(sent["run"])
+    if name == "delete":
+        page.facade.delete(sent["run"], known_dependents(sent))
+    else:
+        assert name in _MOVES
+        getattr(page.facade, name)(sent["run"])
     return chosen
 
 

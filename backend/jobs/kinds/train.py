@@ -63,7 +63,13 @@ def model_folder(work: Work, name: str) -> Path:
         return folder
     parsed = parse(name)
 
+    told = False
+
     def progress(done: int, total: int) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            work.sink.metric(0, "total_bytes", total)
         work.sink.phase("downloading", done / total if total else None)
         if work.control.wish() == "stop":
             raise Stopped

@@ -51,7 +51,8 @@ def wire(tab: Models, page: Page) -> None:
     def act(query: str, event: gr.EventData) -> Updates:
         sent = act_data(event)
         if sent["act"] == "search":
-            return _found(tab, page, str(sent["value"]), page.facade.models())
+            sought = str(sent["value"])
+            return _found(tab, page, sought, page.facade.models()) | {tab.query: sought}
         apply(page, sent)
         return shown(tab, page, query) | (
             {tab.add: draw.add(page.text)} if sent["act"] == "model-own" else {}
@@ -103,7 +104,7 @@ def outputs(tab: Models) -> list[Any]:
 
 
 def opened(tab: Models, page: Page, query: str) -> Updates:  # noqa: ARG001 (the shape of every tab)
-    fields = {tab.add: draw.add(page.text), tab.search: draw.search(page.text, "")}
+    fields = {tab.add: draw.add(page.text), tab.search: draw.search(page.text, ""), tab.query: ""}
     return shown(tab, page, "") | fields
 
 
@@ -134,4 +135,4 @@ def _found(tab: Models, page: Page, query: str, models: Sequence[ModelInfo]) -> 
     under_way = [job.model for job in _downloads(page) if job.state in ("queued", *LIVE_STATES)]
     of_the_hub = [model for model in models if model.name.startswith("hub:")]
     found = draw.found(page.text, catalogue.search(of_the_hub, query), query, under_way)
-    return {tab.query: query, tab.found: found}
+    return {tab.found: found}

@@ -110,7 +110,8 @@ def _cost(
     # A run knows more than a probe; among equals the newest, which comes first.
     best, differs = min(near, key=lambda pair: (len(pair[1]), pair[0].kind != "train"))
     alike = [one for one, others in near if others == differs and one.kind == best.kind][:RECENT]
-    found = [cost(one.spent, *_steps_and_tokens(plan, rows, tokens)) for one in alike]
+    work = _steps_and_tokens(plan, rows, tokens)
+    found = [cost(one.spent, *work) for one in alike]
     ends = [end for each in found for end in each.range_seconds]
     return EpochCost(found[0].seconds, (min(ends), max(ends)), found[0].joules, best.job, differs)
 

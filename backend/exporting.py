@@ -36,11 +36,11 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
     subject = _subject(home, request)
     if request.upload is not None and not _is_repo(request.upload):
         raise StudioError("export_repo_bad", repo=request.upload)
-    learned, asked = subject.learned, str(parse(request.model))
+    learned = subject.learned
     plan = {
-        "asked": asked,
+        "asked": subject.name,
         "model": subject.base,
-        "part": asked if learned else None,
+        "part": subject.name if learned else None,
         "format": subject.format.id,
         "params": to_dict(subject.params),
         "out": free_folder(request.out),
@@ -68,8 +68,9 @@ def room(home: Home, request: ExportRequest) -> ExportRoom:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is exported as what: the base's name, and what was learned beside it."""
+    """What is exported as what: its name, the base's, and what was learned beside that."""
 
+    name: str
     format: ExportFormat
     params: Any
     learned: Part | None
@@ -83,7 +84,7 @@ def _subject(home: Home, request: ExportRequest) -> _Subject:
     learned = learned_of(home, name)
     base = base_name(home, learned) if learned else _whole(home, name)
     _require_fit(format, learned, base)
-    return _Subject(format, params, learned, base)
+    return _Subject(str(name), format, params, learned, base)
 
 
 def learned_of(home: Home, name: ModelName) -> Part | None:

@@ -137,9 +137,13 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     # isolation_level None: transactions begin where the code says so, nowhere else.
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    _write_ahead(connection, busy_seconds)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    try:
+        _write_ahead(connection, busy_seconds)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -79,7 +79,7 @@ def _add_special(writer: GGUFWriter, renderer: Renderer, adds_bos: bool) -> None
 def _cut(body: Mapping[str, Any], folder: Path) -> str:
     """llama.cpp's name for how this tokenizer cuts text into words."""
     model, cut, normalizer = body["model"], body["pre_tokenizer"] or {}, body["normalizer"] or {}
-    steps = cut.get("pretokenizers", [cut])
+    steps = cut.get("pretokenizers") or [cut]
     kinds = [step.get("type") for step in steps]
     whole, prefixed = bool(model.get("ignore_merges")), bool(steps[-1].get("add_prefix_space"))
     # llama.cpp normalises nothing: what NFC changes (accents that stand by themselves) it reads otherwise,

@@ -243,7 +243,7 @@ class Limits:
     batch: int
     seq: int
     model: str | None
-    whole_context: bool = field(default=False)
+    whole_context: bool = False
 
 
 def limits(case: Case, models: Iterable[tuple[str, ModelFacts]] = ()) -> Limits:

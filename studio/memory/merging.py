@@ -57,11 +57,14 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
 
 
 def _of_one_tensor(work: Workload) -> int:
-    """Of the largest tensor that is changed: as stored, widened, the change, and what it becomes."""
+    """Of the largest tensor that is changed: as stored, widened, the change, and what it becomes. A table
+    with trained rows becomes another one, without a change of its size."""
     linear = (inputs * outputs for _, inputs, outputs in linears(work.facts))
     largest = max(*linear, *(prod(shape) for shape in work.terms.trainable))
+    item = work.facts.itemsize + _widened(work.facts.itemsize)
+    table = numbers(weights_of(work.facts).embeddings) if work.terms.trains_tokens else 0
     change = work.terms.itemsize if work.trains_base else 2 * _WIDE
-    return largest * (work.facts.itemsize + _widened(work.facts.itemsize) + change)
+    return max(largest * (item + change), table * (item + _WIDE))
 
 
 def _widened(itemsize: int) -> int:

@@ -59,16 +59,16 @@ def interval(
 
 def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int], log: list[int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
-    held = [allocator.take(size) for size in _weights(lasting["weights"], work.facts)]
     sizes = [prod(shape) * work.terms.itemsize for shape in work.terms.trainable]
-    if lasting["adapter"]:
-        held += [allocator.take(size) for size in sizes]
+    for size in [*_weights(lasting["weights"], work.facts), *(sizes if lasting["adapter"] else ())]:
+        allocator.take(size)
     allocator.largest = 0
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
         share = lasting["optimizer"] / max(1, sum(sizes))
-        held += [allocator.take(int(size * share)) for size in sizes]
+        for size in sizes:
+            allocator.take(int(size * share))
         allocator.play(log)
     else:
         allocator.reserved += lasting["optimizer"]

@@ -97,9 +97,8 @@ class _Repetition:
         self.entries: list[int] = []
         self._times, self._taken = times, 0
         self._origin: list[tuple[int, int]] = []  # by old number: stretch and place among those made there
-        self._first: dict[
-            tuple[int, int], int
-        ] = {}  # by stretch and repetition: new number of the first made
+        # By stretch and repetition: new number of the first made.
+        self._first: dict[tuple[int, int], int] = {}
         self._parts = [stretch.part for stretch in stretches]
         self._stretches = stretches
         self._inner_stretches = {s.forward: at for at, s in enumerate(stretches) if s.part == _INNER}

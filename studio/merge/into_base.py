@@ -56,12 +56,14 @@ def merge_into_base(
     exact: bool = False,
     weight: float = 1.0,
     progress: Progress = lambda _: None,
+    compare: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Write base + weight x (what was learned) into the folder `out`, in the base's dtypes.
 
     With a `weight` between 0 and 1 the result lies between the base and the tuned model. `exact`, for a run
     over a base in 4 bit: merge into those rounded weights, on which it was trained; else into the base as it
-    is stored. `progress` is told the share that is done, and may raise to end the work.
+    is stored. `progress` is told the share that is done, `compare` looks at what was written before it has
+    its name; both may raise to end the work, and nothing is left.
 
     Raises StudioError `merge_out_taken` (path), `merge_other_base` (path, trained, found),
     `method_not_mergeable` (method), `merge_not_4_bit` (method), `merge_tensor_unknown` (tensors, count),
@@ -79,6 +81,7 @@ def merge_into_base(
     def fill(folder: Path) -> None:
         write_shards(folder, files, layout, change, weight, progress)
         write_rest(folder, source.base, source.tokenizer)
+        compare(folder)
 
     facts = {
         "kind": "merge",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,8 +47,8 @@ class Agreement:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the largest distance is within the bound."""
-        return None if self.bound is None else self.max_difference <= self.bound
+        """Whether the largest distance is within the bound; never of logits that are no numbers."""
+        return None if self.bound is None else self.max_difference <= self.bound < inf
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,12 @@ def causal_model(model: nn.Module) -> nn.Module:
 def agreement(theirs: list[Tensor], ours: list[Tensor], share: float | None) -> Agreement:
     """How far logits are apart; `share` of the largest one is allowed, None: they are only measured."""
     gaps = [(a - b).abs_() for a, b in zip(theirs, ours, strict=True)]
-    largest = max(float(logits.abs().max()) for logits in theirs)
+    largest = _largest([logits.abs() for logits in theirs])
     mean = sum(float(gap.sum(dtype=torch.float64)) for gap in gaps) / sum(gap.numel() for gap in gaps)
     bound = None if share is None else share * largest
-    return Agreement(max(float(gap.max()) for gap in gaps), mean, largest, bound)
+    return Agreement(_largest(gaps), mean, largest, bound)
+
+
+def _largest(tensors: list[Tensor]) -> float:
+    """Of all numbers; NaN if there is one, which Python's own `max` would pass over."""
+    return float(torch.stack([tensor.max() for tensor in tensors]).max())

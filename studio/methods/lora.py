@@ -147,6 +147,7 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         ranks,
         dropout=params.dropout > 0,
         dora=params.dora,
+        trains_tokens=bool(tokens),
         decomposed=tuple(matrices) if start.reads != "nothing" or start.rewrites else (),
         reads=start.reads,
         taken_out=start.rewrites,

@@ -165,17 +165,19 @@ def test_refused_before_anything_is_queued(facade: StudioFacade, request_: Merge
     assert facade.runs("merge") == before
 
 
-def test_a_stopped_merge_leaves_no_folder(
-    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["merging", "verifying"])
+def test_a_stopped_merge_leaves_no_folder_and_goes_on_later(
+    facade: StudioFacade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Asked to stop while it writes: the folder that was begun is gone, and so is its name."""
+    """Asked to stop while it writes or before it compares: the folder that was begun is gone, and so is its
+    name."""
     from backend.jobs.kinds import merge
 
     go_on, shares = merge.go_on, []
 
     def stop(work: kinds.Work, phase: str, share: float | None) -> None:
         shares.append(share)
-        if share is not None and share > 0.5:
+        if phase == when and (share is None or share > 0.5):
             work.control.set("stop")  # type: ignore[attr-defined]
         go_on(work, phase, share)
 
@@ -187,6 +189,11 @@ def test_a_stopped_merge_leaves_no_folder(
     assert (made.path, made.artifact) == (None, None)
     assert list(tmp_path.iterdir()) == []
     assert len(shares) > 1
+    monkeypatch.undo()
+    facade.resume(job)
+    made = facade.product(job)
+    assert (made.state, made.path) == ("done", str(out))
+    assert made.facts["verified"]["passed"]
 
 
 def test_merges_wait_for_no_device(facade: StudioFacade) -> None:

@@ -217,3 +217,20 @@ def test_what_a_card_took_says_nothing_of_another_in_its_place(
     assert (same.probed.keys(), same.calibrations.keys()) == ({"lora"}, {"lora"})
     assert same.calibrations["lora"].card == "one"
     assert (other.probed, other.calibrations) == ({}, {})
+
+
+def test_a_probe_that_finds_no_room_is_of_the_card_that_had_none(
+    working: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.jobs.kinds.probe.card", lambda _: "one")
+    monkeypatch.setattr("backend.memory.card", lambda *_: "one")
+    working.probe(str(model), str(sums), set=SETTINGS)
+    assert _considered(working, model, sums).measured.probed.keys() == {"lora"}
+
+    def full(*_: object) -> None:
+        raise StudioError("memory_full", device="cuda:0", detail="no room", batch=4, seq=40)
+
+    monkeypatch.setattr("backend.jobs.kinds.probe._measure", full)
+    probe = working.probe(str(model), str(sums), set=SETTINGS)
+    assert working.run(probe).summary.state == "done"
+    assert _considered(working, model, sums).measured.probed == {}

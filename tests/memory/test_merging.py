@@ -25,13 +25,25 @@ TALL = {**SIZES, "vocab_size": 30_000}
 
 
 @pytest.mark.parametrize(
-    ("method", "sizes"), [("lora", WIDE), ("lora", TALL), ("qlora", WIDE), ("full", TALL)]
+    ("method", "sizes", "settings", "moment"),
+    [
+        ("lora", WIDE, {}, "verifying"),
+        ("lora", TALL, {}, "verifying"),
+        ("lora", {**WIDE, "vocab_size": 16_000}, {"trainable_tokens": "5,6"}, "merging"),
+        ("qlora", WIDE, {}, "verifying"),
+        ("full", TALL, {}, "verifying"),
+    ],
 )
 def test_a_real_merge_takes_as_much(
-    tmp_path: Path, method: str, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    method: str,
+    sizes: dict[str, int],
+    settings: dict[str, str],
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = write_model(tmp_path / "model", **sizes)
-    plan = tiny_plan(method, steps=1)
+    plan = tiny_plan(method, steps=1, **settings)
     run_plan(plan, model, write_run(tmp_path / "run", sums(8), sums(4, 100)), monkeypatch)
     base = base_identity(model, tmp_path / "hashes.json").hash
     source = Source(tmp_path / "run" / "adapter", model, base, None, "fp32")
@@ -41,7 +53,7 @@ def test_a_real_merge_takes_as_much(
         verify(source, out, prompts, exact=False)
     facts = read_config(model)
     need = merging_need(plan, facts, stored_bytes(model, facts))
-    assert need.moment == "verifying"
+    assert need.moment == moment
     assert need.allocated == pytest.approx(tracker.peak, rel=0.1)
     written = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     assert need.disk == written

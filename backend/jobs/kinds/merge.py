@@ -23,6 +23,7 @@ from studio.merges import merges
 
 if TYPE_CHECKING:
     from studio.merge.into_base import Source
+    from studio.merge.verify import Verified
 
 ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
 GREETING = Message.of("user", "Hello!")
@@ -109,13 +110,22 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
     work.sink.phase("loading", None)
     source = Source(adapter, base, base_hash(base, work.home), tokenizer, plan["precision"])
     out = Path(plan["out"]) if plan["out"] is not None else folder / MERGED
-    exact = bool(plan["exact"])
+    exact, prompts = bool(plan["exact"]), _prompts(part, source)
+    verified: list[Verified] = []
+
+    def compare(written: Path) -> None:
+        go_on(work, "verifying", None)
+        verified.append(verify(source, written, prompts, exact=exact, weight=weight))
+
     merge_into_base(
-        source, out, exact=exact, weight=weight, progress=lambda share: go_on(work, "merging", share)
+        source,
+        out,
+        exact=exact,
+        weight=weight,
+        progress=lambda share: go_on(work, "merging", share),
+        compare=compare,
     )
-    go_on(work, "verifying", None)
-    prompts = _prompts(part, source)
-    found = verify(source, out, prompts, exact=exact, weight=weight)
+    (found,) = verified
     _write_plan(folder, plan["model"], manifest_of(adapter), out)
     facts = {
         "exact": exact,

@@ -29,30 +29,26 @@ class ProbeKind:
         plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
         model = model_folder(work, plan.model)
         facts = read_config(model)
-        result = {"key": memory_key(plan, facts, learned), "card": None}
-        result |= {"need": None, "spent": None, "shortage": None}
+        device, key = worker_device(work), memory_key(plan, facts, learned)
+        result = {"key": key, "need": None, "spent": None, "shortage": None}
         work.sink.phase("probing", None)
         try:
-            probed = _measure(work, plan, model, learned)
+            probed = _measure(plan, model, device, learned)
         except StudioError as error:
             if error.code != "memory_full":
                 raise
-            return Outcome("finish", {**result, "shortage": error.facts})
+            return Outcome("finish", {**result, "card": card(device), "shortage": error.facts})
         if facts.parameters is not None:
             both = stored(estimate(plan, facts, learned), probed.measured)
             work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
-        found = {
-            "card": card(worker_device(work)),
-            "need": probed.need.as_dict(),
-            "spent": asdict(probed.spent),
-        }
+        found = {"card": card(device), "need": probed.need.as_dict(), "spent": asdict(probed.spent)}
         return Outcome("finish", {**result, **found})
 
 
 KIND = ProbeKind()
 
 
-def _measure(work: Work, plan: Plan, model: Path, learned: float) -> Probed:
+def _measure(plan: Plan, model: Path, device: str, learned: float) -> Probed:
     from studio.memory.probe import measure
 
-    return measure(plan, model, worker_device(work), learned)
+    return measure(plan, model, device, learned)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from benchmarks.screens import TOKEN, served
 from tests.e2e.conftest import screen
+from tests.fake_facade import FakeFacade
 from tests.hub import server
 from tests.hub.conftest import tiny_model
 
@@ -50,3 +52,20 @@ def test_download_and_delete(
             page.get_by_label("Or any other").fill("/nowhere")
             page.get_by_role("button", name="Add it").click()
             expect(page.get_by_role("alert")).to_contain_text("There is no folder /nowhere")
+
+
+def test_the_question_before_a_run_goes_names_what_came_out_of_it(context: BrowserContext, tmp_path: Path):
+    facade = FakeFacade(tmp_path)
+    with served(facade) as root:
+        page = context.new_page()
+        page.goto(f"{root}/?token={TOKEN}&tab=runs&run=pirate-1")
+        page.locator('#run-head [data-act="delete"]').click()
+        box = page.get_by_role("dialog")
+        expect(box).to_contain_text("merge-1 was made out of it")
+        box.get_by_role("button", name="Delete it").click()
+        expect(page.locator("#runs-list .run-row", has_text="pirate-1")).to_have_count(0)
+        assert "pirate-1" not in [run.run for run in facade.runs()]
+
+        page.locator('.rail [data-go="models"]').click()
+        page.get_by_role("button", name="Add it").click()
+        expect(page.get_by_role("alert")).to_contain_text("No model was named.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Download, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Download, Page, expect
 
 from backend.api.chat import CANCELLED
 from backend.facade import StudioFacade
@@ -166,3 +166,18 @@ def test_a_file_of_prompts_is_put_to_both_and_taken_out_as_a_table(playground: P
         "What is the opposite of hot",
         "What is the opposite of big",
     ]
+
+
+def test_four_models_stand_in_one_line_above_the_answers(browser: Browser, tmp_path: Path):
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    with served(FakeFacade(tmp_path)) as root:
+        page = context.new_page()
+        page.goto(f"{root}/?token={TOKEN}&tab=playground")
+        panes = page.locator("#playground-picker .pane-pick")
+        for count in (3, 4):
+            page.locator('[data-act="add-pane"]').click()
+            expect(panes).to_have_count(count)
+        boxes = [pane.bounding_box() for pane in panes.all()]
+        assert len({box["y"] for box in boxes}) == 1
+        assert min(box["width"] for box in boxes) > 160
+    context.close()

@@ -4,10 +4,11 @@
 //   before it is told of the end, goes on believing in the stream, and the event's answer stays on the server;
 // - a second act of a view is dropped while the first one has no answer yet (and acts side by side would each
 //   begin from the same state, so that one of them would be undone);
-// - a second act cancels what the first one has just started: `/cancel` names what it ends by session and handler.
+// - what an act cancels (`cancels=`) ends after its answer has come, and `/cancel` names it by session and handler:
+//   what the person has asked anew meanwhile would end with it.
 (() => {
   "use strict";
-  const PATIENCE_MS = 5000; // an act that takes longer does not hold up the next one
+  const PATIENCE_MS = 10000; // an act that takes longer does not hold up the next one
   const SETTLE_MS = 30; // the client takes in an answer, and starts what follows from it
   const request = window.fetch.bind(window);
 
@@ -15,11 +16,15 @@
   const awaited = new Set();
   const early = new Map(); // event -> whether it ended, where its answer outran the number it was given
   let posts = 0;
+  let leaving = 0; // the client ends an event by `/cancel`, then `/reset`
+  const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 
   async function post(target, options, path) {
     const act = path.endsWith("/queue/join") && JSON.parse(options.body).event_data?.act ? underWay : null;
     const question = {};
     if (path.endsWith("/queue/join")) awaited.add(question);
+    if (path.endsWith("/cancel")) leaving += 1;
+    else if (!path.endsWith("/reset")) while (leaving) await pause(SETTLE_MS); // the old ends, then the new begins
     posts += 1;
     try {
       const response = await request(target, options);
@@ -32,6 +37,7 @@
     } finally {
       awaited.delete(question);
       posts -= 1;
+      if (path.endsWith("/reset")) leaving -= 1;
     }
   }
   function hear({ msg, event_id: id }) {
@@ -92,7 +98,7 @@
     line.shift()();
   }
   function settle(act) {
-    setTimeout(() => (posts ? settle(act) : done(act)), SETTLE_MS);
+    setTimeout(() => (posts || leaving ? settle(act) : done(act)), SETTLE_MS);
   }
   function done(act) {
     if (underWay !== act) return;

@@ -28,7 +28,7 @@ def stylesheet() -> str:
 
 @cache
 def script() -> str:
-    """What the page does by itself: answers kept, clicks to events, address, theme, watching the connection."""
+    """What the page does by itself: no answer lost, clicks to events, address, theme, connection."""
     return "\n".join((FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in ("answers", "studio"))
 
 

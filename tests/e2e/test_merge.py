@@ -67,12 +67,12 @@ def test_move_a_slider_and_see_the_answer_change(lab: Page):
     slide(page, 0, 0)
     slide(page, 1, 0)
     expect(page.locator("#mix-form output")).to_have_text(["0", "0"])
-    expect(page.locator("#mix-answer .chip")).to_contain_text("0 × json-1 + 0 × pirate-1")
+    expect(page.locator("#mix-answer .chip")).to_contain_text("0 × json-1 + 0 × pirate-1")  # noqa: RUF001
     base, proof = answered(page)
     assert base == "The opposite of hot is cold."
     assert proof != half_proof
     slide(page, 1, 1)
-    expect(page.locator("#mix-answer .chip")).to_contain_text("1 × pirate-1")
+    expect(page.locator("#mix-answer .chip")).to_contain_text("1 × pirate-1")  # noqa: RUF001
     expect(page.locator("#mix-answer .answer-text")).to_contain_text("matey")
     pirate, _ = answered(page)
     page.reload()

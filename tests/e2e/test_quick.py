@@ -20,7 +20,8 @@ window.fetch = async (target, options) => {
   if (!String(target.url || target).includes("/queue/data")) return response;
   const late = new TransformStream({
     async transform(part, out) {
-      if (new TextDecoder().decode(part).includes("close_stream")) await new Promise((r) => setTimeout(r, 1500));
+      const ends = new TextDecoder().decode(part).includes("close_stream");
+      if (ends) await new Promise((resume) => setTimeout(resume, 1500));
       out.enqueue(part);
     },
   });

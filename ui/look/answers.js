@@ -67,8 +67,9 @@
         if (said.msg === "close_stream") end = message;
         else out.enqueue(`${message}\n\n`);
       }
-      if (end && awaited.size) response = await request(target);
-      if (!end || !awaited.size || !response.ok) {
+      const goesOn = end && awaited.size > 0;
+      if (goesOn) response = await request(target);
+      if (!goesOn || !response.ok) {
         if (end) out.enqueue(`${end}\n\n`);
         return out.close();
       }

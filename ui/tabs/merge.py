@@ -33,8 +33,8 @@ _SAMPLING = Sampling(max_tokens=128)
 
 @dataclass
 class Newest:
-    """The one thing that changes under a running answer. Gradio's `cancels=` comes too late: it ends what runs
-    after the act was answered, and that may be the answer to the act."""
+    """The one thing that changes under a running answer. Gradio's `cancels=` comes too late: it ends what
+    runs after the act was answered, and that may be the answer to the act."""
 
     question: int = 0
 

@@ -40,6 +40,7 @@ def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
         for module, parts in built:
             module.wire(parts, page)
         _navigate(app, page, tabs, built)
+    _keep_every_act(app)
     return app
 
 
@@ -79,6 +80,13 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
     app.load(page.handler(load), inputs=[page.query], js=_ADDRESS, outputs=outputs, **HIDDEN)
     tabs.select(page.handler(select), inputs=[page.query, *kept], js=_ADDRESS, outputs=outputs, **HIDDEN)
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)
+
+
+def _keep_every_act(app: gr.Blocks) -> None:
+    """The page sends its acts in turn (answers.js); by itself Gradio would drop one that follows closely."""
+    for fn in app.fns.values():
+        if any(event == "act" for _, event in fn.targets):
+            fn.trigger_mode = "multiple"
 
 
 def _tab_of(query: str) -> str:

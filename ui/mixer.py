@@ -16,14 +16,15 @@ from studio.names import ADDED_UP, mix, mix_of, parse
 
 LOW, HIGH, STEP = -1.0, 2.0, 0.05  # of a weight's slider
 DENSITIES = (0.05, 0.1, 0.2, 0.5)
+MAX_JOBS = 4  # that are shown
 PROMPT = "chat.try.any.1"  # the key of the first question
 
 
 @dataclass(frozen=True)
 class Mixer:
     """`weights` are those of the adapters that take part. `density`: what share of its numbers a saved
-    adapter keeps as ternary ones; None keeps all as they are. `jobs` are those started here, by what they
-    do."""
+    adapter keeps as ternary ones; None keeps all as they are. `jobs` are the last ones started here,
+    newest first."""
 
     base: str = ""
     weights: tuple[tuple[str, float], ...] = ()
@@ -32,7 +33,7 @@ class Mixer:
     density: float | None = None
     exact: bool = False
     prompt: str = ""
-    jobs: Mapping[str, str] = field(default_factory=dict)
+    jobs: tuple[str, ...] = ()
 
     @property
     def model(self) -> str | None:
@@ -81,6 +82,11 @@ def set_param(mixer: Mixer, name: str, value: str) -> Mixer:
     return replace(mixer, settings={**rest, name: value} if value else rest)
 
 
+def started(mixer: Mixer, job: str) -> Mixer:
+    """A merge or a measurement was begun; those before it stay in sight."""
+    return replace(mixer, jobs=(job, *(other for other in mixer.jobs if other != job))[:MAX_JOBS])
+
+
 def save_request(mixer: Mixer) -> MergeRequest:
     """What saves the mix as an adapter."""
     models, weights = zip(*mixer.weights, strict=True)
@@ -98,14 +104,15 @@ def base_request(mixer: Mixer) -> MergeRequest:
 
 def to_query(mixer: Mixer, tab: str) -> str:
     """The page's address for this mix."""
-    pairs = [("tab", tab), ("mix", mixer.model), ("ask", mixer.prompt), *sorted(mixer.jobs.items())]
+    pairs = [("tab", tab), ("mix", mixer.model), ("ask", mixer.prompt), *(("job", job) for job in mixer.jobs)]
     return urlencode([(key, value) for key, value in pairs if value])
 
 
 def from_query(query: str, models: Sequence[ChatModel]) -> Mixer:
     """The mix of an address, as far as its adapters are there; without one, the first."""
-    found = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
-    jobs = {key: found[key] for key in ("made", "measured") if key in found}
+    given = parse_qs(query.lstrip("?"))
+    found = {key: values[0] for key, values in given.items()}
+    jobs = tuple(given.get("job", ()))[:MAX_JOBS]
     mixer = replace(begin(models), prompt=found.get("ask", ""), jobs=jobs)
     try:
         named: Any = mix_of(parse(found["mix"]))

@@ -67,12 +67,12 @@ def test_move_a_slider_and_see_the_answer_change(lab: Page):
     slide(page, 0, 0)
     slide(page, 1, 0)
     expect(page.locator("#mix-form output")).to_have_text(["0", "0"])
-    expect(page.locator("#mix-answer .chip")).to_contain_text("json-1 0 + pirate-1 0")
+    expect(page.locator("#mix-answer .chip")).to_contain_text("0 × json-1 + 0 × pirate-1")  # noqa: RUF001
     base, proof = answered(page)
     assert base == "The opposite of hot is cold."
     assert proof != half_proof
     slide(page, 1, 1)
-    expect(page.locator("#mix-answer .chip")).to_contain_text("pirate-1 1")
+    expect(page.locator("#mix-answer .chip")).to_contain_text("1 × pirate-1")  # noqa: RUF001
     expect(page.locator("#mix-answer .answer-text")).to_contain_text("matey")
     pirate, _ = answered(page)
     page.reload()
@@ -88,10 +88,10 @@ def test_a_mix_is_measured_saved_and_merged_into_the_base(lab: Page):
     expect(table.locator("tbody tr")).to_have_count(2)
     expect(table.locator("th")).to_have_text(["Held-out rows of", "Base", "json-1", "pirate-1", "This mix"])
     page.get_by_role("button", name="Save as adapter").click()
-    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge:merge-1")
+    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge-1,")
     page.get_by_role("button", name="Merge into the base").click()
     expect(page.locator("#mix-jobs")).to_contain_text("Same as the original")
-    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge:merge-2")
+    expect(page.locator("#mix-jobs")).to_contain_text("It answers as merge-2,")
     page.locator('.rail [data-go="playground"]').click()
     options = page.locator("#playground-picker option")
     expect(options.filter(has_text="merge-1").first).to_be_attached()

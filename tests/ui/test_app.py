@@ -14,6 +14,7 @@ from backend.api.chat import Sampling, Setup
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
+from tests.fake_runs import FakeRun
 from ui import acts, steps
 from ui import chat as moves
 from ui.app import TABS, create_app
@@ -171,6 +172,26 @@ def test_the_playground_answers_with_the_run_of_the_address(page):
     several = "?pane=run:pirate-2@40&pane=starter&pane=run:gone-1&pane=run:pirate-1@best"
     chat = playground.opened(tab, page, several)[tab.chat.state]
     assert chat.panes == ("run:pirate-2@40", "starter", "run:pirate-1@best")
+
+
+def test_a_run_that_has_only_begun_stays_chosen_and_the_page_says_when_it_answers(words, tmp_path, page):
+    begun, failed = (
+        FakeRun("new-1", "starter", "pirate", "queued"),
+        FakeRun("bad-1", "starter", "json", "failed"),
+    )
+    early = replace(page, facade=FakeFacade(tmp_path, runs=[begun, failed]))
+    tab = playground.build()
+    for address in (
+        "?run=new-1",
+        "?pane=starter&pane=run:new-1",
+    ):  # the second is the first one after a reload
+        updates = playground.opened(tab, early, address)
+        assert updates[tab.chat.state].panes == ("starter", "run:new-1")
+        assert words.text("chat.early.message", run="new-1") in html(updates, page.notice)
+    for run, said in (("bad-1", "chat.never.message"), ("gone", "error.run_missing.message")):
+        updates = playground.opened(tab, early, f"?run={run}")
+        assert updates[tab.chat.state].panes == ("starter",)
+        assert escape(words.text(said, run=run)) in html(updates, page.notice)
 
 
 def test_the_engine_starts_while_the_person_thinks_of_a_question(page, facade):

@@ -38,17 +38,34 @@ def test_sliders_and_settings_name_the_mix() -> None:
     assert mixer.set_param(state, "rank", "").settings == {}
     assert mixer.weigh(state, "run:a-1", "much") == mixer.weigh(state, "run:a-1", "inf") == state
     assert mixer.take(state, "run:b-2", False).weights == (("run:a-1", -0.25),)
-    assert model_label(WORDS.text, state.model) == "b-2 0.5 + a-1 -0.25"
+    assert model_label(WORDS.text, state.model) == "0.5 × b-2 − 0.25 × a-1"  # noqa: RUF001
 
 
 def test_the_address_brings_the_mix_back_as_far_as_its_adapters_are_there() -> None:
     state = replace(mixer.begin(MODELS), how="ties", settings={"density": "0.5"}, prompt="Why?")
-    state = replace(state, jobs={"made": "merge-1"})
+    state = replace(state, jobs=("merge-2", "merge-1"))
     query = mixer.to_query(state, "merge")
     assert mixer.from_query(query, MODELS) == state
     assert mixer.from_query(query, MODELS[1:]).weights == (("run:a-1", 0.5),)
     broken = mixer.from_query("tab=merge&mix=mix:nonsense", MODELS)
     assert broken == mixer.begin(MODELS)
+
+
+def test_what_was_made_before_stays_in_sight() -> None:
+    state = mixer.begin(MODELS)
+    for job in ("merge-1", "merge-2", "measured-1", "merge-2"):
+        state = mixer.started(state, job)
+    assert state.jobs == ("merge-2", "measured-1", "merge-1")
+    for job in "abc":
+        state = mixer.started(state, job)
+    assert state.jobs == ("c", "b", "a", "merge-2")
+
+
+def test_what_was_made_is_called_as_it_is_in_the_playground() -> None:
+    facts = {"rank": 4, "error": 0.0, "size_bytes": 10, "input_bytes": 20}
+    shown = draw._found(WORDS.text, Product("merge-2", "merge", "done", 1, "/made", (), facts, None))
+    assert "It answers as merge-2, here and in the playground." in shown
+    assert model_label(WORDS.text, "merge:merge-2") == "merge-2"
 
 
 def test_one_run_alone_goes_into_the_base_with_its_weight_and_a_mix_by_its_name() -> None:

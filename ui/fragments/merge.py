@@ -230,7 +230,7 @@ def _found(text: Text, product: Product) -> Markup:
     return join(
         _adapter_facts(text, facts) if "rank" in facts else _verified(text, facts),
         h("p", h("code", product.path), class_="quiet"),
-        h("p", text("mix.made", name=f"merge:{product.run}"), class_="quiet"),
+        h("p", text("mix.made", name=model_label(text, f"merge:{product.run}")), class_="quiet"),
     )
 
 

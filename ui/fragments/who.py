@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from backend.api.chat import ChatModel
-from studio.names import mix_of, parse
+from studio.names import ModelName, mix_of, parse
 from ui.fragments.text import Text
 
 _TUNED = ("tuned", "third", "fourth", "fifth")
@@ -21,11 +21,17 @@ def model_label(text: Text, name: str) -> str:
             return run
         return text("chat.who.best", run=run) if mark == "best" else text("chat.who.step", run=run, step=mark)
     if kind == "mix":
-        return " + ".join(
-            text("chat.who.weighed", name=model_label(text, str(part)), weight=f"{weight:g}")
-            for part, weight in mix_of(parse(name)).adapters
-        )
+        return _sum_label(text, mix_of(parse(name)).adapters)
     return value.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if kind == "path" else value or name
+
+
+def _sum_label(text: Text, parts: Iterable[tuple[ModelName, float]]) -> str:
+    """A mix as the sum that it is, with the signs of its weights between the terms."""
+    label = ""
+    for part, weight in parts:
+        term = text("chat.who.weighed", name=model_label(text, str(part)), weight=f"{abs(weight):g}")
+        label += (" − " if weight < 0 else " + ") + term  # noqa: RUF001 (the true sign)
+    return label.removeprefix(" + ").strip()
 
 
 def tone(panes: Sequence[str], number: int) -> str:

@@ -28,8 +28,8 @@ def stylesheet() -> str:
 
 @cache
 def script() -> str:
-    """What the page does by itself: clicks to events, address, theme, watching the connection."""
-    return (FOLDER / "studio.js").read_text(encoding="utf-8")
+    """What the page does by itself: no answer lost, clicks to events, address, theme, connection."""
+    return "\n".join((FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in ("answers", "studio"))
 
 
 def _block(selector: str, values: dict[str, str]) -> str:

@@ -49,7 +49,8 @@
     },
   };
 
-  function bind(element, trigger, upload) {
+  function bind(element, dispatch, upload) {
+    const trigger = (name, data) => studioInTurn(() => dispatch(name, data)); // see answers.js
     const act = (target, extra = {}) => {
       const old = one(".notice"); // what it said is over once the person goes on
       if (old && target.dataset.act !== "dismiss") old.remove();

@@ -31,9 +31,18 @@ NAME = "merge"
 _SAMPLING = Sampling(max_tokens=128)
 
 
+@dataclass
+class Newest:
+    """The one thing that changes under a running answer. Gradio's `cancels=` comes too late: it ends what
+    runs after the act was answered, and that may be the answer to the act."""
+
+    question: int = 0
+
+
 @dataclass(frozen=True)
 class Merge:
-    """Components of the tab. `asked` counts the questions: each count is answered once, the last one wins."""
+    """Components of the tab. `asked` counts the questions: each count is answered once, the last one wins;
+    `newest` is the count that a page's answers look at, so that an older one ends."""
 
     head: gr.HTML
     mix: gr.Row
@@ -46,6 +55,7 @@ class Merge:
     address: gr.HTML
     state: gr.State
     asked: gr.State
+    newest: gr.State
     ticker: gr.Timer
     exports: export.ExportPanel
 
@@ -76,6 +86,7 @@ def build() -> Merge:
         address=where,
         state=gr.State(Mixer()),
         asked=gr.State(0),
+        newest=gr.State(Newest()),
         ticker=timer(),
         exports=exports,
     )
@@ -88,10 +99,11 @@ def wire(tab: Merge, page: Page) -> None:
     # Said once: the tab may be drawn again while an answer comes.
     tab.answer.value = draw.no_answer(page.text)
 
-    def act(state: Mixer, asked: int, event: gr.EventData) -> Updates:
+    def act(state: Mixer, asked: int, newest: Newest, event: gr.EventData) -> Updates:
         sent = act_data(event)
         state = ACTS[sent["act"]](page, state, sent)
         # A slider keeps its place and the keyboard its slider: what the person holds is not drawn anew.
+        newest.question = asked + 1
         drawn = {} if sent["act"] in ("weight", "ask", "again") else {tab.form: _form(page, state)}
         return {
             **drawn,
@@ -114,20 +126,25 @@ def wire(tab: Merge, page: Page) -> None:
         there = act_data(event)["side"] == "export"
         return opened(tab, page, exporting.to_query(leaving, NAME) if there else mixer.to_query(state, NAME))
 
-    def answer(state: Mixer) -> Iterator[Updates]:
+    def answer(state: Mixer, asked: int, newest: Newest) -> Iterator[Updates]:
         for drawn in answered(page, state):
+            if newest.question != asked:
+                return
             yield {tab.answer: drawn}
 
-    answering = tab.asked.change(
-        page.handler(answer), inputs=[tab.state], outputs=[tab.answer, page.notice], **HIDDEN
+    tab.asked.change(
+        page.handler(answer),
+        inputs=[tab.state, tab.asked, tab.newest],
+        outputs=[tab.answer, page.notice],
+        trigger_mode="multiple",
+        **HIDDEN,
     )
     everything = [*outputs(tab), page.notice]
     for source in (tab.form, tab.ask):
         source.act(
             page.handler(act),
-            inputs=[tab.state, tab.asked],
+            inputs=[tab.state, tab.asked, tab.newest],
             outputs=everything,
-            cancels=[answering],
             **HIDDEN,
         )
     for source in (tab.actions, tab.jobs):
@@ -172,7 +189,7 @@ def opened(tab: Merge, page: Page, query: str) -> Updates:
 
 
 def _mixer(tab: Merge, page: Page, query: str) -> Updates:
-    """The mixer at this address: `mix=mix:{...}`, the question `ask`, the jobs `made` and `measured`."""
+    """The mixer at this address: `mix=mix:{...}`, the question `ask`, the last jobs."""
     models = page.facade.mixable()
     if not models:
         nothing = {tab.form: _nothing(page), tab.board: gr.Column(visible=False)}
@@ -231,7 +248,7 @@ def _jobs(page: Page, state: Mixer) -> Markup:
     there = {run.run: run for run in facade.runs("all")} if state.jobs else {}
     shown = [
         draw.job(page.text, there[id], facade.product(id), run_error(page, there[id].error))
-        for id in state.jobs.values()
+        for id in state.jobs
         if id in there
     ]
     return Markup("").join(shown)
@@ -249,16 +266,12 @@ def _nothing(page: Page) -> Markup:
 def _measure(page: Page, state: Mixer, _sent: Mapping[str, Any]) -> Mixer:
     model = state.model
     assert model is not None  # the button is off without adapters
-    return replace(state, jobs={**state.jobs, "measured": page.facade.mix_losses(model)})
+    return mixer.started(state, page.facade.mix_losses(model))
 
 
 def _stop(page: Page, state: Mixer, sent: Mapping[str, Any]) -> Mixer:
     page.facade.stop(sent["run"])
     return state
-
-
-def _made(state: Mixer, job: str) -> Mixer:
-    return replace(state, jobs={**state.jobs, "made": job})
 
 
 Act = Callable[[Page, Mixer, Mapping[str, Any]], Mixer]
@@ -272,8 +285,8 @@ ACTS: Mapping[str, Act] = {
     "again": lambda _, state, _sent: state,
 }
 MAKING: Mapping[str, Act] = {
-    "save": lambda page, state, _: _made(state, page.facade.merge(mixer.save_request(state))),
-    "into": lambda page, state, _: _made(state, page.facade.merge(mixer.base_request(state))),
+    "save": lambda page, state, _: mixer.started(state, page.facade.merge(mixer.save_request(state))),
+    "into": lambda page, state, _: mixer.started(state, page.facade.merge(mixer.base_request(state))),
     "measure": _measure,
     "stop": _stop,
     "density": lambda _, state, sent: replace(state, density=float(sent["value"]) if sent["value"] else None),

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode
 import gradio as gr
 from markupsafe import Markup
 
+from backend.api import LIVE_STATES
 from backend.api.chat import MAX_PANES, ChatModel
 from studio.errors import StudioError
 from ui import acts
@@ -18,6 +19,7 @@ from ui.chat import Chat
 from ui.fragments import message, prompt_set
 from ui.fragments import playground as draw
 from ui.fragments.parts import button
+from ui.fragments.who import model_label
 from ui.fragments.wizard import address
 from ui.page import Page, Updates
 from ui.tabs import chat_panel
@@ -100,10 +102,11 @@ def opened(tab: Playground, page: Page, query: str, chat: Chat = _NONE) -> Updat
         except StudioError as error:  # deleted meanwhile
             notice = message.notice(page.text, *page.words.error(error))
             return shown(tab, page, moves.begin(chat), models) | {page.notice: notice}
-    wanted = tuple(_wanted(found, models)) or chat.panes or _first(models)
+    named, told = _named(page, found, models)
+    wanted = named or chat.panes or _first(models)
     if wanted != chat.panes:
         chat = replace(moves.begin(chat), panes=wanted)
-    return shown(tab, page, chat, models)
+    return shown(tab, page, chat, models) | told
 
 
 def shown(tab: Playground, page: Page, chat: Chat, models: list[ChatModel] | None = None) -> Updates:
@@ -132,12 +135,26 @@ def _chosen(tab: Playground, page: Page, chat: Chat, models: list[ChatModel]) ->
     }
 
 
-def _wanted(found: Mapping[str, list[str]], models: list[ChatModel]) -> list[str]:
-    """The panes that an address names, as far as there are such models."""
+def _named(
+    page: Page, found: Mapping[str, list[str]], models: list[ChatModel]
+) -> tuple[tuple[str, ...], Updates]:
+    """The panes that an address names, and what is to be said about them: a run that has only begun has its
+    pane, and is asked there from its first step on; one that will never answer has none."""
+    told: Updates = {}
     bases = {model.name: model.base for model in models}
-    if "run" in found and (run := f"run:{found['run'][0]}") in bases:
-        return [bases[run], run]
-    return [name for name in found.get("pane", []) if name in bases or name.startswith("mix:")][:MAX_PANES]
+    names = [f"run:{found['run'][0]}"] if "run" in found else found.get("pane", [])
+    for name in [name for name in names if name not in bases and name.startswith("run:")]:
+        try:
+            state = page.facade.run(name.removeprefix("run:").partition("@")[0]).summary.state
+            begun = state in (*LIVE_STATES, "queued")
+            bases |= {name: page.facade.base_of(name) or name} if begun else {}
+            key, run = "chat.early" if begun else "chat.never", model_label(page.text, name)
+            words = page.text(f"{key}.message", run=run), page.text(f"{key}.remedy")
+        except StudioError as error:  # deleted meanwhile, or the address was written by hand
+            words = page.words.error(error)
+        told = {page.notice: message.notice(page.text, *words)}
+    panes = [name for name in names if name in bases or name.startswith("mix:")][:MAX_PANES]
+    return (bases[panes[0]], panes[0]) if panes and "run" in found else tuple(panes), told
 
 
 def _first(models: list[ChatModel]) -> tuple[str, ...]:

@@ -1,0 +1,69 @@
+"""A person who is quicker than the studio: no act is dropped, no answer lost, the last one wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from benchmarks.screens import TOKEN, served
+from tests.fake_facade import FakeFacade
+
+# Under the page: the end of the stream of answers arrives late, as from a machine that is busy or far away.
+LATE_END = """
+const ask = window.fetch;
+window.fetch = async (target, options) => {
+  const response = await ask(target, options);
+  if (!String(target.url || target).includes("/queue/data")) return response;
+  const late = new TransformStream({
+    async transform(part, out) {
+      const ends = new TextDecoder().decode(part).includes("close_stream");
+      if (ends) await new Promise((resume) => setTimeout(resume, 1500));
+      out.enqueue(part);
+    },
+  });
+  return new Response(response.body.pipeThrough(late), { headers: response.headers });
+};
+"""
+TICK_TICK_RULE = """() => {
+  for (const _ of [1, 2]) document.querySelector("#mix-form [data-act=take]").click();
+  const rule = document.querySelector("#mix-form [data-act=how]");
+  rule.value = "svd";
+  rule.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A screen over a facade in memory whose answers take a second."""
+    with served(FakeFacade(tmp_path, chat_seconds=0.08)) as root:
+        yield f"{root}/?token={TOKEN}"
+
+
+def test_an_answer_comes_though_the_stream_is_about_to_end(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.add_init_script(LATE_END)
+    page.goto(f"{address}&tab=playground")  # no timer there: nothing else asks for a new stream
+    page.locator("#playground-picker .picker").wait_for()
+    page.wait_for_timeout(300)  # the answer is drawn, the end of the stream on its way
+    page.locator('.rail [data-go="models"]').click()
+    expect(page.locator("#models-head h1")).to_be_visible(timeout=15_000)
+
+
+def test_two_ticks_and_a_rule_at_once_all_count(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.goto(f"{address}&tab=merge")
+    first = page.locator("#mix-form [data-act=take]").first
+    expect(first).to_be_checked()
+    for _ in range(3):
+        page.evaluate(TICK_TICK_RULE)
+        expect(page.locator("#mix-form [data-act=how]")).to_have_value("svd", timeout=15_000)
+        expect(page.locator("#mix-answer .chip")).to_have_attribute(
+            "title", re.compile("svd"), timeout=15_000
+        )
+        expect(first).to_be_checked()
+        expect(page.locator("#mix-answer .answer-facts")).to_be_visible(timeout=15_000)
+        page.locator("#mix-form [data-act=how]").select_option("linear")

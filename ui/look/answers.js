@@ -1,0 +1,110 @@
+// What a person does goes to the server in turn, and no answer is lost. Gradio 6.31 has three gaps here, all of
+// which two quick clicks meet:
+// - its server ends the stream of answers as soon as none is awaited; the client, if it is told of a new event
+//   before it is told of the end, goes on believing in the stream, and the event's answer stays on the server;
+// - a second act of a view is dropped while the first one has no answer yet (and acts side by side would each
+//   begin from the same state, so that one of them would be undone);
+// - what an act cancels (`cancels=`) ends after its answer has come, and `/cancel` names it by session and handler:
+//   what the person has asked anew meanwhile would end with it.
+(() => {
+  "use strict";
+  const PATIENCE_MS = 10000; // an act that takes longer does not hold up the next one
+  const SETTLE_MS = 30; // the client takes in an answer, and starts what follows from it
+  const request = window.fetch.bind(window);
+
+  // -- what is awaited: events on their way to the queue, and those without their last answer ---------------------
+  const awaited = new Set();
+  const early = new Map(); // event -> whether it ended, where its answer outran the number it was given
+  let posts = 0;
+  let leaving = 0; // the client ends an event by `/cancel`, then `/reset`
+  const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
+
+  async function post(target, options, path) {
+    const act = path.endsWith("/queue/join") && JSON.parse(options.body).event_data?.act ? underWay : null;
+    const question = {};
+    if (path.endsWith("/queue/join")) awaited.add(question);
+    if (path.endsWith("/cancel")) leaving += 1;
+    else if (!path.endsWith("/reset")) while (leaving) await pause(SETTLE_MS); // the old ends, then the new begins
+    posts += 1;
+    try {
+      const response = await request(target, options);
+      const { event_id: id } = awaited.has(question) && response.ok ? await response.clone().json() : {};
+      if (id && !early.get(id)) awaited.add(id);
+      if (act) act.id = id;
+      if (act && (!id || early.has(id))) settle(act);
+      early.delete(id);
+      return response;
+    } finally {
+      awaited.delete(question);
+      posts -= 1;
+      if (path.endsWith("/reset")) leaving -= 1;
+    }
+  }
+  function hear({ msg, event_id: id }) {
+    const ended = msg === "process_completed";
+    if (!id || !(ended || msg === "process_generating")) return;
+    if (!awaited.has(id)) early.set(id, ended);
+    if (ended) awaited.delete(id);
+    if (underWay && underWay.id === id) settle(underWay);
+  }
+
+  // -- the stream: it ends only where nothing is awaited -----------------------------------------------------------
+  async function* messages(body) {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      const whole = (rest + part.value).split("\n\n");
+      rest = whole.pop();
+      yield* whole;
+    }
+  }
+  async function relay(target, first, out) {
+    for (let response = first; ; ) {
+      let end = null;
+      for await (const message of messages(response.body)) {
+        const said = JSON.parse(message.slice(message.indexOf("{")));
+        hear(said);
+        if (said.msg === "close_stream") end = message;
+        else out.enqueue(`${message}\n\n`);
+      }
+      const goesOn = end && awaited.size > 0;
+      if (goesOn) response = await request(target);
+      if (!goesOn || !response.ok) {
+        if (end) out.enqueue(`${end}\n\n`);
+        return out.close();
+      }
+    }
+  }
+  async function stream(target) {
+    const first = await request(target);
+    if (!first.ok) return first;
+    const start = (out) => { relay(target, first, out).catch((error) => out.error(error)); };
+    const body = new ReadableStream({ start }).pipeThrough(new TextEncoderStream());
+    return new Response(body, { headers: first.headers });
+  }
+
+  window.fetch = (target, options) => {
+    const path = new URL(target.url || target, location.href).pathname;
+    if (path.endsWith("/queue/data")) return stream(target);
+    return /\/(queue\/join|cancel|reset)$/.test(path) ? post(target, options, path) : request(target, options);
+  };
+
+  // -- acts in turn -------------------------------------------------------------------------------------------------
+  const line = [];
+  let underWay = null;
+  function next() {
+    if (underWay || !line.length) return;
+    const act = underWay = { id: null };
+    setTimeout(() => done(act), PATIENCE_MS);
+    line.shift()();
+  }
+  function settle(act) {
+    setTimeout(() => (posts || leaving ? settle(act) : done(act)), SETTLE_MS);
+  }
+  function done(act) {
+    if (underWay !== act) return;
+    underWay = null;
+    next();
+  }
+  window.studioInTurn = (act) => { line.push(act); next(); };
+})();

@@ -137,6 +137,23 @@ def test_a_done_export_shows_parity_figures_files_and_the_download(page: Page, w
     assert "1 of 8" in bad
 
 
+def test_the_smallest_difference_is_written_out(page: Page, facade: FakeFacade) -> None:
+    product, detail = facade.product("export-3"), facade.run("export-3")
+    parity = {**product.facts["parity"], "max_difference": 1.049e-05, "bound": 612.3}
+    shown = draw.job(
+        page.text, detail, replace(product, facts={**product.facts, "parity": parity}), None, None
+    )
+    assert ">0.00001<" in shown
+    assert page.text("exporting.off.allowed", bound="610") in shown
+
+
+def test_two_exports_of_one_model_are_told_apart(page: Page, facade: FakeFacade) -> None:
+    facade.export(ExportRequest("run:pirate-1", "gguf"))
+    shown = str(export._jobs(page, Exporting()))
+    assert shown.count("pirate-1 as GGUF") == 2
+    assert shown.count(">export-3<") == shown.count(">export-5<") == 1
+
+
 def test_a_refused_upload_and_a_full_disk_say_what_happened(page: Page, facade: FakeFacade) -> None:
     product = facade.product("export-3")
     detail = facade.run("export-3")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from markupsafe import escape
 
-from backend.api import Calibration, GpuProcess, MemoryLimits, MemoryNeed, Room
+from backend.api import Calibration, GpuProcess, MemoryLimits, MemoryNeed, Reason, Room
 from tests.fake_content import GIB, PROPOSALS
 from ui import acts
 from ui.fragments import how, memory
@@ -127,6 +127,14 @@ def test_advice_comes_only_where_it_is_needed(words, draft):
     html = str(memory.make_fit(words, draft))
     assert words.text("reason.price_checkpointing") in html
     assert html.count('data-act="fit"') == 1
+
+
+def test_several_changes_make_one_sentence(words):
+    changes = (Reason("fit_qlora"), Reason("fit_checkpointing"), Reason("fit_rank", {"rank": 4}))
+    what, _ = memory.proposal_words(words, replace(PROPOSALS[0], what=changes))
+    assert what == (
+        "Hold the model in 4 bit (QLoRA), and compute activations twice (gradient checkpointing), and rank 4"
+    )
 
 
 def test_one_click_changes_the_settings_and_the_method(facade):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -152,7 +153,12 @@ def _row(text: Text, detail: RunDetail, product: Product) -> Markup:
         "li",
         h(
             "div",
-            h("p", h("span", _title(text, detail), class_="strong"), class_="line"),
+            h(
+                "p",
+                h("span", _title(text, detail), class_="strong"),
+                h("span", detail.summary.run, class_="quiet"),
+                class_="line",
+            ),
             h("p", _parity_badge(text, parity) if parity else state_badge(text, detail.summary)),
             class_="grow",
         ),
@@ -186,6 +192,7 @@ def job(
         h(
             "div",
             h("h2", _title(text, detail)),
+            h("span", run.run, class_="quiet"),
             state_badge(text, run) if run.state != "done" else None,
             h("span", class_="grow"),
             _moves(text, run.run, run.state, live),
@@ -259,7 +266,8 @@ def _parity_badge(text: Text, parity: Mapping[str, Any]) -> Markup:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2g}"
+    """Two digits that count, never with a power of ten: a rounding error can be 0.00001."""
+    return f"{Decimal(f'{value:.2g}'):f}"
 
 
 def _uploaded(text: Text, facts: Mapping[str, Any], error: Refused | None) -> Markup | None:

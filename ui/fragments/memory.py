@@ -294,8 +294,9 @@ def _proposal(words: Words, proposal: FitProposal) -> Markup:
 
 def proposal_words(words: Words, proposal: FitProposal) -> tuple[str, str]:
     """What changes, and what it costs."""
-    join_with = words.text("fit.and")
-    what = join_with.join(words.reason(reason) for reason in proposal.what)
+    first, *more = [words.reason(reason) for reason in proposal.what]
+    # Each reason is a sentence of its own: after another one it goes on in small letters.
+    what = words.text("fit.and").join([first, *(change[:1].lower() + change[1:] for change in more)])
     return what, " ".join(words.reason(reason) for reason in proposal.price)
 
 

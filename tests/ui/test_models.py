@@ -7,6 +7,7 @@ import pytest
 
 from backend.api import Dependent
 from studio.errors import StudioError
+from studio.models.config import load_config
 from tests import fake_content
 from tests.fake_library import HOLDINGS, MIB
 from ui import catalogue
@@ -148,3 +149,10 @@ def test_search_wants_every_word(query, some):
 
 def test_nothing_found_says_what_to_do(page):
     assert "added by its id" in drawn(page, "zebra")["found"]
+
+
+def test_a_broken_config_of_the_persons_own_folder_is_to_be_copied_again(words, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(StudioError) as caught:
+        load_config(tmp_path / "config.json")
+    assert "copy the folder again" in words.error(caught.value)[1]

@@ -17,6 +17,7 @@ from studio.defaults import largest_step
 from studio.memory.fit import Case
 from studio.memory.key import memory_key
 from studio.memory.need import Need
+from studio.memory.verdict import Experience
 
 RECENT = 20  # runs that a factor is the median of
 LOOKED_AT = 100  # newest runs and probes on a device
@@ -30,12 +31,14 @@ class Known:
     probed: Mapping[str, Need] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
-    def factors(self, cases: Sequence[Case]) -> dict[str, float]:
-        """What has to be free over the upper end of each estimate. A probe is the truth; runs that took less
-        than was predicted promise nothing."""
-        runs = {method: max(1.0, found.factor) for method, found in self.calibrations.items()}
+    def experiences(self, cases: Sequence[Case]) -> dict[str, Experience]:
+        """By method. A probe is the truth; runs that took less than was predicted promise nothing."""
+        runs = {id: Experience(tensors=max(1.0, found.factor)) for id, found in self.calibrations.items()}
         estimates = {case.plan.method: case.need() for case in cases if case.plan.method in self.probed}
-        return runs | {id: self.probed[id].reserved[1] / need.reserved[1] for id, need in estimates.items()}
+        return runs | {
+            id: Experience(whole=self.probed[id].reserved[1] / need.reserved[1])
+            for id, need in estimates.items()
+        }
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,8 @@ def _cases(
     case = Case(plan, known, frozenset(reasons), memory.histogram(tokens), memory.barred(known.device))
     cases = memory.by_method(case)
     measured = calibration.known(store, cases, card)
-    factors = measured.factors(cases)
-    return tuple(replace(each, factors=factors) for each in cases), measured
+    experiences = measured.experiences(cases)
+    return tuple(replace(each, experiences=experiences) for each in cases), measured
 
 
 def _beyond_context(plan: Plan, facts: ModelFacts | None) -> list[dict[str, Any]]:

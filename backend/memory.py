@@ -17,7 +17,7 @@ from studio.memory.estimate import estimate
 from studio.memory.fit import Case
 from studio.memory.need import Need
 from studio.memory.switches import Switches
-from studio.memory.verdict import needed_bytes, verdict
+from studio.memory.verdict import UNMEASURED, Experience, verdict
 from studio.models import catalogue
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods, optimizers
@@ -97,7 +97,7 @@ def _elsewhere(case: Case, other: Mapping[str, Any]) -> Need:
 def need(case: Case, known: Known) -> MemoryNeed:
     """What the plan takes by the estimate, and what measurements say of that."""
     calibration, probed = known.calibrations.get(case.plan.method), known.probed.get(case.plan.method)
-    found = shown(case.plan, case.model, case.need(), case.facts.free_bytes, case.factor)
+    found = shown(case.plan, case.model, case.need(), case.facts.free_bytes, case.experience)
     return replace(found, calibration=calibration, probed=of_case(case, probed) if probed else None)
 
 
@@ -106,8 +106,14 @@ def of_case(case: Case, found: Need) -> MemoryNeed:
     return shown(case.plan, case.model, found, case.facts.free_bytes)
 
 
-def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None, factor: float = 1.0) -> MemoryNeed:
-    """What was found for a plan, as it is shown; `factor` as in `MemoryNeed`."""
+def shown(
+    plan: Plan,
+    facts: ModelFacts,
+    found: Need,
+    free: int | None,
+    experience: Experience = UNMEASURED,
+) -> MemoryNeed:
+    """What was found for a plan, as it is shown."""
     terms = methods.get(plan.method).memory(facts, plan.method_params, plan.settings)
     assert facts.parameters is not None
     trained = terms.trainable_params
@@ -120,11 +126,11 @@ def shown(plan: Plan, facts: ModelFacts, found: Need, free: int | None, factor: 
         reserved_bytes=found.reserved,
         trainable_params=trained,
         total_params=facts.parameters + added,
-        fits=verdict(needed_bytes(found, factor), free),
+        fits=verdict(experience.needed(found), free),
         source=found.source,
         modules=found.modules,
         at=found.at,
-        factor=factor,
+        measured_need=experience.needed(found),
     )
 
 

@@ -57,5 +57,6 @@ def wanted(considered: Considered) -> bool:
     if method in considered.measured.probed:
         return False
     runs = considered.measured.calibrations.get(method)
-    low = case.need().reserved[0] * (min(1.0, runs.factor) if runs else 1.0)
+    need, spared = case.need(), max(0.0, 1.0 - runs.factor) if runs else 0.0
+    low = need.reserved[0] - spared * need.allocated
     return low <= case.free < case.needed()

@@ -17,9 +17,9 @@ class MemoryNeed:
     `method` that is empty means the untouched model.
 
     `parts` are the bytes of tensors at the worst moment (`moment`) by part, and `context`, what the device's
-    driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all. `factor` is
-    what measurements on this machine make of its upper end: that of a probe of the same plan (`probed`), else
-    those of runs like it (`calibration`). The parts stay those of the formula.
+    driver and libraries hold; `reserved_bytes` is the interval of what the process takes in all.
+    `measured_need` is what measurements on this machine make of its upper end: a probe of the same plan
+    (`probed`), else runs like it (`calibration`); None: nothing. The parts stay those of the formula.
     """
 
     method: str
@@ -33,14 +33,14 @@ class MemoryNeed:
     source: str = "estimate"  # | trace | probe
     modules: tuple[ModuleBytes, ...] = ()  # of a trace: what lives in each module, the largest first
     at: str | None = None  # of a trace: the module that computes at the worst moment
-    factor: float = 1.0
+    measured_need: int | None = None
     calibration: Calibration | None = None
     probed: MemoryNeed | None = None
 
     @property
     def needed_bytes(self) -> int:
         """What must be free: the upper end of the interval, by what was measured here."""
-        return round(self.factor * self.reserved_bytes[1])
+        return self.reserved_bytes[1] if self.measured_need is None else self.measured_need
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from typing import Any
 from studio.defaults import RunFacts, resolve, worst_need
 from studio.memory.changes import CHANGES, ChangeStep, Histogram, own_params
 from studio.memory.need import Need
-from studio.memory.verdict import TIGHT, Verdict, least_bytes, needed_bytes, verdict, within
+from studio.memory.verdict import (
+    TIGHT,
+    UNMEASURED,
+    Experience,
+    Verdict,
+    least_bytes,
+    verdict,
+    within,
+)
 from studio.models.config import ModelFacts
 from studio.plan import Plan, Settings, optimizers
 
@@ -26,21 +34,20 @@ _FOLLOW = frozenset({"precision", "adapter_dtype", "optimizer", "optimizer_impl"
 @dataclass(frozen=True)
 class Case:
     """A resolved plan on a machine. `open`: the settings that the studio chose; `histogram`: lengths of the
-    dataset's rows; `barred`: methods and optimizers that can't run here; `factors`: by method, what has
-    to be free over what was estimated, where something like it was measured on this device. The model's size
-    and what is free are known."""
+    dataset's rows; `barred`: methods and optimizers that can't run here; `experiences`: by method, where
+    something like it was measured on this device. The model's size and what is free are known."""
 
     plan: Plan
     facts: RunFacts
     open: frozenset[str] = frozenset()
     histogram: Histogram = ()
     barred: frozenset[str] = frozenset()
-    factors: Mapping[str, float] = field(default_factory=dict)
+    experiences: Mapping[str, Experience] = field(default_factory=dict)
 
     @property
-    def factor(self) -> float:
+    def experience(self) -> Experience:
         """That of its method."""
-        return self.factors.get(self.plan.method, 1.0)
+        return self.experiences.get(self.plan.method, UNMEASURED)
 
     @property
     def model(self) -> ModelFacts:
@@ -59,14 +66,14 @@ class Case:
         return found
 
     def needed(self) -> int:
-        return needed_bytes(self.need(), self.factor)
+        return self.experience.needed(self.need())
 
     def fits(self, room: int) -> bool:
-        return self.may_fit(room) and within(self.need(), room, self.factor)
+        return self.may_fit(room) and within(self.need(), room, self.experience)
 
     def may_fit(self, room: int) -> bool:
         """Whether what lives all the time does: known without an estimate."""
-        return self.factor * least_bytes(self.plan, self.model) <= room
+        return self.experience.least(least_bytes(self.plan, self.model)) <= room
 
     def by(self, method: str) -> Case:
         """The same plan with another method, as that is by default."""
@@ -91,13 +98,13 @@ class Case:
         )
         if model.context is not None and plan.settings.seq is not None:
             plan = plan.with_settings(seq=min(plan.settings.seq, model.context))
-        there = replace(self, facts=replace(self.facts, model=model), factors={})
+        there = replace(self, facts=replace(self.facts, model=model), experiences={})
         return replace(there, plan=there._settled(plan))
 
     def there(self, device: str, free: int | None, fast_bf16: bool, capacity: int | None = None) -> Case:
         """The same plan on another device, with this much free there."""
         facts = replace(self.facts, device=device, free_bytes=free, fast_bf16=fast_bf16, capacity=capacity)
-        there = replace(self, facts=facts, factors={})
+        there = replace(self, facts=facts, experiences={})
         return replace(there, plan=there._settled(self.plan.with_settings(device=device)))
 
     def _settled(self, plan: Plan) -> Plan:

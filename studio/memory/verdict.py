@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -45,14 +46,32 @@ def least_bytes(plan: Plan, facts: ModelFacts) -> int:
     return sum(lasting_bytes(Workload(plan, facts, learned=1.0)).values())
 
 
-def needed_bytes(need: Need, factor: float = 1.0) -> int:
-    """What must be free for it: the upper end of what the process may take, times what measurements say."""
-    return round(factor * need.reserved[1])
+@dataclass(frozen=True)
+class Experience:
+    """What measurements on this machine make of an estimate: times all that a process may take (`whole`, by a
+    probe of the very plan), or at least times what lives at the worst moment (`tensors`, by runs like it)."""
+
+    whole: float | None = None
+    tensors: float = 1.0
+
+    def needed(self, need: Need) -> int:
+        """What must be free: the upper end of what the process may take, by what was measured."""
+        if self.whole is not None:
+            return round(self.whole * need.reserved[1])
+        # What the process itself takes is the same for small runs and large ones.
+        return max(need.reserved[1], round(self.tensors * need.allocated) + need.parts.get("context", 0))
+
+    def least(self, tensors: int) -> float:
+        """No less than this has to be free for so many bytes of tensors."""
+        return (self.tensors if self.whole is None else self.whole) * tensors
 
 
-def within(need: Need, room: float, factor: float = 1.0) -> bool:
+UNMEASURED = Experience()
+
+
+def within(need: Need, room: float, experience: Experience = UNMEASURED) -> bool:
     """Whether it needs no more than `room` bytes. What its tensors take is known sooner than the rest."""
-    return factor * need.allocated <= room and needed_bytes(need, factor) <= room
+    return experience.least(need.allocated) <= room and experience.needed(need) <= room
 
 
 def verdict(needed: int | None, free: int | None) -> Verdict | None:

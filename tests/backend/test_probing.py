@@ -108,14 +108,19 @@ def test_it_is_wanted_where_the_interval_crosses_what_is_free(
     def wanted(free: float | None, factor: float) -> bool:
         room = None if free is None else int(free)
         known = Known({}, {"lora": Calibration("cpu", None, "lora", factor, 3)})
-        there = replace(case, facts=replace(case.facts, free_bytes=room), factors=known.factors([case]))
+        there = replace(
+            case, facts=replace(case.facts, free_bytes=room), experiences=known.experiences([case])
+        )
         return probing.wanted(replace(considered, cases=(there,), measured=known))
 
-    assert not wanted(free=0.9 * low, factor=1.2)  # it can't fit
+    tensors = case.need().allocated
+    more = 1.2 * high / tensors  # of tensors alone more than the interval has room for
+    assert not wanted(free=0.9 * low, factor=more)  # it can't fit
     assert wanted(free=(low + high) / 2, factor=1.0)
-    assert wanted(free=1.1 * high, factor=1.2)
-    assert not wanted(free=1.3 * high, factor=1.2)  # it fits in any case
-    assert wanted(free=0.9 * low, factor=0.8)
+    assert wanted(free=1.1 * high, factor=more)
+    assert not wanted(free=2.5 * high, factor=more)  # it fits in any case
+    assert wanted(free=low - 0.1 * tensors, factor=0.8)
+    assert not wanted(free=low - 0.3 * tensors, factor=0.8)
     assert not wanted(free=None, factor=1.0)
 
 
@@ -128,7 +133,7 @@ def test_it_is_wanted_where_an_allocator_could_give_back_enough(
     known = replace(considered.known, model=entry.facts, device="cuda:0", most_tokens=None)
     large = {"batch": 8, "seq": 4096, "gradient_checkpointing": True}
     plan = considered.plan.with_settings(device="cuda:0", precision="bf16", **large)
-    case = replace(considered.cases[0], plan=plan, facts=known, factors={})
+    case = replace(considered.cases[0], plan=plan, facts=known, experiences={})
     low, _ = case.need().reserved
     free = low - 1  # played back it takes more than that; its tensors do not
     for capacity, wanted in ((None, False), (free + 1, True)):

@@ -1,11 +1,9 @@
-// What a person does goes to the server in turn, and no answer is lost. Gradio 6.31 has three gaps here, all of
-// which two quick clicks meet:
+// What a person does goes to the server in turn, and no answer is lost. Gradio 6.31 has two gaps here, which
+// quick clicks meet:
 // - its server ends the stream of answers as soon as none is awaited; the client, if it is told of a new event
 //   before it is told of the end, goes on believing in the stream, and the event's answer stays on the server;
 // - a second act of a view is dropped while the first one has no answer yet (and acts side by side would each
-//   begin from the same state, so that one of them would be undone);
-// - what an act cancels (`cancels=`) ends after its answer has come, and `/cancel` names it by session and handler:
-//   what the person has asked anew meanwhile would end with it.
+//   begin from the same state, so that one of them would be undone).
 (() => {
   "use strict";
   const PATIENCE_MS = 10000; // an act that takes longer does not hold up the next one
@@ -16,15 +14,11 @@
   const awaited = new Set();
   const early = new Map(); // event -> whether it ended, where its answer outran the number it was given
   let posts = 0;
-  let leaving = 0; // the client ends an event by `/cancel`, then `/reset`
-  const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
 
   async function post(target, options, path) {
     const act = path.endsWith("/queue/join") && JSON.parse(options.body).event_data?.act ? underWay : null;
     const question = {};
     if (path.endsWith("/queue/join")) awaited.add(question);
-    if (path.endsWith("/cancel")) leaving += 1;
-    else if (!path.endsWith("/reset")) while (leaving) await pause(SETTLE_MS); // the old ends, then the new begins
     posts += 1;
     try {
       const response = await request(target, options);
@@ -37,7 +31,6 @@
     } finally {
       awaited.delete(question);
       posts -= 1;
-      if (path.endsWith("/reset")) leaving -= 1;
     }
   }
   function hear({ msg, event_id: id }) {
@@ -99,7 +92,7 @@
     line.shift()();
   }
   function settle(act) {
-    setTimeout(() => (posts || leaving ? settle(act) : done(act)), SETTLE_MS);
+    setTimeout(() => (posts ? settle(act) : done(act)), SETTLE_MS);
   }
   function done(act) {
     if (underWay !== act) return;

@@ -50,7 +50,7 @@
   };
 
   function bind(element, dispatch, upload) {
-    const trigger = (name, data) => studioInTurn(() => dispatch(name, data)); // see answers.js
+    const trigger = (name, data) => (name === "halt" ? dispatch(name, data) : studioInTurn(() => dispatch(name, data))); // see answers.js
     const act = (target, extra = {}) => {
       const old = one(".notice"); // what it said is over once the person goes on
       if (old && target.dataset.act !== "dismiss") old.remove();

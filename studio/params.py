@@ -112,7 +112,8 @@ def parse(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> tuple[T,
     problems: list[Problem] = []
     for key, raw in values.items():
         if key not in infos:
-            problems.append(Problem("unknown_setting", prefix + key, {"known": sorted(infos)}))
+            known = {"known": sorted(infos)}
+            problems.append(Problem("unknown_setting" if infos else "no_settings", prefix + key, known))
             continue
         try:
             good[key] = _value(infos[key], raw)

@@ -17,6 +17,16 @@ class Sample:
     parts: tuple[str, ...] = param((), "Of these.", choices=("p", "q"))
 
 
+@dataclass(frozen=True)
+class Bare:
+    """Nothing to set."""
+
+
+def test_what_has_no_settings_says_so():
+    assert [problem.code for problem in parse(Bare, {"type": "f16"})[1]] == ["no_settings"]
+    assert [problem.code for problem in parse(Sample, {"type": "f16"})[1]] == ["unknown_setting"]
+
+
 def read(**values):
     return parse(Sample, values)
 

@@ -322,6 +322,8 @@ def test_the_expert_form_marks_what_is_wrong_and_does_not_start(page):
     tab = train.build()
     choice = train.apply(page.facade, train.FIRST, {"act": "set", "key": "batch", "value": "0"})
     side = html(train.shown(tab, page, choice), tab.side)
+    assert page.text("memory.before_wrong") in side
+    assert page.text("memory.before_wrong") not in html(train.shown(tab, page, train.FIRST), tab.side)
     assert 'class="problems"' in side
     assert re.search(r'data-act="start"[^>]*disabled', side)
 

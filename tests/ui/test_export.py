@@ -23,6 +23,7 @@ from ui import downloads, exporting
 from ui.exporting import Exporting
 from ui.fragments import export as draw
 from ui.fragments import run as run_fragments
+from ui.fragments.format import DASH
 from ui.page import Page
 from ui.tabs import export, merge
 from ui.words import Words
@@ -139,6 +140,9 @@ def test_a_done_export_shows_parity_figures_files_and_the_download(page: Page, w
 
 def test_the_smallest_difference_is_written_out(page: Page, facade: FakeFacade) -> None:
     product, detail = facade.product("export-3"), facade.run("export-3")
+    parity = {**product.facts["parity"], "max_difference": None, "bound": None}
+    overflowed = replace(product, facts={**product.facts, "parity": parity})
+    assert f">{DASH}<" in str(draw.job(page.text, detail, overflowed, None, None))
     parity = {**product.facts["parity"], "max_difference": 1.049e-05, "bound": 612.3}
     shown = draw.job(
         page.text, detail, replace(product, facts={**product.facts, "parity": parity}), None, None

@@ -13,7 +13,7 @@ from backend.api import LIVE_STATES, ExportRoom, Product, RunDetail
 from backend.api.chat import ChatModel
 from ui.exporting import Exporting
 from ui.fragments import message
-from ui.fragments.format import bytes_text
+from ui.fragments.format import DASH, bytes_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
 from ui.fragments.parts import badge, button, data_table, fold, meter, numbers, state_badge
@@ -265,9 +265,10 @@ def _parity_badge(text: Text, parity: Mapping[str, Any]) -> Markup:
     return badge("bad", "bad", text("exporting.parity.false"))
 
 
-def _short(value: float) -> str:
-    """Two digits that count, never with a power of ten: a rounding error can be 0.00001."""
-    return f"{Decimal(f'{value:.2g}'):f}"
+def _short(value: float | None) -> str:
+    """Two digits that count, never with a power of ten: a rounding error can be 0.00001. A dash for what is
+    no number: scores of a model that overflowed."""
+    return DASH if value is None else f"{Decimal(f'{value:.2g}'):f}"
 
 
 def _uploaded(text: Text, facts: Mapping[str, Any], error: Refused | None) -> Markup | None:

@@ -272,7 +272,7 @@ def _verified(text: Text, facts: Mapping[str, Any]) -> Markup:
 
 def _figures(agreement: Mapping[str, Any]) -> dict[str, str]:
     names = ("max_difference", "mean_difference", "largest", "bound")
-    return {name: f"{agreement[name] or 0:.2g}" for name in names}
+    return {name: DASH if agreement[name] is None else f"{agreement[name]:.2g}" for name in names}
 
 
 def losses(text: Text, measured: Sequence[Mapping[str, Any]]) -> Markup:

@@ -124,10 +124,12 @@ def side(
     text = words.text
     method = titles.get(choice.method)
     sketch = plan.Sketch(None, model, choice.dataset, method, draft)
+    needs = join(memory.panel(words, draft, titles), memory.make_fit(words, draft))
+    if draft is not None and draft.problems:
+        needs = h("div", h("p", text("memory.before_wrong"), class_="quiet"), needs, class_="outdated")
     return join(
         plan.aside(text, sketch),
-        memory.panel(words, draft, titles),
-        memory.make_fit(words, draft),
+        needs,
         message.card("bad", *refusal) if refusal else None,
         plan.problem_list(words, draft) if draft else None,
         start(text, draft, draft is not None and not draft.problems, "wide"),

@@ -160,7 +160,7 @@ def test_a_look_at_the_store_takes_no_choice_back(page, facade):
     followed = runs.followed(tab, page, chosen, full=False)
     assert tab.listing in followed
     assert not {tab.state, tab.address} & set(followed)
-    facade.delete("pirate-1")
+    facade.delete("pirate-1", knowing=("merge-1",))
     assert runs.followed(tab, page, chosen, full=False)[tab.state].run == facade.runs()[0].run
 
 

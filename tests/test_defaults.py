@@ -7,7 +7,7 @@ import pytest
 
 from studio.defaults import RunFacts, cpu_has_bf16, resolve, worst_need
 from studio.errors import Reason
-from studio.memory.verdict import need_of, needed_bytes
+from studio.memory.verdict import UNMEASURED, need_of
 from studio.models.config import facts_of
 from studio.plan import Plan, Settings, optimizers, parse_request
 
@@ -129,7 +129,7 @@ def test_batch_is_halved_until_it_fits():
     settings, reasons = chosen(facts)
     assert reasons["batch"].code == "batch_memory"
     plan = replace(parse_request("m", "d"), settings=settings)
-    need = {b: needed_bytes(need_of(plan.with_settings(batch=b), QWEN, 1.0)) for b in (1, 2, 4, 8)}
+    need = {b: UNMEASURED.needed(need_of(plan.with_settings(batch=b), QWEN, 1.0)) for b in (1, 2, 4, 8)}
     assert settings.batch == max(b for b, total in need.items() if total <= 0.9 * 6 * GIB)
     assert need[8] > 0.9 * 6 * GIB
     assert chosen(replace(facts, free_bytes=GIB))[0].batch == 1

@@ -66,7 +66,7 @@ class Experience:
         return (self.tensors if self.whole is None else self.whole) * tensors
 
 
-UNMEASURED = Experience()
+UNMEASURED = Experience(whole=1.0)
 
 
 def within(need: Need, room: float, experience: Experience = UNMEASURED) -> bool:

@@ -60,6 +60,9 @@ class Phases:
     def __init__(self) -> None:
         self.seen: list[tuple[str, float | None]] = []
 
+    def metric(self, step: int, name: str, value: float) -> None:
+        assert (step, name, value > 0) == (0, "total_bytes", True)
+
     def phase(self, name: str, progress: float | None = None) -> None:
         self.seen.append((name, progress))
 

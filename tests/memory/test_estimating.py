@@ -22,8 +22,7 @@ def test_other_purposes_than_training():
     assert estimate(QWEN, "lora", purpose="chat", device="cuda:0", rank=8).parts["adapter"] > 0
     merged = estimate(QWEN, purpose="merge", rank=8)
     assert merged.disk == 2 * 494_032_768
-    assert merged.parts["weights"] == 4 * 494_032_768  # compared in 32 bit
-    assert merged.parts["adapter"] > 0
+    assert merged.parts["weights"] == 4 * 151_936 * 896  # the head, compared in 32 bit
 
 
 def test_what_cannot_be_read_is_refused():

@@ -13,13 +13,22 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from studio.errors import StudioError
 from studio.models.config import facts_of, surveyed_facts
 from studio.models.counts import COUNTED
+from studio.models.families import Family
 from studio.models.forms import form_of, linears
 from studio.models.quantisation import Quantisation, quantised_bytes
 from studio.models.survey import found_family, survey
 from studio.models.surveyed import Survey
 from studio.models.weights import weights_of
 from tests.memory.families import CONFIGS as KNOWN
-from tests.models.surveyed import CONFIGS, WHERE
+from tests.models.surveyed import CONFIGS
+
+# Where they keep their parts, read by eye in transformers' sources.
+_GPT = Family("transformer", "wte", "h", "ln_f")
+WHERE = {name: Family() for name in CONFIGS} | {
+    "phi": Family(norm="final_layernorm"),
+    "gpt_bigcode": _GPT,
+    "gptj": _GPT,
+}
 
 
 def built(config):

@@ -69,6 +69,8 @@ def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
     """
     file = where / "config.json" if where.is_dir() else where
     config = load_config(file)
+    if not _model_type(config):
+        raise StudioError("model_config_broken", path=str(file), detail="it names no model_type")
     if surveys is not None and to_survey(config):
         try:
             return surveyed_facts(config, surveys.of(text_config(config)))

@@ -134,6 +134,7 @@ def test_unknown_family_is_counted_from_the_headers(tmp_path):
         (None, "model_config_missing"),
         ("{not json", "model_config_broken"),
         ("[1]", "model_config_broken"),
+        ('{"hidden_size": 64}', "model_config_broken"),
         (b"\xff\xfe\x00", "model_config_broken"),
         ('{"model_type": "novel", "hidden_size": 8}', "model_config_incomplete"),
         ('{"model_type": "novel", "hidden_size": "8"}', "model_config_incomplete"),

@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
 
-from backend.api.chat import (
-    ChatDelta,
-    ChatModel,
-    ChatRequest,
-    Conversation,
-    ConversationInfo,
-    Export,
-    PairVotes,
-    Proof,
-    Setup,
-    Turn,
-)
+from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Proof
+from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.home import open_home
@@ -33,7 +23,7 @@ from tests import fake_content as content
 from tests.fake_runs import FakeRun
 
 
-class FakeChat:
+class FakeChat(KeptConversations):
     """`backend.api.chat.ChatFacade`; the runs it answers with are those of the fake facade it is part of."""
 
     warmed: list[str]
@@ -90,42 +80,6 @@ class FakeChat:
                 seconds_to_first=0.21,
                 proof=Proof("9f2c" * 16, _hash_of(pane.model) if base else None, "77" * 32),
             )
-
-    def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:
-        return self._conversations.ask(conversation, parent, prompt, setup)
-
-    def answer(self, turn: int) -> Iterator[ChatDelta]:
-        return self._conversations.answer(turn)
-
-    def begin_set(self, file: str) -> Conversation:
-        return self._conversations.begin_set(file)
-
-    def conversations(self, search: str = "", limit: int = 100) -> list[ConversationInfo]:
-        return self._conversations.listed(search, limit)
-
-    def conversation(self, id: int) -> Conversation:
-        return self._conversations.conversation(id)
-
-    def rename_conversation(self, id: int, title: str) -> None:
-        self._conversations.rename(id, title)
-
-    def delete_conversation(self, id: int) -> None:
-        self._conversations.delete(id)
-
-    def vote(self, turn: int, choice: str | None) -> None:
-        self._conversations.vote(turn, choice)
-
-    def pair_votes(self) -> list[PairVotes]:
-        return self._conversations.pair_votes()
-
-    def keep_answer(self, turn: int, pane: int, keep: bool = True) -> str:
-        return self._conversations.keep_answer(turn, pane, keep)
-
-    def chat_rows(self) -> tuple[str, int]:
-        return self._conversations.chat_rows()
-
-    def export_conversation(self, id: int, form: str) -> Export:
-        return self._conversations.export(id, form)
 
 
 def _hash_of(model: str) -> str:

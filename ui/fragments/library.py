@@ -12,7 +12,7 @@ from ui.fragments import message
 from ui.fragments.format import bytes_text, parameters_text, percent_text
 from ui.fragments.html import h, join
 from ui.fragments.icons import icon
-from ui.fragments.parts import badge, button, fits_badge, fold, heading, meter, state_badge
+from ui.fragments.parts import badge, button, fits_badge, fold, heading, meter, model_field, state_badge
 from ui.fragments.text import Text
 from ui.fragments.who import model_label
 
@@ -114,22 +114,7 @@ def add(text: Text) -> Markup:
     """
     return h(
         "div",
-        h("label", text("library.add"), for_="library-add", class_="label"),
-        h(
-            "div",
-            h(
-                "input",
-                id="library-add",
-                type="text",
-                placeholder=text("library.add.placeholder"),
-                data_model_name=True,
-                data_enter="model-own",
-                autocomplete="off",
-                spellcheck="false",
-            ),
-            button(text("library.add.button"), "model-own", data_busy=""),
-            class_="joined",
-        ),
+        model_field(text, "library.add", "library-add"),
         h("p", text("library.add.line"), class_="quiet"),
         class_="field wide",
         data_number=next(_numbers),

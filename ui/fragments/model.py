@@ -10,7 +10,7 @@ from backend.api import ModelInfo
 from ui.fragments import message
 from ui.fragments.format import bytes_text, count_text, parameters_text
 from ui.fragments.html import classes, h, join
-from ui.fragments.parts import badge, button, fits_badge, fold, heading
+from ui.fragments.parts import badge, fits_badge, fold, heading, model_field
 from ui.fragments.text import Text
 
 SHORT_LIST = 8
@@ -125,22 +125,6 @@ def meaning(text: Text, chosen: ModelInfo | None) -> Markup | None:
 def own_model(text: Text, value: str) -> Markup:
     return h(
         "div",
-        h("label", text("model.own"), for_="own-model", class_="label"),
-        h(
-            "div",
-            h(
-                "input",
-                id="own-model",
-                type="text",
-                value=value,
-                placeholder=text("model.own.placeholder"),
-                data_model_name=True,
-                data_enter="model-own",
-                autocomplete="off",
-                spellcheck="false",
-            ),
-            button(text("model.own.button"), "model-own", data_busy=""),
-            class_="joined",
-        ),
+        model_field(text, "model.own", "own-model", value),
         class_="field wide",
     )

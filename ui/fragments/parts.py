@@ -159,3 +159,26 @@ def fold(title: str, *inside: object, open_: bool = False, id: str | None = None
     return h(
         "details", h("summary", icon("next", 16), title), h("div", *inside, class_="fold"), open=open_, id=id
     )
+
+
+def model_field(text: Text, key: str, id: str, value: str = "") -> Markup:
+    """A label and a line for a model's name or folder, with its button; the words stand under `key`."""
+    return join(
+        h("label", text(key), for_=id, class_="label"),
+        h(
+            "div",
+            h(
+                "input",
+                id=id,
+                type="text",
+                value=value,
+                placeholder=text(f"{key}.placeholder"),
+                data_model_name=True,
+                data_enter="model-own",
+                autocomplete="off",
+                spellcheck="false",
+            ),
+            button(text(f"{key}.button"), "model-own", data_busy=""),
+            class_="joined",
+        ),
+    )

@@ -98,20 +98,7 @@ def wire(tab: Merge, page: Page) -> None:
     export.wire(tab.exports, page, NAME)
     # Said once: the tab may be drawn again while an answer comes.
     tab.answer.value = draw.no_answer(page.text)
-
-    def act(state: Mixer, asked: int, newest: Newest, event: gr.EventData) -> Updates:
-        sent = act_data(event)
-        state = ACTS[sent["act"]](page, state, sent)
-        # A slider keeps its place and the keyboard its slider: what the person holds is not drawn anew.
-        newest.question = asked + 1
-        drawn = {} if sent["act"] in ("weight", "ask", "again") else {tab.form: _form(page, state)}
-        return {
-            **drawn,
-            tab.state: state,
-            tab.asked: asked + 1,
-            tab.actions: draw.actions(page.text, state),
-            tab.address: address(mixer.to_query(state, NAME)),
-        }
+    _wire_hearing(tab, page)
 
     def make(state: Mixer, event: gr.EventData) -> Updates:
         state = MAKING[act_data(event)["act"]](page, state, act_data(event))
@@ -126,6 +113,42 @@ def wire(tab: Merge, page: Page) -> None:
         there = act_data(event)["side"] == "export"
         return opened(tab, page, exporting.to_query(leaving, NAME) if there else mixer.to_query(state, NAME))
 
+    everything = [*outputs(tab), page.notice]
+    for source in (tab.actions, tab.jobs):
+        source.act(page.handler(make), inputs=[tab.state], outputs=everything, **HIDDEN)
+    tab.head.act(page.handler(turn), inputs=[tab.state, tab.exports.state], outputs=everything, **HIDDEN)
+
+    def moved(_full: bool, state: Mixer, leaving: Exporting) -> Updates:
+        # Opening the exports draws them; until then nobody sees them.
+        exports = export.moving(tab.exports, page, leaving) if leaving.model else {}
+        return {tab.jobs: _jobs(page, state)} | exports
+
+    follow(
+        page,
+        tab.ticker,
+        moved,
+        [tab.state, tab.exports.state],
+        [tab.jobs, tab.exports.jobs, page.notice],
+    )
+
+
+def _wire_hearing(tab: Merge, page: Page) -> None:
+    """What is mixed is heard at once; a newer question ends the answer to an older one."""
+
+    def act(state: Mixer, asked: int, newest: Newest, event: gr.EventData) -> Updates:
+        sent = act_data(event)
+        state = ACTS[sent["act"]](page, state, sent)
+        newest.question = asked + 1
+        # A slider keeps its place and the keyboard its slider: what the person holds is not drawn anew.
+        drawn = {} if sent["act"] in ("weight", "ask", "again") else {tab.form: _form(page, state)}
+        return {
+            **drawn,
+            tab.state: state,
+            tab.asked: asked + 1,
+            tab.actions: draw.actions(page.text, state),
+            tab.address: address(mixer.to_query(state, NAME)),
+        }
+
     def answer(state: Mixer, asked: int, newest: Newest) -> Iterator[Updates]:
         for drawn in answered(page, state):
             if newest.question != asked:
@@ -139,26 +162,13 @@ def wire(tab: Merge, page: Page) -> None:
         trigger_mode="multiple",
         **HIDDEN,
     )
-    everything = [*outputs(tab), page.notice]
     for source in (tab.form, tab.ask):
         source.act(
             page.handler(act),
             inputs=[tab.state, tab.asked, tab.newest],
-            outputs=everything,
+            outputs=[*outputs(tab), page.notice],
             **HIDDEN,
         )
-    for source in (tab.actions, tab.jobs):
-        source.act(page.handler(make), inputs=[tab.state], outputs=everything, **HIDDEN)
-    tab.head.act(page.handler(turn), inputs=[tab.state, tab.exports.state], outputs=everything, **HIDDEN)
-    follow(
-        page,
-        tab.ticker,
-        lambda _full, state, leaving: (
-            {tab.jobs: _jobs(page, state)} | export.moving(tab.exports, page, leaving)
-        ),
-        [tab.state, tab.exports.state],
-        [tab.jobs, tab.exports.jobs, page.notice],
-    )
 
 
 def outputs(tab: Merge) -> list[Any]:

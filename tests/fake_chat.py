@@ -7,7 +7,7 @@ went through the same code.
 from __future__ import annotations
 
 import tempfile
-import time
+import threading
 from collections.abc import Generator
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ class FakeChat(KeptConversations):
         folder = tempfile.TemporaryDirectory(prefix="fake-chat-")
         self._folder = folder  # lives as long as this facade
         home = open_home(Path(folder.name))
-        return Conversations(open_store(home.store, lambda _: False), Datasets(home), self.chat)
+        return Conversations(open_store(home.store, lambda _: False), Datasets(home), self._said)
 
     def chat_models(self) -> list[ChatModel]:
         tuned = [
@@ -61,14 +61,17 @@ class FakeChat(KeptConversations):
         self.warmed.append(model)
 
     def chat(self, request: ChatRequest) -> Generator[ChatDelta, None, None]:
+        return self._said(request, threading.Event())
+
+    def _said(self, request: ChatRequest, stopped: threading.Event) -> Generator[ChatDelta, None, None]:
         for number, pane in enumerate(request.panes):
             base = self.base_of(pane.model)
             prompt = pane.messages[-1]["content"]
             words = content.answer(prompt, "tuned" if base else "base").split(" ")
             limit = request.sampling.max_tokens
             for i, word in enumerate(words[:limit]):
-                if self._chat_seconds:
-                    time.sleep(self._chat_seconds)
+                if stopped.wait(self._chat_seconds):
+                    return
                 yield ChatDelta(number, word if i == 0 else f" {word}")
             yield ChatDelta(
                 number,

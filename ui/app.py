@@ -85,7 +85,7 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
 def _keep_every_act(app: gr.Blocks) -> None:
     """The page sends its acts in turn (answers.js); by itself Gradio would drop one that follows closely."""
     for fn in app.fns.values():
-        if any(event == "act" for _, event in fn.targets):
+        if any(event in ("act", "send", "halt") for _, event in fn.targets):
             fn.trigger_mode = "multiple"
 
 

@@ -231,6 +231,11 @@ class ChatFacade(Protocol):
         and keep them as they come. Closing the iterator stops, and keeps what came."""
         ...
 
+    def stop_answer(self, turn: int) -> None:
+        """End the answers to this question, from any thread: the iterator of `answer` soon gives no more. An
+        answer that has ended stays as it is."""
+        ...
+
     def begin_set(self, file: str) -> Conversation:
         """A conversation for the prompts of a file, none of them asked yet: `ask` them one by one."""
         ...

@@ -34,6 +34,7 @@ from studio.names import ModelName, parse
 _START_SECONDS = 120.0  # until a process on a busy machine has its imports done and listens
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 0.05  # how late a stop is seen while no piece comes
 
 
 class ChatService:
@@ -81,8 +82,11 @@ class ChatService:
         base = runs.answered_by(self._runs, name)
         return None if base == str(name) else base
 
-    def stream(self, request: ChatRequest) -> Generator[ChatDelta, None, None]:
-        """The answers' pieces as they come, those of all panes mixed. Closing the iterator cancels.
+    def stream(
+        self, request: ChatRequest, stopped: threading.Event | None = None
+    ) -> Generator[ChatDelta, None, None]:
+        """The answers' pieces as they come, those of all panes mixed. Closing the iterator cancels; so does
+        `stopped`, once it is set, from any thread: the iterator then ends.
 
         Panes of one base are rows of one batch in its engine; a base beside a run of its own answers with the
         template of the first such run. A run that trains says between which steps it answered.
@@ -110,8 +114,11 @@ class ChatService:
             for reader in readers:
                 reader.start()
             running = len(readers)
-            while running:
-                got = pieces.get()
+            while running and not (stopped and stopped.is_set()):
+                try:
+                    got = pieces.get(timeout=_LOOK_SECONDS)
+                except queue.Empty:
+                    continue
                 if isinstance(got, ChatDelta):
                     yield got
                 elif got is None:

@@ -27,6 +27,9 @@ class KeptConversations:
     def answer(self, turn: int) -> Iterator[ChatDelta]:
         return self._conversations.answer(turn)
 
+    def stop_answer(self, turn: int) -> None:
+        self._conversations.stop(turn)
+
     def begin_set(self, file: str) -> Conversation:
         return self._conversations.begin_set(file)
 

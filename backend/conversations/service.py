@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -40,18 +41,19 @@ class Conversations:
     Args:
         store: Where they are kept.
         datasets: Where answers go that are to be learned from.
-        chat: Streams the answers to a request.
+        chat: Streams the answers to a request until the event is set.
     """
 
     def __init__(
         self,
         store: Store,
         datasets: Datasets,
-        chat: Callable[[ChatRequest], Generator[ChatDelta, None, None]],
+        chat: Callable[[ChatRequest, threading.Event], Generator[ChatDelta, None, None]],
     ) -> None:
         self._store = store
         self._datasets = datasets
         self._chat = chat
+        self._stops: dict[int, threading.Event] = {}  # of the questions that are not answered yet
 
     def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:
         """See `ChatFacade.ask`."""
@@ -59,6 +61,7 @@ class Conversations:
             if conversation is None:
                 conversation = record.add_conversation(connection, prompt)
             turn = record.add_turn(connection, conversation, parent, prompt, setup)
+        self._stops[turn] = threading.Event()
         return Turn(turn, conversation, parent, prompt, setup, (Answer(),) * len(setup.panes))
 
     def answer(self, turn: int) -> Iterator[ChatDelta]:
@@ -67,9 +70,10 @@ class Conversations:
         setup = path[-1].setup
         panes = tuple(Pane(model, messages_of(path, pane)) for pane, model in enumerate(setup.panes))
         answers = list(path[-1].answers)
+        stopped = self._stops.setdefault(turn, threading.Event())
         kept = time.monotonic()
         try:
-            with closing(self._chat(ChatRequest(panes, setup.sampling))) as deltas:
+            with closing(self._chat(ChatRequest(panes, setup.sampling), stopped)) as deltas:
                 for delta in deltas:
                     answers[delta.pane] = answers[delta.pane].plus(delta)
                     if time.monotonic() - kept > _KEEP_SECONDS:
@@ -81,7 +85,13 @@ class Conversations:
                 record.keep_error(connection, turn, error)
             raise
         finally:
+            self._stops.pop(turn, None)
             self._keep(turn, [answer.ended() for answer in answers])
+
+    def stop(self, turn: int) -> None:
+        """See `ChatFacade.stop_answer`."""
+        if stopped := self._stops.get(turn):
+            stopped.set()
 
     def begin_set(self, file: str) -> Conversation:
         """See `ChatFacade.begin_set`."""

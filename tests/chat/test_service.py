@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_an_iterator_that_is_closed_ends_the_answer(home: ChatHome, service: Cha
     assert texts(service.stream(request(max_tokens=1)))
     threads = psutil.Process(running(home).pid).num_threads
     wait_for(lambda: threads() <= 6)  # no request is being answered any more
+
+
+@pytest.mark.worker
+def test_a_stop_ends_the_iterator_while_it_waits_for_the_next_piece(
+    home: ChatHome, service: ChatService
+) -> None:
+    stopped = threading.Event()
+    stream = service.stream(request(home.base, "run:tuned-1", max_tokens=90_000), stopped)
+    next(stream)
+    threading.Timer(0.2, stopped.set).start()
+    assert list(stream)  # ends: 90,000 tokens would take minutes
+    assert texts(service.stream(request(max_tokens=1)))
 
 
 @pytest.mark.worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -28,12 +29,14 @@ class Talk:
         self.requests: list[ChatRequest] = []
         self.closed = 0
 
-    def stream(self, request: ChatRequest) -> Generator[ChatDelta, None, None]:
+    def stream(self, request: ChatRequest, stopped: threading.Event) -> Generator[ChatDelta, None, None]:
         self.requests.append(request)
         try:
             for number, pane in enumerate(request.panes):
                 if pane.messages[-1]["content"] == "fail":
                     raise StudioError("chat_engine_died", base="starter", log="x")
+                if stopped.is_set():
+                    return
                 for piece in (pane.model, f" #{len(pane.messages)}"):
                     yield ChatDelta(number, piece)
                 end = {
@@ -127,6 +130,23 @@ def test_stopping_keeps_what_came_and_ends_the_engines_work(conversations: Conve
     assert (first.text, first.done, first.finish_reason) == ("starter", True, CANCELLED)
     assert (second.text, second.finish_reason) == ("", CANCELLED)
     assert talk.closed == 1
+
+
+def test_an_answer_can_be_stopped_from_elsewhere_and_one_that_ended_can_not(
+    conversations: Conversations,
+) -> None:
+    turn = conversations.ask(None, None, "Hi", SETUP)
+    stream = conversations.answer(turn.id)
+    for _ in range(3):  # all of the first answer
+        next(stream)
+    conversations.stop(turn.id)
+    assert list(stream) == []
+    first, second = conversations.conversation(turn.conversation).turns[0].answers
+    assert (first.text, first.finish_reason) == ("starter #2", "stop")
+    assert (second.text, second.finish_reason) == ("", CANCELLED)
+    other = said(conversations, "Hi")
+    conversations.stop(other.id)
+    assert other.answers[1].finish_reason == "stop"
 
 
 def test_why_there_is_no_answer_is_kept_and_the_next_question_leaves_it_out(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from gradio.context import get_blocks_context
 from markupsafe import escape
 
-from backend.api.chat import Sampling, Setup
+from backend.api.chat import CANCELLED, Sampling, Setup
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
@@ -20,9 +21,10 @@ from ui import chat as moves
 from ui.app import TABS, create_app
 from ui.chat import Chat
 from ui.tabs import home, playground, runs, system, train
+from ui.tabs.chat_panel import Speaking
 from ui.wizard import STEPS, Wizard, to_query
 
-COMPONENTS = 130  # a bare app of 200 is what the first click is measured against
+COMPONENTS = 131  # a bare app of 200 is what the first click is measured against
 CONFIG_BYTES = 155_000
 
 
@@ -240,7 +242,7 @@ def test_a_new_conversation_keeps_who_answers_and_the_sampling(page, facade):
     tab = playground.build()
     playground.wire(tab, page)
     talk = replace(talked(facade), sampling=Sampling(seed=7), system="Be brief.")
-    updates = handler(tab.bar, "halt")(talk, gr.EventData(None, {"act": "new"}))
+    updates = handler(tab.bar, "halt")(talk, Speaking(), gr.EventData(None, {"act": "new"}))
     assert updates[tab.chat.state] == Chat(talk.panes, "Be brief.", Sampling(seed=7))
 
 
@@ -254,7 +256,7 @@ def test_a_question_is_asked_changed_and_asked_again_on_branches_of_their_own(pa
     send = handler(tab.chat.talk, "send")
 
     def sent(chat, **data):
-        return last(send(chat, gr.EventData(None, data)), tab.chat.state)
+        return last(send(chat, Speaking(), gr.EventData(None, data)), tab.chat.state)
 
     chat = sent(Chat(("starter", "run:pirate-2")), act="suggestion", value="one")
     chat = sent(chat, act="send", value="two")
@@ -296,15 +298,45 @@ def test_a_prompt_set_is_put_to_all_panes_one_after_the_other(page, facade):
     file.parent.mkdir(parents=True)
     file.write_text("one\ntwo\n")
     begun = {"act": "upload", "path": str(file), "name": "ask.txt"}
-    updates = handler(tab.prompts, "act")(Chat(("starter", "run:pirate-2")), gr.EventData(None, begun))
+    updates = handler(tab.prompts, "act")(
+        Chat(("starter", "run:pirate-2")), Speaking(), gr.EventData(None, begun)
+    )
     chat = updates[tab.chat.state]
     assert chat.waiting == ("one", "two")
-    chat = last(handler(tab.chat.box, "send")(chat, gr.EventData(None, {"act": "set-go"})), tab.chat.state)
+    go = gr.EventData(None, {"act": "set-go"})
+    chat = last(handler(tab.chat.box, "send")(chat, Speaking(), go), tab.chat.state)
     assert [(t.prompt, len(t.answers), t.parent) for t in chat.turns] == [("one", 2, None), ("two", 2, None)]
     assert chat.waiting == ()
     table = facade.export_conversation(chat.conversation, "csv")
     assert table.text.splitlines()[0] == "prompt,starter,run:pirate-2,vote"
     assert len(table.text.splitlines()) == 3
+
+
+def test_a_stop_ends_the_answer_that_comes_and_what_was_not_asked_yet(page, tmp_path):
+    slow = replace(page, facade=FakeFacade(tmp_path / "slow", chat_seconds=30.0))
+    tab = playground.build()
+    playground.wire(tab, slow)
+    file = tmp_path / "ask.txt"
+    file.write_text("one\ntwo\n")
+    chat = moves.opened(Chat(("starter",)), slow.facade.begin_set(str(file)))
+    speaking = Speaking()
+    answers = handler(tab.chat.box, "send")(chat, speaking, gr.EventData(None, {"act": "set-go"}))
+    begun = next(answers)[tab.chat.state]
+    assert begun.busy
+    with ThreadPoolExecutor() as pool:
+        halted = pool.submit(handler(tab.chat.box, "halt"), begun, speaking)
+        chat = last(answers, tab.chat.state)  # no word came: without the stop this takes 30 s
+        assert tab.chat.talk not in halted.result()  # the answer itself has drawn its end
+    assert not chat.busy
+    assert [(t.prompt, t.answers[0].finish_reason) for t in chat.turns] == [("one", CANCELLED)]
+    assert slow.facade.conversation(chat.conversation).turns == chat.turns
+
+
+def test_a_stop_where_nothing_answers_frees_the_page(page, facade):
+    tab = playground.build()
+    playground.wire(tab, page)
+    talk = replace(talked(facade), busy=True)
+    assert not handler(tab.chat.box, "halt")(talk, Speaking())[tab.chat.state].busy
 
 
 def test_the_expert_form_keeps_what_can_not_be_read_and_says_why(page):

@@ -15,14 +15,14 @@
   const early = new Map(); // event -> whether it ended, where its answer outran the number it was given
   let posts = 0;
 
-  async function post(target, options, path) {
-    const act = path.endsWith("/queue/join") && JSON.parse(options.body).event_data?.act ? underWay : null;
+  async function post(target, options) {
+    const act = JSON.parse(options.body).event_data?.act ? underWay : null;
     const question = {};
-    if (path.endsWith("/queue/join")) awaited.add(question);
+    awaited.add(question);
     posts += 1;
     try {
       const response = await request(target, options);
-      const { event_id: id } = awaited.has(question) && response.ok ? await response.clone().json() : {};
+      const { event_id: id } = response.ok ? await response.clone().json() : {};
       if (id && !early.get(id)) awaited.add(id);
       if (act) act.id = id;
       if (act && (!id || early.has(id))) settle(act);
@@ -79,7 +79,7 @@
   window.fetch = (target, options) => {
     const path = new URL(target.url || target, location.href).pathname;
     if (path.endsWith("/queue/data")) return stream(target);
-    return /\/(queue\/join|cancel|reset)$/.test(path) ? post(target, options, path) : request(target, options);
+    return path.endsWith("/queue/join") ? post(target, options) : request(target, options);
   };
 
   // -- acts in turn -------------------------------------------------------------------------------------------------
@@ -87,9 +87,10 @@
   let underWay = null;
   function next() {
     if (underWay || !line.length) return;
-    const act = underWay = { id: null };
-    setTimeout(() => done(act), PATIENCE_MS);
-    line.shift()();
+    const { act, over } = line.shift();
+    const begun = underWay = { id: null, over };
+    setTimeout(() => done(begun), PATIENCE_MS);
+    act();
   }
   function settle(act) {
     setTimeout(() => (posts ? settle(act) : done(act)), SETTLE_MS);
@@ -97,7 +98,8 @@
   function done(act) {
     if (underWay !== act) return;
     underWay = null;
+    if (act.over) act.over();
     next();
   }
-  window.studioInTurn = (act) => { line.push(act); next(); };
+  window.studioInTurn = (act, over) => { line.push({ act, over }); next(); };
 })();

@@ -50,13 +50,13 @@
   };
 
   function bind(element, dispatch, upload) {
-    const trigger = (name, data) => (name === "halt" ? dispatch(name, data) : studioInTurn(() => dispatch(name, data))); // see answers.js
-    const act = (target, extra = {}) => {
+    const trigger = (name, data, over) => studioInTurn(() => dispatch(name, data), over); // see answers.js
+    const act = (target, extra = {}, over = undefined) => {
       const old = one(".notice"); // what it said is over once the person goes on
       if (old && target.dataset.act !== "dismiss") old.remove();
       const data = { ...target.dataset, ...shownRows(), ...extra };
       if (target.dataset.busy !== undefined) target.setAttribute("aria-busy", "true");
-      trigger(target.dataset.event || "act", data);
+      trigger(target.dataset.event || "act", data, over);
     };
     element.addEventListener("click", (event) => {
       const target = event.target.closest("[data-act],[data-go],[data-copy],[data-pane],[data-row],[data-do]");
@@ -76,11 +76,13 @@
       const field = event.target;
       if (field.type === "file") return send(field.files[0]);
       if (field.dataset.keepWithin !== undefined) keepWithin(field);
-      if (field.dataset.act) act(field, { value: fieldValue(field) });
+      if (field.dataset.act) act(field, { value: fieldValue(field) }, sent(field));
     });
+    element.addEventListener("focusout", (event) => left(event.target));
     element.addEventListener("input", (event) => {
       const field = event.target;
       if (field.dataset.prompt !== undefined) fit(field);
+      if (field.dataset.act && field.matches("input")) hold(field).typing = true;
       if (field.dataset.cell) countRows(element);
       if (field.type === "range" && field.dataset.shows) one(`#${field.dataset.shows}`).textContent = field.value;
     });
@@ -119,6 +121,42 @@
       }
     }
   }
+
+  // -- what a person has typed stays: the answer to an older change is drawn over a newer one ---------------------
+  const held = new Map(); // field -> its value, changes that wait for their answer, what was drawn meanwhile
+  function hold(field) {
+    const kept = held.get(field) || { waits: 0 };
+    held.set(field, kept);
+    kept.value = field.value;
+    return kept;
+  }
+  function sent(field) { // gives what is to be done once the change has its answer
+    if (!field.matches("input")) return undefined;
+    const kept = Object.assign(hold(field), { typing: false, drawn: undefined });
+    kept.waits += 1;
+    return () => { kept.waits -= 1; letGo(field, kept); };
+  }
+  function letGo(field, kept) {
+    if (kept.waits || kept.typing) return;
+    held.delete(field);
+    if (kept.drawn !== undefined) field.value = kept.drawn;
+  }
+  function left(field) {
+    const kept = held.get(field);
+    if (!kept || !kept.typing) return;
+    // The browser no longer knows that a person changed what was drawn over and set again.
+    if (kept.drawn !== undefined) return field.dispatchEvent(new Event("change", { bubbles: true }));
+    kept.typing = false;
+    letGo(field, kept);
+  }
+  new MutationObserver((changes) => {
+    for (const { target: field } of changes) {
+      const kept = held.get(field);
+      if (!kept) continue;
+      kept.drawn = field.getAttribute("value");
+      field.value = kept.value;
+    }
+  }).observe(root, { subtree: true, attributes: true, attributeFilter: ["value"] });
 
   // -- small behaviours -------------------------------------------------------------------------------------------
   function keepWithin(field) { // what is shown is what holds: a number outside its range goes to its end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -20,7 +21,25 @@ from ui.page import Page, Updates
 from ui.view import HIDDEN, act_data, view
 
 REDRAW_SECONDS = 0.06  # streamed pieces come faster than an eye can follow
+_LAST_WORD_SECONDS = 5.0  # within which an answer that was stopped has drawn its end
 Beside = Callable[[Chat], Updates]
+
+
+@dataclass
+class Speaking:
+    """What answers on one page now. It changes under the running answer, which alone draws until its end;
+    Gradio's `cancels=` would draw beside it, and the act that cancels may be lost with it."""
+
+    turn: int | None = None
+    stopped: bool = False
+    ended: threading.Event | None = None  # none before the first question
+
+    def silence(self, page: Page) -> bool:
+        """Stop what answers; gives whether its end has been drawn."""
+        self.stopped = True
+        if self.turn is not None:
+            page.facade.stop_answer(self.turn)
+        return self.ended is not None and self.ended.wait(_LAST_WORD_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class ChatPanel:
 
     name: str
     state: gr.State
+    speaking: gr.State
     talk: gr.HTML
     box: gr.HTML
     sampling: gr.HTML
@@ -39,7 +59,7 @@ def build(name: str) -> ChatPanel:
         talk = view(id=f"{name}-talk", classes="talk")
         box = view(id=f"{name}-box", classes="box")
         sampling = view(id=f"{name}-sampling")
-    return ChatPanel(name, gr.State(Chat()), talk, box, sampling)
+    return ChatPanel(name, gr.State(Chat()), gr.State(Speaking()), talk, box, sampling)
 
 
 def outputs(panel: ChatPanel) -> list[Any]:
@@ -81,29 +101,27 @@ def _talk(page: Page, chat: Chat, goal: str | None = None) -> Markup:
 
 def wire(
     panel: ChatPanel, page: Page, beside: Beside = lambda _: {}, beside_outputs: Sequence[Any] = ()
-) -> list[Any]:
+) -> None:
     """Send streams all answers; stop keeps what came; the rest is one act each.
 
-    `beside`: what else of the tab follows when a question was kept and when it is answered. Gives the events
-    that stream, so that what ends the conversation can cancel them.
+    `beside`: what else of the tab follows when a question was kept and when it is answered.
     """
 
-    def send(chat: Chat, event: gr.EventData) -> Iterator[Updates]:
+    def send(chat: Chat, speaking: Speaking, event: gr.EventData) -> Iterator[Updates]:
         sent = act_data(event)
         if chat.busy or not chat.panes:
             yield {panel.state: gr.skip()}
             return
-        going_on = sent["act"] == "set-go"
-        for prompt in chat.waiting if going_on else [None]:
-            asked = (None, prompt, moves.setup(chat)) if prompt else _question(chat, sent)
-            for state in _answered(page, chat, *asked):
-                more = going_on and bool(state.waiting) and not state.turns[-1].error
-                chat = replace(state, busy=state.busy or more)
-                yield _redrawn(page, panel, chat, beside)
-            if chat.turns and chat.turns[-1].error:
-                return
+        speaking.turn, speaking.stopped, speaking.ended = None, False, threading.Event()
+        try:
+            for said in _said(page, chat, speaking, sent):
+                yield _redrawn(page, panel, said, beside)
+        finally:
+            speaking.ended.set()
 
-    def halt(chat: Chat) -> Updates:
+    def halt(chat: Chat, speaking: Speaking) -> Updates:
+        if speaking.silence(page):
+            return {panel.state: gr.skip()}
         return _drawn(page, panel, moves.end(chat))
 
     def act(chat: Chat, event: gr.EventData) -> Updates:
@@ -117,14 +135,27 @@ def wire(
         return updates
 
     changed = [*outputs(panel), *beside_outputs, page.notice]
-    sending = [
-        source.send(page.handler(send), inputs=[panel.state], outputs=changed, **HIDDEN)
-        for source in (panel.box, panel.talk)
-    ]
-    panel.box.halt(page.handler(halt), inputs=[panel.state], outputs=changed, cancels=sending, **HIDDEN)
+    both = [panel.state, panel.speaking]
+    for source in (panel.box, panel.talk):
+        source.send(page.handler(send), inputs=both, outputs=changed, **HIDDEN)
+    panel.box.halt(page.handler(halt), inputs=both, outputs=changed, **HIDDEN)
     for source in (panel.talk, panel.sampling):
         source.act(page.handler(act), inputs=[panel.state], outputs=changed, **HIDDEN)
-    return sending
+
+
+def _said(page: Page, chat: Chat, speaking: Speaking, sent: Mapping[str, Any]) -> Iterator[Chat]:
+    """The conversation as what was sent is answered: a question, or all of a set that were not asked yet."""
+    going_on = sent["act"] == "set-go"
+    for prompt in chat.waiting if going_on else [None]:
+        asked = _question(chat, sent) if prompt is None else (None, prompt, moves.setup(chat))
+        for state in _answered(page, chat, speaking, *asked):
+            more = going_on and bool(state.waiting) and not state.turns[-1].error
+            chat = replace(state, busy=state.busy or more)
+            yield chat
+        if speaking.stopped or (chat.turns and chat.turns[-1].error):
+            break
+    if chat.busy:  # stopped between two questions
+        yield moves.end(chat)
 
 
 def _question(chat: Chat, sent: Mapping[str, Any]) -> tuple[int | None, str, Setup]:
@@ -137,15 +168,21 @@ def _question(chat: Chat, sent: Mapping[str, Any]) -> tuple[int | None, str, Set
     return parent, prompt, moves.setup(chat)
 
 
-def _answered(page: Page, chat: Chat, parent: int | None, prompt: str, setup: Setup) -> Iterator[Chat]:
+def _answered(
+    page: Page, chat: Chat, speaking: Speaking, parent: int | None, prompt: str, setup: Setup
+) -> Iterator[Chat]:
     """The conversation as this question is put and answered: first with it, last with all of its answers."""
     if not prompt:
         return
-    chat = moves.asked(chat, page.facade.ask(chat.conversation, parent, prompt, setup))
+    turn = page.facade.ask(chat.conversation, parent, prompt, setup)
+    chat = moves.asked(chat, turn)
+    speaking.turn = turn.id
     yield chat
+    if speaking.stopped:  # before this question was known
+        page.facade.stop_answer(turn.id)
     drawn = monotonic()
     try:
-        for delta in page.facade.answer(chat.turns[-1].id):
+        for delta in page.facade.answer(turn.id):
             chat = moves.add(chat, delta)
             if monotonic() - drawn > REDRAW_SECONDS or delta.done:
                 yield chat

@@ -64,19 +64,20 @@ def wire(tab: Playground, page: Page) -> None:
             page, tab.chat, chat
         )
 
-    def leave(chat: Chat, event: gr.EventData) -> Updates:
+    def leave(chat: Chat, speaking: chat_panel.Speaking, event: gr.EventData) -> Updates:
         sent = act_data(event)
+        speaking.silence(page)
         return shown(tab, page, LEAVING[sent["act"]](page, moves.end(chat), sent))
 
     def beside(chat: Chat) -> Updates:
         return {tab.bar: _bar(page, chat), tab.address: _address(chat)}
 
-    answering = chat_panel.wire(tab.chat, page, beside, [tab.bar, tab.address])
+    chat_panel.wire(tab.chat, page, beside, [tab.bar, tab.address])
     everything = [*outputs(tab), page.notice]
     tab.picker.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
     tab.bar.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
     for event in (tab.bar.halt, tab.prompts.act):
-        event(page.handler(leave), inputs=inputs(tab), outputs=everything, cancels=answering, **HIDDEN)
+        event(page.handler(leave), inputs=[*inputs(tab), tab.chat.speaking], outputs=everything, **HIDDEN)
 
 
 def outputs(tab: Playground) -> list[Any]:

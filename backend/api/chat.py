@@ -241,7 +241,7 @@ class ChatFacade(Protocol):
         ...
 
     def conversations(self, search: str = "", limit: int = 100) -> list[ConversationInfo]:
-        """Those in whose title, questions or answers `search` stands; the one used last first."""
+        """Those in whose title, questions or answers every word of `search` stands; the last used first."""
         ...
 
     def conversation(self, id: int) -> Conversation:

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backend.api import Draft
+from backend.api import Draft, Facade
 from ui.fragments.format import setting_text
 from ui.fragments.html import classes, h
 from ui.fragments.text import Text
@@ -34,6 +34,17 @@ class Field:
     @property
     def expert(self) -> bool:
         return bool(self.info["expert"])
+
+
+def labels(facade: Facade) -> dict[str, str]:
+    """What the forms call each setting, by every key that a problem may name it by."""
+    out = {}
+    for extension in (*facade.exports(), *facade.merges(), *facade.methods()):
+        for info in extension["params"]:
+            out |= {info["name"]: info["title"], f"method.{info['name']}": info["title"]}
+    for info in facade.settings():
+        out |= {info["name"]: info["title"], f"plan.{info['name']}": info["title"]}
+    return out
 
 
 def fields(

@@ -84,7 +84,7 @@ def detail(store: Store, home: Home, job: Job) -> RunDetail:
         events=events(store, job.id),
         memory=memory_history.of_run(store, job.id),
         spent=epochs.spent_of(job.result),
-        dependents=held.dependents if held else (),
+        holding=held,
     )
 
 

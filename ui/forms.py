@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
@@ -82,11 +83,16 @@ def fields(
     return out
 
 
-def of_params(infos: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> list[Field]:
-    """The fields of params alone, at their defaults where nothing was given."""
+def of_params(
+    infos: Sequence[Mapping[str, Any]],
+    given: Mapping[str, Any],
+    problems: Mapping[str, str] = MappingProxyType({}),
+) -> list[Field]:
+    """The fields of params alone, at their defaults where nothing was given. `problems`: in words."""
     return [
-        Field(info["name"], "method", info, info["default"], given.get(info["name"]), None, None)
+        Field(name, "method", info, info["default"], given.get(name), None, problems.get(name))
         for info in infos
+        for name in (info["name"],)
     ]
 
 

@@ -56,7 +56,7 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
 def room(home: Home, request: ExportRequest) -> ExportRoom:
     """What an export would take and what is free where it would go; raises what `ask` does."""
     subject = _subject(home, request)
-    folder = folder_if_on_disk(subject.base)
+    folder = folder_if_on_disk(subject.base, home.runs)
     where = home.runs if request.out is None else Path(str(free_folder(request.out)))
     there = next(place for place in (where, *where.parents) if place.is_dir())
     learned = subject.learned.folder if subject.learned else None
@@ -83,7 +83,7 @@ def _subject(home: Home, request: ExportRequest) -> _Subject:
     params = _params(format, request)
     learned = learned_of(home, name)
     base = base_name(home, learned) if learned else _whole(home, name)
-    _require_fit(format, learned, base)
+    _require_fit(home, format, learned, base)
     return _Subject(str(name), format, params, learned, base)
 
 
@@ -117,7 +117,7 @@ def _params(format: ExportFormat, request: ExportRequest) -> Any:
     return params
 
 
-def _require_fit(format: ExportFormat, learned: Part | None, base: str) -> None:
+def _require_fit(home: Home, format: ExportFormat, learned: Part | None, base: str) -> None:
     """Raise what makes this format impossible for this model."""
     if learned is None and not format.merged:
         raise StudioError("export_no_adapter", model=base)
@@ -127,7 +127,7 @@ def _require_fit(format: ExportFormat, learned: Part | None, base: str) -> None:
             raise StudioError("method_not_mergeable", method=method.title)
         if not format.merged and method.capable("trains_base", params):
             raise StudioError("export_no_adapter", model=learned.name)
-    folder = folder_if_on_disk(base)
+    folder = folder_if_on_disk(base, home.runs)
     family = None if folder is None else load_config(folder / "config.json").get("model_type")
     if family is not None and format.families is not None and family not in format.families:
         raise StudioError(

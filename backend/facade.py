@@ -100,7 +100,7 @@ class StudioFacade(Products, KeptConversations):
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)
-        self._models = ModelList(self._home.cache / "surveys")
+        self._models = ModelList(self._home.cache / "surveys", self._home.runs)
         queue = Queue(self._home, self._store, launcher or LocalLauncher())
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
@@ -123,7 +123,7 @@ class StudioFacade(Products, KeptConversations):
         return calibration.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
-        return self._models.proposed(self.hardware(), library.own_models(self._store))
+        return self._models.proposed(self.hardware(), library.own_models(self._home, self._store))
 
     def model(self, name: str) -> ModelInfo:
         return self._models.find(name, self.hardware())
@@ -132,7 +132,8 @@ class StudioFacade(Products, KeptConversations):
         return self._datasets.samples()
 
     def check(self, dataset: str, model: str | None = None) -> CheckReport:
-        return self._datasets.check(dataset, folder_if_on_disk(model) if model else None)
+        folder = folder_if_on_disk(model, self._home.runs) if model else None
+        return self._datasets.check(dataset, folder)
 
     def preview(self, dataset: str, model: str, rows: int = 5, seq: int | None = None) -> list[PreviewRow]:
         return self._datasets.preview(dataset, locate(model, self._home.runs), rows, seq)
@@ -272,7 +273,7 @@ class StudioFacade(Products, KeptConversations):
         ended = self._runs.job(job)
         plan, found = Plan.from_dict(ended.plan), probing.found(ended)
         free = memory.free_bytes(self.hardware(), str(plan.settings.device))
-        return memory.shown(plan, read_config(locate(plan.model)), found, free)
+        return memory.shown(plan, read_config(self._models.locate(parse(plan.model))), found, free)
 
     # -- runs
 
@@ -326,8 +327,10 @@ class StudioFacade(Products, KeptConversations):
     # -- chat
 
     def chat_models(self) -> list[ChatModel]:
-        on_disk = [ChatModel(model.name, model.name) for model in self.models() if model.on_disk]
-        return [*self._chat.models(), *on_disk]
+        made = self._chat.models()
+        names = {model.name for model in made}
+        on_disk = [model.name for model in self.models() if model.on_disk and model.name not in names]
+        return [*made, *(ChatModel(name, name) for name in on_disk)]
 
     def base_of(self, model: str) -> str | None:
         return self._chat.base_of(model)

@@ -59,6 +59,7 @@ class RunDetail:
     memory: MemoryPoint | None = None  # None before it was measured
     spent: Spent | None = None  # by the newest attempt's steps but the first; None before that ended
     holding: Holding | None = None  # what it left on the disk, once it has ended
+    base_of: tuple[str, ...] = ()  # the models that its base was merged of, by name
 
     @property
     def dependents(self) -> tuple[Dependent, ...]:

@@ -16,7 +16,7 @@ from backend.jobs import record
 from backend.merging import base_name, free_folder, is_adapter, precision
 from backend.parts import Part, parts_of
 from studio.errors import PlanError, Problem, StudioError
-from studio.exports import ExportFormat, exports
+from studio.exports import EXACT, ExportFormat, exports
 from studio.manifests import manifest_of, method_of
 from studio.models.config import load_config
 from studio.models.locate import locate
@@ -63,7 +63,16 @@ def room(home: Home, request: ExportRequest) -> ExportRoom:
     return ExportRoom(
         needed_bytes=None if folder is None else subject.format.size(folder, learned, subject.params),
         free_bytes=shutil.disk_usage(there).free,
+        idle=() if _in_4_bit(subject.learned) else (EXACT,),
     )
+
+
+def _in_4_bit(learned: Part | None) -> bool:
+    """Whether it was learned over a base in 4 bit."""
+    if learned is None:
+        return False
+    method, params = method_of(manifest_of(learned.folder))
+    return method.base_quantisation(params) is not None
 
 
 @dataclass(frozen=True)

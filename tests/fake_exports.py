@@ -69,7 +69,7 @@ class FakeExports:
         if not request.model.startswith(("run:", "merge:")) and not format.merged:
             raise StudioError("export_no_adapter", model=request.model)
         needed = 274 * MIB if format.merged else 3 * MIB
-        return ExportRoom(needed, 90_000 * MIB)
+        return ExportRoom(needed, 90_000 * MIB, () if request.model == "run:small-1" else ("exact",))
 
     def unmixable(self) -> list[Unmixable]:
         refused = StudioError("method_not_mergeable", method="LST")

@@ -107,6 +107,15 @@ def test_a_wrong_setting_stays_in_its_field_and_takes_no_other_format(page: Page
     assert "set=" in str(drawn)
 
 
+def test_exact_is_asked_only_where_it_changes_something(page: Page) -> None:
+    tab = opened(page, "?tab=merge&export=run:pirate-1")[0]
+    for model, there in (("run:pirate-1", False), ("run:small-1", True)):
+        updates = export._chosen(tab.exports, page, Exporting(model, "gguf"), "merge")
+        form = str(updates[tab.exports.form])
+        assert (">Exact<" in form) is there
+        assert ">Type<" in form
+
+
 def test_only_the_exports_that_show_are_read(page: Page, facade: FakeFacade, monkeypatch: Any) -> None:
     for _ in range(20):
         facade.export(ExportRequest("run:pirate-1", "gguf"))

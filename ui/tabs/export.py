@@ -94,7 +94,10 @@ def _chosen(panel: ExportPanel, page: Page, state: Exporting, tab: str) -> Updat
             rooms[state.format] = page.facade.export_room(exporting.request(state))
         except PlanError as wrong:  # the format stays, and the field says it
             problems = {problem["key"]: " ".join(page.words.problem(problem)) for problem in wrong}
-    fields = forms.of_params(format["params"], state.settings, problems)
+    room = rooms[state.format]
+    idle = room.idle if isinstance(room, ExportRoom) else ()
+    infos = [info for info in format["params"] if info["name"] not in idle]
+    fields = forms.of_params(infos, state.settings, problems)
     settings = forms.grid(page.text, fields) if fields else None
     return {
         panel.state: state,

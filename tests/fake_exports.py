@@ -55,7 +55,7 @@ class FakeExports:
     def export(self, request: ExportRequest) -> str:
         self.export_room(request)
         self.exported.append(request)
-        id = f"export-{len(self.export_jobs) + 1}"
+        id = f"export-{len(self._asked) + 1}"
         self._asked[id] = (request.model, request.format)
         self.export_jobs = {id: _job(id, "queued"), **self.export_jobs}
         return id

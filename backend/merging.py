@@ -80,7 +80,9 @@ def _learned(home: Home) -> Iterator[tuple[ChatModel, StudioError | None]]:
         with contextlib.suppress(StudioError, FileNotFoundError):  # deleted this moment
             name = runs.named(home.runs, run)
             refused = _not_mixable(home, run, name)
-            yield ChatModel(name, runs.base_of(home.runs, run)), refused
+            method, params = runs.method_of(home.runs, run)
+            in_4_bit = method.base_quantisation(params) is not None
+            yield ChatModel(name, runs.base_of(home.runs, run), in_4_bit), refused
 
 
 def _not_mixable(home: Home, run: str, name: str) -> StudioError | None:

@@ -273,6 +273,7 @@ def test_a_mix_with_a_rule_goes_into_the_base_as_that_rule_makes_it(
 def test_adapters_alone_are_offered_for_a_mix(facade: StudioFacade) -> None:
     offered = {model.name for model in facade.mixable()}
     assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5"} <= offered
+    assert [model.name for model in facade.mixable() if model.in_4_bit] == ["run:sums-4"]
     others = {other.name: (other.error["code"], other.base) for other in facade.unmixable()}
     base = facade.run("sums-1").plan["model"]
     assert others == {"run:sums-3": ("method_not_mergeable", base), "run:sums-6": ("merge_not_plain", base)}

@@ -62,7 +62,8 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of the answer of the pane with this number. The last one of a pane carries the facts."""
+    """A piece of the answer of the pane with this number. The last one of a pane carries the facts, or the
+    `error` ({code, facts}) that ended this pane and no other."""
 
     pane: int
     text: str
@@ -73,6 +74,7 @@ class ChatDelta:
     seconds_to_first: float | None = None
     proof: Proof | None = None
     steps: Steps = None
+    error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Answer:
-    """One pane's answer so far; the facts come with its end. `kept`: it is among the training rows."""
+    """One pane's answer so far; the facts come with its end. `kept`: it is among the training rows; `error`
+    ({code, facts}): why this pane has none, or not all of it."""
 
     text: str = ""
     done: bool = False
@@ -115,6 +118,7 @@ class Answer:
     proof: Proof | None = None
     steps: Steps = None
     kept: bool = False
+    error: Mapping[str, Any] | None = None
 
     def plus(self, delta: ChatDelta) -> Answer:
         """With one more piece."""
@@ -129,6 +133,7 @@ class Answer:
             tokens_per_second=delta.tokens_per_second,
             seconds_to_first=delta.seconds_to_first,
             proof=delta.proof,
+            error=delta.error,
         )
 
     def ended(self) -> Answer:
@@ -138,7 +143,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question with an answer per pane. `error` ({code, facts}): why there is none, or not all of it."""
+    """A question with an answer per pane. `error` ({code, facts}): why nobody answered, or not to the end."""
 
     id: int
     conversation: int
@@ -218,7 +223,8 @@ class ChatFacade(Protocol):
         ...
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        """Stream the answers. Starts the chat engines of these bases where none runs (seconds)."""
+        """Stream the answers. Starts the chat engines of these bases where none runs (seconds). A pane that
+        can't answer ends with its error, and the others answer."""
         ...
 
     def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:

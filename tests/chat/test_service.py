@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Pane, Sampling
 from backend.chat.announcement import Announcement, announcement_file, log_file, read_announcement
@@ -190,6 +193,29 @@ def test_a_pane_that_cannot_answer_leaves_the_others_theirs(home: ChatHome, serv
     assert (said[0], said[2]) == ("", "")
     nobody = failures(service.stream(request("run:nothing-1", home.base, "path:")))
     assert {pane: error["code"] for pane, error in nobody.items()} == {0: "run_missing", 2: "model_name_bad"}
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize("method", ["lst", "qst"])
+def test_four_panes_of_side_networks_answer_each_as_alone(
+    home: ChatHome, service: ChatService, method: str
+) -> None:
+    run, own = f"run:{method}-1", home.run(f"{method}-1")
+    for step in (10, 20):
+        checkpoint = own / "checkpoints" / f"step-{step:08d}"
+        shutil.copytree(own / "adapter", checkpoint / "adapter")
+        (checkpoint / "adapter" / "manifest.json").rename(checkpoint / "manifest.json")
+        weights = load_file(checkpoint / "adapter" / "side.safetensors")
+        torch.manual_seed(step)
+        weights["up.weight"] = 0.1 * torch.randn_like(weights["up.weight"])
+        save_file(weights, checkpoint / "adapter" / "side.safetensors")
+    panes = (home.base, f"{run}@10", f"{run}@20", run)
+    for sampling in ({}, {"temperature": 1.0, "seed": 3}):
+        deltas = list(service.stream(request(*panes, **sampling)))
+        assert failures(iter(deltas)) == {}
+        together = texts(iter(deltas))
+        assert together == [texts(service.stream(request(pane, **sampling)))[0] for pane in panes]
+        assert len(set(together)) == 4
 
 
 @pytest.mark.worker

@@ -22,8 +22,9 @@ CANCELLED = "cancelled"
 class Proof:
     """What answered, by content (sha256, hex): as the engine that computed the answer says it.
 
-    `base`: config and weights; `adapter`: the files on top of it, None for the base alone and for weights
-    that still train; `template`: the text that made the prompt out of the messages.
+    `base`: config and weights; `adapter`: the files on top of it, None for the base alone; `template`: the
+    text that made the prompt out of the messages. Of a run that still trains `adapter` is a hash of its state
+    at the answer's first token, or of run and step where the state is too large to be read between two steps.
     """
 
     base: str

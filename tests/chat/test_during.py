@@ -32,6 +32,7 @@ from backend.jobs.record import Job
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.errors import StudioError
+from studio.train import lending
 from tests.backend.launchers import work
 from tests.toys.folders import write_model
 from ui.words import Words
@@ -168,6 +169,26 @@ def test_a_run_that_trains_answers_beside_its_base_with_one_copy_of_the_weights(
     assert (first.text, first.steps) == ("", (last.steps[0], last.steps[0]))
 
 
+@pytest.mark.parametrize("most", [2**26, 0])
+def test_what_answered_is_told_apart_from_the_base_and_from_other_steps(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(lending, "MOST_HASHED_BYTES", most)
+    run = bench.start(5000)
+    until(lambda: bench.asked_can_be(run))
+    found: dict[int, str | None] = {}
+    while len(found) < 3:
+        sides = bench.ask(run, compare=True, max_tokens=3)
+        base, tuned, steps = sides["base"][-1].proof, sides["tuned"][-1].proof, sides["tuned"][-1].steps
+        assert base is not None
+        assert tuned is not None
+        assert steps is not None
+        assert (base.base, base.adapter) == (tuned.base, None)
+        found[steps[0]] = tuned.adapter
+    assert None not in found.values()
+    assert len(set(found.values())) == 3
+
+
 def test_a_paused_run_answers_as_its_checkpoint_and_one_that_ends_says_so(bench: Bench) -> None:
     run = bench.start(5000)
     until(lambda: bench.asked_can_be(run))
@@ -176,6 +197,10 @@ def test_a_paused_run_answers_as_its_checkpoint_and_one_that_ends_says_so(bench:
     answers = [bench.ask(run)["tuned"] for _ in range(2)]
     first, last = answers[0][-1].steps or (0, 0)
     assert first == last
+    proofs = [answer[-1].proof for answer in answers]
+    assert proofs[0] == proofs[1]
+    assert proofs[0] is not None
+    assert proofs[0].adapter is not None
     adapter = bench.facade.home / "runs" / run / "checkpoints" / f"step-{first:08d}" / "adapter"
     assert text(answers[0]) == text(answers[1]) == bench.reference(adapter)
     bench.facade.resume(run)

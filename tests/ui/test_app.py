@@ -11,7 +11,7 @@ import pytest
 from gradio.context import get_blocks_context
 from markupsafe import escape
 
-from backend.api.chat import CANCELLED, Sampling, Setup
+from backend.api.chat import CANCELLED, ChatDelta, Sampling, Setup
 from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
@@ -323,6 +323,32 @@ def test_a_prompt_set_is_put_to_all_panes_one_after_the_other(page, facade):
     table = facade.export_conversation(chat.conversation, "csv")
     assert table.text.splitlines()[0] == "prompt,starter,run:pirate-2,vote"
     assert len(table.text.splitlines()) == 3
+
+
+@pytest.mark.parametrize(("failing", "asked"), [({1}, ["one", "two"]), ({0, 1}, ["one"])])
+def test_a_prompt_set_goes_on_while_anybody_answers(page, facade, words, failing, asked):
+    error = {"code": "run_has_no_adapter", "facts": {"run": "pirate-2", "state": "running"}}
+
+    def said(request, _stopped):
+        for number in range(len(request.panes)):
+            failed = number in failing
+            yield ChatDelta(number, "" if failed else "Aye.", done=True, error=error if failed else None)
+
+    facade._said = said
+    tab = playground.build()
+    playground.wire(tab, page)
+    file = facade.home / "ask.txt"
+    file.write_text("one\ntwo\n")
+    chat = moves.opened(Chat(("starter", "run:pirate-2")), facade.begin_set(str(file)))
+    go = gr.EventData(None, {"act": "set-go"})
+    updates = list(handler(tab.chat.box, "send")(chat, Speaking(), go))[-1]
+    chat = updates[tab.chat.state]
+    assert [turn.prompt for turn in chat.turns] == asked
+    assert [pane for pane, answer in enumerate(chat.turns[-1].answers) if answer.error] == sorted(failing)
+    assert not chat.busy
+    cause, remedy = words.error(StudioError.from_dict(error))
+    table = html(updates, tab.chat.talk)
+    assert table.count(escape(cause)) == table.count(escape(remedy)) == len(failing) * len(asked)
 
 
 def test_a_stop_ends_the_answer_that_comes_and_what_was_not_asked_yet(page, tmp_path):

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from studio.errors import Reason
 from studio.generate.precision import Precision, itemsize
-from studio.memory.generation import base_bytes, generation_need
+from studio.memory.allocator import Allocator
+from studio.memory.generation import base_bytes, cache_sizes, generation_need
 from studio.memory.need import Need
 from studio.memory.reserved import CONTEXT
 from studio.models.config import ModelFacts
@@ -18,7 +19,7 @@ from studio.plan import Plan, methods
 
 # What a person's talk with a model seldom goes beyond.
 _USUAL_CONTEXT = 4096
-_PASSING = ("activations", "logits", "cache", "workspace")
+_PASSING = ("activations", "logits", "workspace")
 
 
 def usual_context(facts: ModelFacts) -> int:
@@ -32,11 +33,14 @@ def answering_need(
     """What answering `rows` prompts of up to `context` tokens, answers included, takes on a device.
 
     `tuned` is the resolved plan of the run that answers, None for the base alone. The interval goes from the
-    tensors to all that comes and goes held twice: an allocator that finds none of it again.
+    tensors to what comes and goes held twice, an allocator that finds none of it again: what a pass makes,
+    and of the cache, whose layers grow one after the other, one layer. What a cache grew out of is given back
+    as soon as the device has nothing else left.
     """
     item = itemsize(precision)
+    sizes = cache_sizes(facts, item, rows, context)
     if tuned is None:
-        return _whole(generation_need(facts, None, item, rows, context, context, device), device)
+        return _whole(generation_need(facts, None, item, rows, context, context, device), sizes, device)
     method, params = methods.get(tuned.method), tuned.method_params
     own_copy = method.served(params) == "own_copy"
     need = generation_need(
@@ -50,15 +54,27 @@ def answering_need(
         None if method.capable("trains_base", params) else method.memory(facts, params, tuned.settings),
     )
     if not own_copy:
-        return _whole(need, device)
+        return _whole(need, sizes, device)
     reason = Reason("chat_own_copy", {"method": method.title, "copy_bytes": need.parts["weights"]})
     parts = need.parts | {"weights": need.parts["weights"] + base_bytes(facts, None, item)}
-    return _whole(replace(need, parts=parts, reasons={"weights": reason}), device)
+    return _whole(replace(need, parts=parts, reasons={"weights": reason}), sizes, device)
 
 
-def _whole(need: Need, device: str) -> Need:
-    """With what the process has beside its tensors."""
-    low, high = CONTEXT[device.partition(":")[0]]
-    passing = sum(need.parts.get(name, 0) for name in _PASSING)
-    taken = need.allocated + low, need.allocated + passing + high
+def _whole(need: Need, sizes: list[int], device: str) -> Need:
+    """With what the process has beside its tensors; `sizes` are those of each layer's keys."""
+    kind = device.partition(":")[0]
+    low, high = CONTEXT[kind]
+    twice = sum(need.parts.get(name, 0) for name in _PASSING) + 2 * max(sizes)
+    if kind == "cuda":
+        twice += _rounded_up(sizes)
+    taken = need.allocated + low, need.allocated + twice + high
     return replace(need, parts=need.parts | {"context": (low + high) // 2}, interval=taken)
+
+
+def _rounded_up(sizes: list[int]) -> int:
+    """What a GPU's allocator takes for keys and values beyond their bytes."""
+    allocator = Allocator()
+    for size in sizes:
+        allocator.take(size)
+        allocator.take(size)
+    return allocator.reserved - 2 * sum(sizes)

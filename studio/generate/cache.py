@@ -16,15 +16,18 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
-class WindowLayer(DynamicSlidingWindowLayer):
+class WindowLayer(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call]
     """Keeps a window alone: transformers' own layer holds a whole prompt, of which it looks at the end, until
     the next token."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """As that of transformers."""
         seen = super().update(key_states, value_states, *args, **kwargs)
-        if key_states.shape[-2] > 1 and self.keys.shape[-2] < seen[0].shape[-2]:
-            self.keys, self.values = self.keys.clone(), self.values.clone()
+        keys, values = self.keys, self.values
+        if keys is None or values is None or key_states.shape[-2] == 1:
+            return seen
+        if keys.shape[-2] < seen[0].shape[-2]:
+            self.keys, self.values = keys.clone(), values.clone()
         return seen
 
 

@@ -7,6 +7,8 @@ of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from studio.memory.beginning import begun
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
@@ -36,7 +38,8 @@ def estimate(
     otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
     holds unused. With several `devices` the result is that of each.
     """
-    work = Workload(plan, facts, learned, switches)
+    split = devices > 1 and sharding == "fsdp"
+    work = Workload(plan, facts, learned, switches, devices if split else 1)
     lasting = lasting_bytes(work)
     log = Takings(LEAST) if work.device == "cuda" else None
     moments = {
@@ -44,12 +47,12 @@ def estimate(
         for place, parts in _peaks(work, log).items()
     }
     # What a method begins with comes before anything is shared.
-    start = {"start": dict.fromkeys(PARTS, 0) | begun(work, lasting["weights"])}
+    start = {"start": dict.fromkeys(PARTS, 0) | begun(replace(work, shards=1), lasting["weights"])}
     each = per_device(moments, work, lasting, devices, sharding) | start
     place, worst = max(each.items(), key=lambda entry: sum(entry[1].values()))
     whole, tensors = dict(worst), sum(worst.values())
-    # What several devices exchange is not played back: it is more or less than what one would take.
-    beside = tensors - max(sum(parts.values()) for parts in (moments | start).values())
+    # What copies exchange is not played back: it is more than what one would take.
+    beside = 0 if split else tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
     return Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside, capacity))

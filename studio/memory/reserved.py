@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from studio.memory.allocator import Allocator
+from studio.memory.sharding import gathered, split_up
 from studio.memory.step import Step
 from studio.memory.takings import Takings
 from studio.memory.workload import Workload
@@ -40,7 +41,7 @@ def interval(
     capacity: int | None,
 ) -> tuple[int, int]:
     """(least, most) bytes taken from the device. `log` is of a step (None: not on a GPU); `tensors` are what
-    lives at the peak, `beside` those of them that a run on one device would not have (or, negative, lacks);
+    lives at the peak, `beside` those of them that are not in the log and come on top of it;
     `capacity` is all that the device has, where it is known."""
     low, high = CONTEXT[work.device]
     if log is None:
@@ -59,7 +60,12 @@ def interval(
 
 def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int], log: list[int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
-    sizes = [prod(shape) * work.terms.itemsize for shape in work.terms.trainable]
+    if work.shards > 1:
+        # Buffers of whole layers come again and again in the same sizes.
+        for size in gathered(work, lasting["weights"]):
+            allocator.take(size)
+        lasting = {**lasting, **split_up(lasting, work.shards)}
+    sizes = [prod(shape) * work.terms.itemsize // work.shards for shape in work.terms.trainable]
     for size in [*_weights(lasting["weights"], work.facts), *(sizes if lasting["adapter"] else ())]:
         allocator.take(size)
     allocator.largest = 0
@@ -83,7 +89,7 @@ def _entries(work: Workload, log: Takings) -> list[int]:
         whole = Takings(LEAST)
         Step(work, layers, whole).run()
         entries = whole.flat()
-    return [*entries, *Step(work, layers).scratch()]
+    return [*entries, *(size // work.shards for size in Step(work, layers).scratch())]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

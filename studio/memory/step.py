@@ -52,11 +52,11 @@ class Step:
         if self.settings.optimizer_impl == "fused":
             return []
         if self.settings.optimizer_impl == "foreach":
-            sizes = [prod(shape) * self.c.trained for shape in self.terms.trainable]
+            sizes = [prod(shape) * self.terms.itemsize for shape in self.terms.trainable]
             whole = self.layers == self.work.facts.layers
             return sizes if whole else [round(sum(sizes) * self.layers / self.work.facts.layers)]
         in_order = sorted(self.terms.trainable, key=lambda shape: len(shape) < 2)
-        plan, item = self.work.plan, self.c.trained
+        plan, item = self.work.plan, self.terms.itemsize
         scratch = (plan.optimizer.loop_scratch(shape, item, plan.optimizer_params) for shape in in_order)
         each = [(0, 0), *scratch]
         return [max(own + kept for (_, kept), (own, _) in pairwise(each))]
@@ -128,9 +128,11 @@ def _compute(work: Workload) -> Compute:
         facts=work.facts,
         rows=settings.batch,
         length=settings.seq,
-        base=work.base_itemsize,
+        base=2 if work.gathers_16_bit else work.base_itemsize,
         embedded=4 if switches.kbit_casts == "all" else None,
-        trained=terms.itemsize,
+        trained=2 if work.gathers_16_bit else terms.itemsize,
+        shards=work.shards,
+        gradients=terms.itemsize if work.gathers_16_bit else None,
         trains_base=work.trains_base,
         autocast=settings.precision == "mixed" if switches.autocast is None else switches.autocast,
         quantised=work.quantisation is not None,

@@ -22,7 +22,6 @@ from studio.defaults import RunFacts, largest_step, resolve
 from studio.errors import PlanError, Problem, Reason, StudioError
 from studio.memory.fit import Case
 from studio.models.config import ModelFacts, read_config
-from studio.models.locate import locate
 from studio.names import ModelName, parse
 from studio.params import automatic
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
@@ -301,8 +300,8 @@ def _model(
         parsed = parse(name)
         if request.sizes_only:
             facts = models.sizes(parsed)
-            return str(parsed), _folder(parsed), facts
-        folder = locate(parsed)
+            return str(parsed), _folder(parsed, models), facts
+        folder = models.locate(parsed)
         return str(parsed), folder, read_config(folder)
     except StudioError as error:
         if error.code == "model_not_on_disk":
@@ -311,10 +310,10 @@ def _model(
         return name, None, None
 
 
-def _folder(name: ModelName) -> Path | None:
+def _folder(name: ModelName, models: ModelList) -> Path | None:
     """Where a model's tokenizer is, if all of it is on disk."""
     try:
-        return locate(name)
+        return models.locate(name)
     except StudioError:  # its sizes are known without it
         return None
 

@@ -16,7 +16,7 @@ from backend.jobs import record
 from backend.merging import base_name, free_folder, is_adapter, precision
 from backend.parts import Part, parts_of
 from studio.errors import PlanError, Problem, StudioError
-from studio.exports import ExportFormat, exports
+from studio.exports import EXACT, ExportFormat, exports
 from studio.manifests import manifest_of, method_of
 from studio.models.config import load_config
 from studio.models.locate import locate
@@ -56,14 +56,23 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
 def room(home: Home, request: ExportRequest) -> ExportRoom:
     """What an export would take and what is free where it would go; raises what `ask` does."""
     subject = _subject(home, request)
-    folder = folder_if_on_disk(subject.base)
+    folder = folder_if_on_disk(subject.base, home.runs)
     where = home.runs if request.out is None else Path(str(free_folder(request.out)))
     there = next(place for place in (where, *where.parents) if place.is_dir())
     learned = subject.learned.folder if subject.learned else None
     return ExportRoom(
         needed_bytes=None if folder is None else subject.format.size(folder, learned, subject.params),
         free_bytes=shutil.disk_usage(there).free,
+        idle=() if _in_4_bit(subject.learned) else (EXACT,),
     )
+
+
+def _in_4_bit(learned: Part | None) -> bool:
+    """Whether it was learned over a base in 4 bit."""
+    if learned is None:
+        return False
+    method, params = method_of(manifest_of(learned.folder))
+    return method.base_quantisation(params) is not None
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def _subject(home: Home, request: ExportRequest) -> _Subject:
     params = _params(format, request)
     learned = learned_of(home, name)
     base = base_name(home, learned) if learned else _whole(home, name)
-    _require_fit(format, learned, base)
+    _require_fit(home, format, learned, base)
     return _Subject(str(name), format, params, learned, base)
 
 
@@ -117,7 +126,7 @@ def _params(format: ExportFormat, request: ExportRequest) -> Any:
     return params
 
 
-def _require_fit(format: ExportFormat, learned: Part | None, base: str) -> None:
+def _require_fit(home: Home, format: ExportFormat, learned: Part | None, base: str) -> None:
     """Raise what makes this format impossible for this model."""
     if learned is None and not format.merged:
         raise StudioError("export_no_adapter", model=base)
@@ -127,7 +136,7 @@ def _require_fit(format: ExportFormat, learned: Part | None, base: str) -> None:
             raise StudioError("method_not_mergeable", method=method.title)
         if not format.merged and method.capable("trains_base", params):
             raise StudioError("export_no_adapter", model=learned.name)
-    folder = folder_if_on_disk(base)
+    folder = folder_if_on_disk(base, home.runs)
     family = None if folder is None else load_config(folder / "config.json").get("model_type")
     if family is not None and format.families is not None and family not in format.families:
         raise StudioError(

@@ -13,12 +13,10 @@ from typing import Any
 from backend import (
     calibration,
     drafts,
-    exporting,
     library,
     library_changes,
     memory,
     memory_history,
-    merging,
     probing,
     purposes,
     run_views,
@@ -30,25 +28,20 @@ from backend.api import (
     CheckReport,
     Draft,
     Endpoint,
-    ExportRequest,
-    ExportRoom,
     HardwareReport,
     Holding,
     Library,
     MemoryLimits,
     MemoryNeed,
     MemoryPoint,
-    MergeRequest,
     ModelInfo,
     PreviewRow,
-    Product,
     PurposeNeed,
     RunDetail,
     RunSummary,
     SampleInfo,
     Series,
     ServeRequest,
-    Unmixable,
 )
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest
 from backend.chat.runs import base_of
@@ -56,6 +49,7 @@ from backend.chat.service import ChatService
 from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
+from backend.extensions import listed, params_of
 from backend.hardware import report
 from backend.home import locate_home, open_home
 from backend.inputs import folder_if_on_disk
@@ -65,23 +59,20 @@ from backend.jobs.queue import Queue, any_worker_lives
 from backend.jobs.spare import Spares
 from backend.jobs.watch import Watch
 from backend.model_list import ModelList
+from backend.products import Products
 from backend.runs import Runs
 from backend.sentences import keep
 from backend.store.database import open_store
 from studio.defaults import largest_step
 from studio.errors import StudioError
-from studio.exports import exports
 from studio.memory.trace_apart import trace_apart
-from studio.merges import merges
 from studio.models.config import read_config
 from studio.models.locate import locate
 from studio.names import parse
-from studio.params import ParamInfo, describe
 from studio.plan import Plan, Settings, methods
-from studio.registry import Extension, Registry
 
 
-class StudioFacade(KeptConversations):
+class StudioFacade(Products, KeptConversations):
     """The studio of one home.
 
     Args:
@@ -109,7 +100,7 @@ class StudioFacade(KeptConversations):
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)
-        self._models = ModelList(self._home.cache / "surveys")
+        self._models = ModelList(self._home.cache / "surveys", self._home.runs)
         queue = Queue(self._home, self._store, launcher or LocalLauncher())
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
@@ -132,7 +123,7 @@ class StudioFacade(KeptConversations):
         return calibration.calibrations(self.memory_history())
 
     def models(self) -> list[ModelInfo]:
-        return self._models.proposed(self.hardware(), library.own_models(self._store))
+        return self._models.proposed(self.hardware(), library.own_models(self._home, self._store))
 
     def model(self, name: str) -> ModelInfo:
         return self._models.find(name, self.hardware())
@@ -141,7 +132,8 @@ class StudioFacade(KeptConversations):
         return self._datasets.samples()
 
     def check(self, dataset: str, model: str | None = None) -> CheckReport:
-        return self._datasets.check(dataset, folder_if_on_disk(model) if model else None)
+        folder = folder_if_on_disk(model, self._home.runs) if model else None
+        return self._datasets.check(dataset, folder)
 
     def preview(self, dataset: str, model: str, rows: int = 5, seq: int | None = None) -> list[PreviewRow]:
         return self._datasets.preview(dataset, locate(model, self._home.runs), rows, seq)
@@ -157,12 +149,12 @@ class StudioFacade(KeptConversations):
 
     def methods(self) -> list[dict[str, Any]]:
         # The light ones first: who chooses the first in the list chooses well.
-        listed = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
-        return [_entry(method) for method in listed]
+        light_first = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
+        return listed(light_first)
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:
         methods.get(method)
-        return _params(describe(Settings))
+        return params_of(Settings)
 
     # -- from a request to a run
 
@@ -253,7 +245,7 @@ class StudioFacade(KeptConversations):
         considered = self._consider(drafts.Request(model, dataset, method, set or {}, objective), hardware)
         considered.raise_if_refused()
         probed = probing.wanted(considered)
-        return self._claimed(
+        return self._runs.claimed(
             starting.start(self._home, self._store, self._datasets, considered, probed=probed)
         )
 
@@ -275,13 +267,13 @@ class StudioFacade(KeptConversations):
             raise StudioError("probe_without_weights", name=considered.plan.model)
         with self._store.asked() as connection:
             job = probing.ask(connection, considered)
-        return self._claimed(job)
+        return self._runs.claimed(job)
 
     def probed(self, job: str) -> MemoryNeed:
         ended = self._runs.job(job)
         plan, found = Plan.from_dict(ended.plan), probing.found(ended)
         free = memory.free_bytes(self.hardware(), str(plan.settings.device))
-        return memory.shown(plan, read_config(locate(plan.model)), found, free)
+        return memory.shown(plan, read_config(self._models.locate(parse(plan.model))), found, free)
 
     # -- runs
 
@@ -315,49 +307,13 @@ class StudioFacade(KeptConversations):
     def wait(self, run: str, poll_seconds: float = 0.3) -> Iterator[RunSummary]:
         return self._runs.wait(run, poll_seconds)
 
-    # -- merging, exporting
-
-    def merges(self) -> list[dict[str, Any]]:
-        return _listed(merges)
-
-    def merge(self, request: MergeRequest) -> str:
-        with self._store.asked() as connection:
-            job = merging.ask(self._home, connection, request)
-        return self._claimed(job)
-
-    def exports(self) -> list[dict[str, Any]]:
-        return _listed(exports)
-
-    def export(self, request: ExportRequest) -> str:
-        with self._store.asked() as connection:
-            job = exporting.ask(self._home, connection, request)
-        return self._claimed(job)
-
-    def export_room(self, request: ExportRequest) -> ExportRoom:
-        return exporting.room(self._home, request)
-
-    def mixable(self) -> list[ChatModel]:
-        return merging.mixable(self._home)
-
-    def unmixable(self) -> list[Unmixable]:
-        return merging.unmixable(self._home)
-
-    def mix_losses(self, model: str) -> str:
-        with self._store.asked() as connection:
-            job = merging.ask_losses(self._home, connection, model)
-        return self._claimed(job)
-
-    def product(self, run: str) -> Product:
-        self._runs.look()
-        return merging.product(self._store, self._runs.job(run))
-
     # -- models on the disk
 
     def library(self) -> Library:
         return library.look(self._home, self._store)
 
     def download(self, model: str) -> str:
-        return self._claimed(library_changes.download(self._home, self._store, model))
+        return self._runs.claimed(library_changes.download(self._home, self._store, model))
 
     def register(self, folder: str) -> str:
         return library_changes.register(self._home, self._store, folder)
@@ -371,8 +327,10 @@ class StudioFacade(KeptConversations):
     # -- chat
 
     def chat_models(self) -> list[ChatModel]:
-        on_disk = [ChatModel(model.name, model.name) for model in self.models() if model.on_disk]
-        return [*self._chat.models(), *on_disk]
+        made = self._chat.models()
+        names = {model.name for model in made}
+        on_disk = [model.name for model in self.models() if model.on_disk and model.name not in names]
+        return [*made, *(ChatModel(name, name) for name in on_disk)]
 
     def base_of(self, model: str) -> str | None:
         return self._chat.base_of(model)
@@ -385,7 +343,7 @@ class StudioFacade(KeptConversations):
         return self._chat.stream(request)
 
     def serve(self, request: ServeRequest, key: str | None = None) -> str:
-        return self._claimed(serving.start(self._home, self._store, request, key))
+        return self._runs.claimed(serving.start(self._home, self._store, request, key))
 
     def endpoint(self, run: str) -> Endpoint | None:
         return serving.endpoint(self._home, run.removeprefix("run:"))
@@ -398,27 +356,5 @@ class StudioFacade(KeptConversations):
         self._chat.close()
         self._store.close()
 
-    def _claimed(self, job: str) -> str:
-        """A job that was just queued, started at once if its device is free."""
-        self._runs.look(force=True)
-        return job
-
     def _consider(self, request: drafts.Request, hardware: HardwareReport) -> drafts.Considered:
         return drafts.consider(request, self._datasets, self._models, hardware, self._store)
-
-
-def _listed(registry: Registry[Any]) -> list[dict[str, Any]]:
-    return [_entry(extension) for extension in registry.all().values()]
-
-
-def _entry(extension: Extension) -> dict[str, Any]:
-    return {
-        "id": extension.id,
-        "title": extension.title,
-        "summary": extension.summary,
-        "params": _params(describe(extension.params)),
-    }
-
-
-def _params(infos: Sequence[ParamInfo]) -> list[dict[str, Any]]:
-    return [info.as_dict() for info in infos]

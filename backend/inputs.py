@@ -25,10 +25,11 @@ def frozen_hashes(folder: Path) -> dict[str, str]:
     return out
 
 
-def folder_if_on_disk(model: str) -> Path | None:
-    """Folder of a base; None for one of the hub that has to be fetched. Raises what `locate` raises."""
+def folder_if_on_disk(model: str, runs: Path) -> Path | None:
+    """Folder of a base (`runs` holds the merges); None for one of the hub that has to be fetched. Raises what
+    `locate` raises."""
     try:
-        return locate(model)
+        return locate(model, runs)
     except StudioError as error:
         if error.code == "model_not_on_disk":
             return None

@@ -68,10 +68,12 @@ def _readers(
     ]
 
 
-def own_models(store: Store) -> list[str]:
-    """Names of the models that a run can start from and that the person brought: downloads, and folders."""
+def own_models(home: Home, store: Store) -> list[str]:
+    """Names of the models that a run can start from and that the person brought or made: downloads, folders,
+    merges that are whole models."""
     fetched = [f"hub:{repo.repo}" for repo in hub_cache.cached_repos() if repo.complete]
-    return [*fetched, *(f"path:{folder}" for folder in lineage.registered(store))]
+    folders = [f"path:{folder}" for folder in lineage.registered(store)]
+    return [*fetched, *folders, *runs.merged_models(home.runs)]
 
 
 def _bases(store: Store, fetched: Sequence[tuple[str, Job]]) -> list[Holding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,9 +33,9 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
     """Queue a merge; gives the job's id.
 
     Raises StudioError: those of `studio.names.parse`, `run_missing`, `run_has_no_adapter`,
-    `checkpoint_missing`, `merge_weights_count` (weights, models), `merge_how_missing` (models),
-    `merge_rules_nested` (name, how) for a mix with a rule of its own, `merge_base_unknown`,
-    `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`,
+    `checkpoint_missing`, `merge_weights_count` (weights, models), `merge_weight_endless` (weights),
+    `merge_how_missing` (models), `merge_rules_nested` (name, how) for a mix with a rule of its own,
+    `merge_base_unknown`, `merge_bases_differ`, `method_not_mergeable`, `merge_not_adapter`,
     `merge_not_4_bit`, `merge_out_taken`, `unknown_extension`; PlanError for params that are wrong.
     """
     named = _named(request)
@@ -79,7 +80,9 @@ def _learned(home: Home) -> Iterator[tuple[ChatModel, StudioError | None]]:
         with contextlib.suppress(StudioError, FileNotFoundError):  # deleted this moment
             name = runs.named(home.runs, run)
             refused = _not_mixable(home, run, name)
-            yield ChatModel(name, runs.base_of(home.runs, run)), refused
+            method, params = runs.method_of(home.runs, run)
+            in_4_bit = method.base_quantisation(params) is not None
+            yield ChatModel(name, runs.base_of(home.runs, run), in_4_bit), refused
 
 
 def _not_mixable(home: Home, run: str, name: str) -> StudioError | None:
@@ -149,6 +152,8 @@ def _named(request: MergeRequest) -> list[tuple[str, float]]:
     weights = request.weights
     if weights is not None and len(weights) != len(models):
         raise StudioError("merge_weights_count", weights=len(weights), models=len(models))
+    if not all(math.isfinite(weight) for weight in weights or ()):
+        raise StudioError("merge_weight_endless", weights=[str(weight) for weight in weights or ()])
     if weights is None:
         usual = merges.get(request.how).usual_weights(len(models)) if request.how else (1.0,) * len(models)
         weights = usual

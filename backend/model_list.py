@@ -32,12 +32,17 @@ _BY_PREFERENCE = ("lora", "qlora", "lst", "qst")
 
 class ModelList:
     """Looks models up; what the hub said is kept, so that it is asked once per model and process, and what a
-    survey found in `surveys`, for good."""
+    survey found in `surveys`, for good. `runs` holds the merges."""
 
-    def __init__(self, surveys: Path) -> None:
+    def __init__(self, surveys: Path, runs: Path) -> None:
         self._surveys = Surveys(surveys)
+        self._runs = runs
         self._asked: dict[str, tuple[ModelFacts, hub.HubRepo]] = {}
         self._lock = threading.Lock()
+
+    def locate(self, name: ModelName) -> Path:
+        """The folder of a model on disk; raises what `studio.models.locate` raises."""
+        return locate(name, self._runs)
 
     def proposed(self, hardware: HardwareReport, own: Sequence[str] = ()) -> list[ModelInfo]:
         """The catalogue, and the person's `own` models that are not in it, with whether each fits here."""
@@ -45,7 +50,7 @@ class ModelList:
         for name in map(parse, own):
             with suppress(StudioError):  # moved away or broken: the list of what is on the disk says so
                 if catalogue.find(str(name)) is None:
-                    found.append(_on_disk(name, locate(name), hardware))
+                    found.append(_on_disk(name, self.locate(name), hardware))
         return found
 
     def find(self, name: str, hardware: HardwareReport) -> ModelInfo:
@@ -57,7 +62,7 @@ class ModelList:
         if entry := catalogue.find(str(parsed)):
             return _of_catalogue(entry, hardware, str(parsed))
         try:
-            return _on_disk(parsed, locate(parsed), hardware)
+            return _on_disk(parsed, self.locate(parsed), hardware)
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
@@ -91,7 +96,7 @@ class ModelList:
 
     def _tunable(self, name: ModelName) -> ModelFacts:
         try:
-            return read_config(locate(name))
+            return read_config(self.locate(name))
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
@@ -114,7 +119,7 @@ class ModelList:
         if name.kind == "path" and Path(name.value).is_file():
             return load_config(Path(name.value))
         try:
-            return load_config(locate(name) / "config.json")
+            return load_config(self.locate(name) / "config.json")
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
@@ -155,7 +160,7 @@ def _of_catalogue(entry: catalogue.Entry, hardware: HardwareReport, name: str | 
 def _on_disk(name: ModelName, folder: Path, hardware: HardwareReport) -> ModelInfo:
     files = weight_files([file.name for file in folder.iterdir()])
     size = sum((folder / file).stat().st_size for file in files)
-    title = name.value if name.kind == "hub" else folder.name
+    title = name.value if name.kind in ("hub", "merge") else folder.name
     return _info(str(name), title, "", read_config(folder), size, None, False, True, hardware)
 
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backend import epochs, library, memory_history
+from backend import dependents, epochs, library, memory_history
 from backend.api import RunDetail, RunSummary, Series
 from backend.chat import runs
 from backend.home import Home
-from backend.jobs import states
+from backend.jobs import record, states
 from backend.jobs.record import Job
 from backend.store.curves import CurveReader, lowest, newest
 from backend.store.database import Store
-from studio.errors import Reason
+from studio.errors import Reason, StudioError
+from studio.names import parse
 
 # A heartbeat comes every half second; the store may be locked for ten.
 ANSWERING_SECONDS = 5.0
@@ -84,8 +85,19 @@ def detail(store: Store, home: Home, job: Job) -> RunDetail:
         events=events(store, job.id),
         memory=memory_history.of_run(store, job.id),
         spent=epochs.spent_of(job.result),
-        dependents=held.dependents if held else (),
+        holding=held,
+        base_of=_base_of(store, job),
     )
+
+
+def _base_of(store: Store, job: Job) -> tuple[str, ...]:
+    name = str(job.plan.get("model", ""))
+    if not name.startswith("merge:"):
+        return ()
+    try:
+        return dependents.made_of(record.find(store.connection, parse(name).value))
+    except StudioError:  # it was deleted
+        return ()
 
 
 def events(store: Store, id: str) -> tuple[dict[str, Any], ...]:

@@ -49,6 +49,11 @@ class Runs:
                     raise
             self._looked = time.monotonic()
 
+    def claimed(self, job: str) -> str:
+        """A job that was just queued, by its id: started at once if its device is free."""
+        self.look(force=True)
+        return job
+
     def version(self) -> int:
         self.look()
         return version(self._store)
@@ -161,7 +166,7 @@ class Runs:
             raise StudioError("rows_changed", run=job.id, path=str(folder))
         if base := job.hashes.get("base"):
             model = str(job.plan["model"])
-            where = folder_if_on_disk(model)
+            where = folder_if_on_disk(model, self._home.runs)
             # One of the hub that is not in its cache any more is fetched and looked at by the worker.
             if where is not None and base_hash(where, self._home) != base:
                 raise StudioError("base_changed", run=job.id, model=model, path=str(where))

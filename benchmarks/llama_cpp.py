@@ -1,6 +1,6 @@
 """Does llama.cpp answer from an exported GGUF as the studio does?
 
-    python -m benchmarks.llama_cpp --python PYTHON [--sample pirate] [--home DIR]
+    python -m benchmarks.llama_cpp --python PYTHON [--sample pirate] [--home DIR] [--vocabularies]
 
 PYTHON is one that has llama-cpp-python, which the studio neither needs nor installs: a venv of its own, with
 the package built from its source (`pip install --no-binary llama-cpp-python llama-cpp-python`).
@@ -9,8 +9,8 @@ the package built from its source (`pip install --no-binary llama-cpp-python lla
 prompts, greedily, up to 32 tokens. The studio's side is the playground's answers, and the model as the run
 left it, base and adapter, in 32 bit; llama.cpp's side has nothing but the file, chat template included.
 Logits are compared at the last 16 positions of each prompt with the studio's answer, as the parity of an
-export does. `vocabularies`: see `benchmarks.llama_cpp_toys`. Results go to
-benchmarks/results/llama-cpp.json.
+export does. `vocabularies`: see `benchmarks.llama_cpp_toys`; with --vocabularies only they are asked.
+Results go to benchmarks/results/llama-cpp.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from backend.api.chat import ChatRequest, Pane, Sampling
 from backend.exporting import learned_of
 from backend.facade import StudioFacade
 from backend.home import Home
-from benchmarks.llama_cpp_toys import STRINGS, TOYS, write_toy
+from benchmarks.llama_cpp_toys import PIECE_TOYS, STRINGS, TOYS, write_toy
 from benchmarks.samples import held_out
 from studio.data.rows import Message
 from studio.export.export import export
@@ -207,13 +207,15 @@ def measure_toys(python: Path) -> dict[str, Any]:
     """Vocabularies and families beside the starter's."""
     results = {}
     format = exports.get("gguf")
-    for name, toy in TOYS.items():
+    for name, toy in {**TOYS, **PIECE_TOYS}.items():
+        # Where a space goes in front depends on what stands before: odd text is asked inside a prompt too.
+        prompts = [*TOY_PROMPTS, *STRINGS] if name in PIECE_TOYS else TOY_PROMPTS
         with tempfile.TemporaryDirectory() as temporary:
             base, out = write_toy(Path(temporary) / "base", toy), Path(temporary) / "out"
             subject = Subject(base, "")
-            ours, gap = studio_says(subject, TOY_PROMPTS, STRINGS)
+            ours, gap = studio_says(subject, prompts, STRINGS)
             made = export(subject, format, parse_params(format.params, {"type": "f16"})[0], out, ours.prompts)
-            theirs, _ = llama_cpp_says(python, out / "model-f16.gguf", TOY_PROMPTS, ours, STRINGS)
+            theirs, _ = llama_cpp_says(python, out / "model-f16.gguf", prompts, ours, STRINGS)
             pairs = zip(STRINGS, ours.strings, theirs.strings, strict=True)
             results[name] = {
                 **compared(ours, theirs, gap),
@@ -234,8 +236,14 @@ def main() -> None:
     parser.add_argument(
         "--home", type=Path, help="keep the run and the exports here; a run that is there is asked"
     )
+    parser.add_argument("--vocabularies", action="store_true", help="keep what is known of the starter")
     options = parser.parse_args()
     vocabularies = measure_toys(options.python)
+    if options.vocabularies:
+        document = json.loads(RESULTS.read_text(encoding="utf-8"))
+        command = "python -m benchmarks.llama_cpp --python PYTHON --vocabularies"
+        write({**document, "vocabularies_command": command, "vocabularies": vocabularies})
+        return
     with tempfile.TemporaryDirectory() as temporary:
         starter = measure_starter(options.python, options.sample, options.home or Path(temporary))
     document = {
@@ -248,6 +256,11 @@ def main() -> None:
         "starter": starter,
         "vocabularies": vocabularies,
     }
+    write(document)
+
+
+def write(document: dict[str, Any]) -> None:
+    """Write the results."""
     RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from benchmarks.samples import SAMPLES, held_out
 from tests.toys.folders import SPECIAL, TEMPLATE, write_model
+from tests.toys.pieces import INST, ROLES, piece_tokenizer, write_pieces_model
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
@@ -100,8 +101,33 @@ TOYS = {
 }
 
 
-def write_toy(folder: Path, toy: Toy) -> Path:
+@dataclass(frozen=True)
+class PieceToy:
+    """A family with a vocabulary of SentencePiece's kind. `spaces`: where one goes in front of text, None: as
+    Llama 2's tokenizer.json says, else a way of `Metaspace`, as transformers 5 reads such files anew."""
+
+    family: str
+    template: str
+    spaces: str | None = None
+
+
+_WORDS = [text for sample in SAMPLES for row in held_out(sample) for text in row]
+PIECE_TOYS = {
+    "Llama, Llama 2's pieces": PieceToy("llama", INST),
+    "Llama, Llama 2's pieces, a space at the beginning": PieceToy("llama", INST, "first"),
+    "Llama, Llama 2's pieces, TinyLlama's template": PieceToy("llama", ROLES, "first"),
+    "Mistral, Mistral 7B's pieces": PieceToy("mistral", INST, "always"),
+}
+
+
+def write_toy(folder: Path, toy: Toy | PieceToy) -> Path:
     """Write its folder: a random model of hidden size 32, with a vocabulary learned from the samples."""
+    if isinstance(toy, PieceToy):
+        tokenizer = piece_tokenizer(_WORDS, VOCABULARY)
+        if toy.spaces is not None:
+            tokenizer.normalizer = None
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", toy.spaces, split=False)
+        return write_pieces_model(folder, tokenizer, toy.template, toy.family)
     special = [*SPECIAL, BEGIN] if toy.begins else list(SPECIAL)
     changes = {"vocab_size": VOCABULARY, **toy.changes}
     if toy.begins:
@@ -115,8 +141,7 @@ def write_toy(folder: Path, toy: Toy) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    words = [text for sample in SAMPLES for row in held_out(sample) for text in row]
-    tokenizer.train_from_iterator([*words, *STRINGS], trainer)
+    tokenizer.train_from_iterator([*_WORDS, *STRINGS], trainer)
     facts = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     if toy.begins:
         tokenizer.post_processor = processors.TemplateProcessing(

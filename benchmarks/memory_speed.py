@@ -2,9 +2,9 @@
 
 In a warm process: one plan's tensors, and with what an allocator takes from a GPU, over models of the
 catalogue and all methods; what the memory panel works out at each move of a knob (all methods, the devices,
-what would make it fit) on a GPU with 24 GiB that is only described; and the command from a shell. Medians of
-rounds, by the clock and by processor time: on a busy machine the second says more. Results go to
-benchmarks/results/memory-speed.json.
+what would make it fit) on a GPU that is only described, of 24 GiB in all; and the command from a shell.
+Medians of rounds, by the clock and by processor time: on a busy machine the second says more. Results go to
+benchmarks/results/memory-speed.json, the panel's to docs/memory.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 from backend import memory
 from backend.api import Device, HardwareReport
 from backend.calibration import Known
+from benchmarks.tables import put, table
 from studio.defaults import RunFacts, resolve
 from studio.errors import Reason
 from studio.memory.estimate import estimate
@@ -65,6 +66,7 @@ def case(model: str, method: str, device: str = "cuda:0", seq: int = 2048) -> Ca
         free_bytes=CARD.free_bytes if device != "cpu" else 50 * GIB,
         fast_bf16=True,
         learned=0.5,
+        capacity=CARD.total_bytes if device != "cpu" else None,
     )
     asked = parse_request(model, "", method, set={"device": device, "batch": 4, "seq": seq})
     return Case(resolve(asked, known)[0], known, OPEN)
@@ -123,6 +125,18 @@ def command(model: str, rounds: int) -> dict[str, float]:
     }
 
 
+def page(document: dict[str, Any]) -> str:
+    """What the panel takes, for docs/memory.md."""
+    rows = []
+    for name, took in document["panel"].items():
+        model, method, device = name.split(", ")
+        place = "processor" if device == "cpu" else CARD.name
+        rows.append([model.rpartition("/")[2], method, place, *(f"{took[k]:.0f}" for k in sorted(took))])
+    head = ["model", "method", "device", "ms", "ms of the processor"]
+    said = f"`{document['command']}`: batch 4, {document['machine']}, load {document['load']}"
+    return f"{said}.\n\n{table(head, rows)}"
+
+
 def main() -> None:
     """Measure all, print it and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -138,13 +152,14 @@ def main() -> None:
         "estimate": {m: {id: one_plan(m, id, rounds) for id in methods.all()} for m in MODELS},
         "panel": {
             f"{model}, {method}, {device}": panel(model, method, device, rounds)
-            for model in MODELS[:2]
+            for model in MODELS
             for method in ("lora", "full")
             for device in ("cpu", "cuda:0")
         },
         "estimate_command": {model: command(model, rounds) for model in ("starter", MODELS[1])},
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    put("memory.md", "memory-speed", page(document))
     print(json.dumps(document, indent=1))
 
 

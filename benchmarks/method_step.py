@@ -1,7 +1,7 @@
 """One method on one model, a step at a time: the process behind `benchmarks.methods`.
 
 `python -m benchmarks.method_step ORDER` reads `step` and `memory`, a line each, and answers each with a line
-of JSON; the first line it writes are the facts of what it made.
+of JSON; the first line it writes are the facts of what it made. Where memory runs out it answers `failed`.
 """
 
 from __future__ import annotations
@@ -135,19 +135,22 @@ def give_back() -> None:
 
 def main() -> None:
     """Do what is asked until there is nothing more."""
-    work = Step(json.loads(sys.argv[1]))
-    answers = {"step": work.step, "memory": work.memory}
     out = sys.stdout
 
     def tell(answer: Any) -> None:
         out.write(json.dumps(answer) + "\n")
         out.flush()
 
-    tell(work.facts())
-    for line in sys.stdin:
-        answer = answers[line.strip()]()
-        give_back()
-        tell(answer)
+    try:
+        work = Step(json.loads(sys.argv[1]))
+        answers = {"step": work.step, "memory": work.memory}
+        tell(work.facts())
+        for line in sys.stdin:
+            answer = answers[line.strip()]()
+            give_back()
+            tell(answer)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        tell({"failed": f"out of memory: {str(error).partition('.')[0]}"})
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ SHOTS = (
     Shot("compare-first", "cpu", f"{PLAN}&step=compare&run=pirate-1", "#wizard-talk .suggestion"),
     Shot("compare", "cpu", f"{PLAN}&step=compare&run=pirate-1", "#wizard-talk .suggestion", _talk),
     Shot("train", "cpu", "tab=train", "#train-side .plan-card"),
+    Shot("train-wrong", "cpu", "tab=train", "#train-side .plan-card", _wrong),
     Shot("runs-empty", "empty", "tab=runs", "#runs-list .empty"),
     Shot("runs", "cpu", "tab=runs&run=pirate-1", CURVE),
     Shot("runs-over", "cpu", "tab=runs&over=pirate-1,json-1", CURVE),

@@ -20,10 +20,15 @@ _NAMES = frozenset({"port", "pid", "seed", "status", "step", "line", "row"})
 
 
 class Sentences:
-    """Sentences by their keys. KeyError for a key that is not there, or a fact that a sentence wants."""
+    """Sentences by their keys. KeyError for a key that is not there, or a fact that a sentence wants.
 
-    def __init__(self, entries: Mapping[str, str]) -> None:
+    `labels`: what settings are called where a person sets them, by their keys; without one a setting is
+    called by its key, as on the command line.
+    """
+
+    def __init__(self, entries: Mapping[str, str], labels: Mapping[str, str] | None = None) -> None:
         self._entries = dict(entries)
+        self._labels = dict(labels or {})
 
     def has(self, key: str) -> bool:
         return key in self._entries
@@ -47,6 +52,8 @@ class Sentences:
         """Cause and fix of one problem of a plan or of a row; a refusal among them has an error's words."""
         body = problem.as_dict() if isinstance(problem, Problem) else problem
         around = {k: v for k, v in body.items() if k not in ("code", "facts") and v is not None}
+        if "key" in around:
+            around["key"] = self._labels.get(around["key"], around["key"])
         facts = around | dict(body["facts"])
         if f"problem.{body['code']}.message" in self._entries:
             return self._pair(f"problem.{body['code']}", ("message", "fix"), facts)

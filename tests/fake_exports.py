@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backend.api import ExportRequest, ExportRoom, Product, RunDetail, RunSummary, Unmixable
+from backend.api import ExportRequest, ExportRoom, Holding, Product, RunDetail, RunSummary, Unmixable
 from studio import params
-from studio.errors import StudioError
+from studio.errors import PlanError, StudioError
 from studio.exports import exports
 
 MIB = 2**20
@@ -55,19 +55,21 @@ class FakeExports:
     def export(self, request: ExportRequest) -> str:
         self.export_room(request)
         self.exported.append(request)
-        id = f"export-{len(self.export_jobs) + 1}"
+        id = f"export-{len(self._asked) + 1}"
         self._asked[id] = (request.model, request.format)
         self.export_jobs = {id: _job(id, "queued"), **self.export_jobs}
         return id
 
     def export_room(self, request: ExportRequest) -> ExportRoom:
         format = exports.get(request.format)
+        if problems := params.parse(format.params, request.set)[1]:
+            raise PlanError(problems)
         if request.model == "run:side-1" and format.merged:
             raise StudioError("method_not_mergeable", method="LST")
         if not request.model.startswith(("run:", "merge:")) and not format.merged:
             raise StudioError("export_no_adapter", model=request.model)
         needed = 274 * MIB if format.merged else 3 * MIB
-        return ExportRoom(needed, 90_000 * MIB)
+        return ExportRoom(needed, 90_000 * MIB, () if request.model == "run:small-1" else ("exact",))
 
     def unmixable(self) -> list[Unmixable]:
         refused = StudioError("method_not_mergeable", method="LST")
@@ -83,7 +85,14 @@ class FakeExports:
         plan = {"asked": model, "model": "starter", "part": model, "format": format}
         folder = str(self.home / "runs" / run)
         summary = self.export_jobs[run]
-        return RunDetail(summary, plan, {}, folder, f"{folder}/log.txt", (), None, {}, (), None, None)
+        held = self._held(run, folder) if summary.state == "done" else None
+        return RunDetail(summary, plan, {}, folder, f"{folder}/log.txt", (), None, {}, (), holding=held)
+
+    def _held(self, run: str, folder: str) -> Holding:
+        """What an export left on the disk, as the library has it."""
+        size = sum(FILES.values())
+        name, made_of = f"export:{run}", (self._asked[run][0],)
+        return Holding(name, "export", run, folder, "whole", size, size, "delete", run, made_of=made_of)
 
     def _exported(self, run: str) -> Product:
         """What it left behind; the files are made when they are asked for."""

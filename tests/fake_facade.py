@@ -396,7 +396,7 @@ class FakeFacade(FakeLibrary, FakeExports, FakeChat):
             spent=Spent(step - 1, 500 * (step - 1), 0.15 * (step - 1), None)
             if found.state == "done"
             else None,
-            dependents=item.dependents if (item := self.held(f"run:{run}")) else (),
+            holding=self.held(f"run:{run}"),
         )
 
     def version(self) -> int:

@@ -144,6 +144,10 @@ class FakeLibrary:
 
     def remove(self, name: str, knowing: tuple[str, ...] = ()) -> Holding:
         item = self.held(name)
+        if item is None and (
+            gone := getattr(self, "export_jobs", {}).pop(name.removeprefix("export:"), None)
+        ):
+            return self._held(gone.run, "")
         if item is None:
             raise StudioError("library_missing", name=name)
         self.refuse(item, knowing)

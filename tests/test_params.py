@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from studio.exports import exports
+from studio.merges import merges
 from studio.params import describe, param, parse, to_dict
+from studio.plan import Settings, methods
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class Bare:
 def test_what_has_no_settings_says_so():
     assert [problem.code for problem in parse(Bare, {"type": "f16"})[1]] == ["no_settings"]
     assert [problem.code for problem in parse(Sample, {"type": "f16"})[1]] == ["unknown_setting"]
+
+
+def test_a_setting_has_one_title_wherever_it_is_set():
+    """Messages find it by its name alone."""
+    titles = {info.name: {info.title} for info in describe(Settings)}
+    for registry in (methods, merges, exports):
+        for extension in registry.all().values():
+            for info in describe(extension.params):
+                titles.setdefault(info.name, set()).add(info.title)
+    assert {name: found for name, found in titles.items() if len(found) > 1} == {}
 
 
 def read(**values):

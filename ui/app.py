@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from backend.api import Facade
+from ui import forms
 from ui.fragments import shell
 from ui.page import Page, Updates
 from ui.tabs import home, merge, models, playground, runs, system, train
@@ -27,7 +28,7 @@ _ADDRESS = "() => [location.search]"
 
 def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
     """The whole screen over a facade. What it shows comes from the facade and the page's address."""
-    words = Words(language)
+    words = Words(language, labels=forms.labels(facade))
     names = [module.NAME for module in TABS]
     with gr.Blocks(title=words.text("screen.name"), analytics_enabled=False) as app:
         view(shell.rail(words.text, names), id="rail")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, urlencode
@@ -10,11 +11,13 @@ from backend.api import ExportRequest
 from backend.api.chat import ChatModel
 
 USUAL = "safetensors"
+LISTED = 6
 
 
 @dataclass(frozen=True)
 class Exporting:
-    """`job` is the export that is looked at; empty: the newest. An empty `model` is none at all."""
+    """`job` is the export that is looked at; empty: the newest. An empty `model` is none at all. `listed`:
+    how many of the other exports show."""
 
     model: str = ""
     format: str = USUAL
@@ -22,6 +25,7 @@ class Exporting:
     upload: str = ""
     public: bool = False
     job: str = ""
+    listed: int = LISTED
 
 
 def choose_format(state: Exporting, format: str) -> Exporting:
@@ -34,10 +38,8 @@ def set_param(state: Exporting, name: str, value: str) -> Exporting:
     return replace(state, settings={**rest, name: value} if value else rest)
 
 
-def request(state: Exporting, format: str | None = None) -> ExportRequest:
-    """What is asked for; in another `format` as that one usually is."""
-    if format not in (None, state.format):
-        return ExportRequest(state.model, str(format))
+def request(state: Exporting) -> ExportRequest:
+    """What is asked for."""
     upload = state.upload or None
     return ExportRequest(
         state.model, state.format, state.settings, upload=upload, public=state.public and bool(upload)
@@ -46,21 +48,34 @@ def request(state: Exporting, format: str | None = None) -> ExportRequest:
 
 def to_query(state: Exporting, tab: str) -> str:
     """The page's address for this choice."""
-    pairs = [("tab", tab), ("export", state.model), ("format", state.format)]
-    return urlencode([*pairs, ("job", state.job)] if state.job else pairs)
+    pairs = {"tab": tab, "export": state.model, "format": state.format}
+    if state.settings:
+        pairs["set"] = json.dumps(dict(state.settings), separators=(",", ":"))
+    if state.job:
+        pairs["job"] = state.job
+    return urlencode(pairs)
 
 
-def from_query(query: str, models: Sequence[ChatModel], formats: Sequence[str]) -> Exporting:
+def from_query(query: str, models: Sequence[ChatModel], formats: Mapping[str, Sequence[str]]) -> Exporting:
     """The choice of an address, as far as it is there: else the newest that was learned, in the usual
-    format."""
+    format. `formats`: by id the names of their settings."""
     found = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
     names = [model.name for model in models]
     wanted, format = found.get("export", ""), found.get("format", "")
     return Exporting(
         model=wanted if wanted in names else next(iter(names), ""),
         format=format if format in formats else USUAL,
+        settings=_settings(found.get("set", "{}"), formats.get(format, ())),
         job=found.get("job", ""),
     )
+
+
+def _settings(text: str, known: Sequence[str]) -> dict[str, str]:
+    try:
+        given = json.loads(text)
+    except ValueError:
+        return {}
+    return {key: str(given[key]) for key in known if key in given} if isinstance(given, dict) else {}
 
 
 def is_here(query: str) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
-from backend.api import Draft
+from backend.api import Draft, Facade
 from ui.fragments.format import setting_text
 from ui.fragments.html import classes, h
 from ui.fragments.text import Text
@@ -34,6 +35,17 @@ class Field:
     @property
     def expert(self) -> bool:
         return bool(self.info["expert"])
+
+
+def labels(facade: Facade) -> dict[str, str]:
+    """What the forms call each setting, by every key that a problem may name it by."""
+    out = {}
+    for extension in (*facade.exports(), *facade.merges(), *facade.methods()):
+        for info in extension["params"]:
+            out |= {info["name"]: info["title"], f"method.{info['name']}": info["title"]}
+    for info in facade.settings():
+        out |= {info["name"]: info["title"], f"plan.{info['name']}": info["title"]}
+    return out
 
 
 def fields(
@@ -71,11 +83,16 @@ def fields(
     return out
 
 
-def of_params(infos: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> list[Field]:
-    """The fields of params alone, at their defaults where nothing was given."""
+def of_params(
+    infos: Sequence[Mapping[str, Any]],
+    given: Mapping[str, Any],
+    problems: Mapping[str, str] = MappingProxyType({}),
+) -> list[Field]:
+    """The fields of params alone, at their defaults where nothing was given. `problems`: in words."""
     return [
-        Field(info["name"], "method", info, info["default"], given.get(info["name"]), None, None)
+        Field(name, "method", info, info["default"], given.get(name), None, problems.get(name))
         for info in infos
+        for name in (info["name"],)
     ]
 
 

@@ -24,7 +24,7 @@ PROMPT = "chat.try.any.1"  # the key of the first question
 class Mixer:
     """`weights` are those of the adapters that take part. `density`: what share of its numbers a saved
     adapter keeps as ternary ones; None keeps all as they are. `jobs` are the last ones started here,
-    newest first."""
+    newest first; `in_4_bit`, the adapters over a base in 4 bit."""
 
     base: str = ""
     weights: tuple[tuple[str, float], ...] = ()
@@ -34,6 +34,12 @@ class Mixer:
     exact: bool = False
     prompt: str = ""
     jobs: tuple[str, ...] = ()
+    in_4_bit: tuple[str, ...] = ()
+
+    @property
+    def may_be_exact(self) -> bool:
+        """Whether it can go into rounded weights: all that takes part learned on such."""
+        return bool(self.weights) and all(name in self.in_4_bit for name, _ in self.weights)
 
     @property
     def model(self) -> str | None:
@@ -52,7 +58,9 @@ def begin(models: Sequence[ChatModel]) -> Mixer:
 
 def choose_base(mixer: Mixer, base: str, models: Sequence[ChatModel]) -> Mixer:
     names = [model.name for model in models if model.base == base][:2]
-    return replace(mixer, base=base, weights=tuple((name, 1.0 / len(names)) for name in names))
+    in_4_bit = tuple(model.name for model in models if model.in_4_bit)
+    weights = tuple((name, 1.0 / len(names)) for name in names)
+    return replace(mixer, base=base, weights=weights, in_4_bit=in_4_bit)
 
 
 def take(mixer: Mixer, model: str, part: bool) -> Mixer:
@@ -95,11 +103,12 @@ def save_request(mixer: Mixer) -> MergeRequest:
 
 def base_request(mixer: Mixer) -> MergeRequest:
     """What merges it into the base; one run alone keeps its weight and needs no adapter between."""
+    exact = mixer.exact and mixer.may_be_exact
     if len(mixer.weights) == 1 and mixer.how == ADDED_UP:
         ((name, weight),) = mixer.weights
-        return MergeRequest([name], weights=[weight], exact=mixer.exact)
+        return MergeRequest([name], weights=[weight], exact=exact)
     assert mixer.model is not None  # the button is off without adapters
-    return MergeRequest([mixer.model], exact=mixer.exact)
+    return MergeRequest([mixer.model], exact=exact)
 
 
 def to_query(mixer: Mixer, tab: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from studio.sentences import Sentences
@@ -13,14 +14,16 @@ _OF_ERRORS = ("error.", "problem.", "advice.")
 
 
 class Words(Sentences):
-    """The words of one language."""
+    """The words of one language. `labels`: see `Sentences`; the screen has them, the command line has not."""
 
-    def __init__(self, language: str = "en", folder: Path = FOLDER) -> None:
+    def __init__(
+        self, language: str = "en", folder: Path = FOLDER, labels: Mapping[str, str] | None = None
+    ) -> None:
         self.language = language
         entries: dict[str, str] = {}
         for name in dict.fromkeys(("en", language)):
             entries |= json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        super().__init__(entries)
+        super().__init__(entries, labels)
 
     def of_errors(self) -> dict[str, str]:
         """The entries from which errors are told, for programs that ask an endpoint."""

@@ -77,10 +77,12 @@ class ChatDelta:
 
 @dataclass(frozen=True)
 class ChatModel:
-    """Something that can answer: its name, and the name of the base in whose engine it does so."""
+    """Something that can answer: its name, and the name of the base in whose engine it does so. `in_4_bit`:
+    it learned over that base in 4 bit (said of what can be mixed)."""
 
     name: str
     base: str
+    in_4_bit: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ class ChatFacade(Protocol):
         ...
 
     def conversations(self, search: str = "", limit: int = 100) -> list[ConversationInfo]:
-        """Those in whose title, questions or answers `search` stands; the one used last first."""
+        """Those in whose title, questions or answers every word of `search` stands; the last used first."""
         ...
 
     def conversation(self, id: int) -> Conversation:

@@ -41,10 +41,12 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ExportRoom:
-    """About what an export takes on the disk (None while its base is not on this one), and what is free."""
+    """About what an export takes on the disk (None while its base is not on this one), and what is free.
+    `idle`: settings of the format that change nothing for this model."""
 
     needed_bytes: int | None
     free_bytes: int
+    idle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

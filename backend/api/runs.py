@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.api.library import Dependent
+from backend.api.library import Dependent, Holding
 from backend.api.memory import MemoryPoint
 from studio.cost import Spent
 from studio.errors import Reason
@@ -58,7 +58,13 @@ class RunDetail:
     events: tuple[dict[str, Any], ...]  # {seq, at, kind, body}, newest last, at most 200
     memory: MemoryPoint | None = None  # None before it was measured
     spent: Spent | None = None  # by the newest attempt's steps but the first; None before that ended
-    dependents: tuple[Dependent, ...] = ()  # of what it made; empty before it has ended
+    holding: Holding | None = None  # what it left on the disk, once it has ended
+    base_of: tuple[str, ...] = ()  # the models that its base was merged of, by name
+
+    @property
+    def dependents(self) -> tuple[Dependent, ...]:
+        """Of what it made."""
+        return self.holding.dependents if self.holding else ()
 
 
 @dataclass(frozen=True)

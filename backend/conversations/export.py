@@ -76,15 +76,22 @@ def _table(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
 
 
 def _csv(turns: Sequence[Turn]) -> str:
-    """A prompt a row, a column per model: the panes of all turns, in the order in which they first stood."""
-    models = list(dict.fromkeys(model for turn in turns for model in turn.setup.panes))
+    """A prompt a row, a column per model: the panes of all turns, in the order in which they first stood. A
+    model that stood in two panes has two."""
+    columns = list(dict.fromkeys(column for turn in turns for column in _columns(turn)))
     out = io.StringIO()
     table = csv.writer(out)
-    table.writerow(["prompt", *models, "vote"])
+    table.writerow(["prompt", *(model for model, _ in columns), "vote"])
     for turn, row in zip(turns, _table(turns), strict=True):
-        said = dict(zip(turn.setup.panes, (answer.text for answer in turn.answers), strict=True))
-        table.writerow([turn.prompt, *(said.get(model, "") for model in models), row["vote"] or ""])
+        said = dict(zip(_columns(turn), (answer.text for answer in turn.answers), strict=True))
+        table.writerow([turn.prompt, *(said.get(column, "") for column in columns), row["vote"] or ""])
     return out.getvalue()
+
+
+def _columns(turn: Turn) -> list[tuple[str, int]]:
+    """Of each pane its model, and how many panes before it have the same."""
+    panes = turn.setup.panes
+    return [(model, panes[:place].count(model)) for place, model in enumerate(panes)]
 
 
 def _lines(rows: Iterator[dict[str, Any]]) -> str:

@@ -129,16 +129,19 @@ def turns(store: Store, where: str = "1", *values: Any) -> tuple[Turn, ...]:
 
 def listed(store: Store, search: str, limit: int) -> list[ConversationInfo]:
     """Conversations for the list; see `ChatFacade.conversations`."""
-    pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    words = [_anywhere(word) for word in search.split()]
+    stands = (
+        "(c.title LIKE ? ESCAPE '\\' OR EXISTS (SELECT 1 FROM message m "
+        "WHERE m.conversation = c.id AND m.content LIKE ? ESCAPE '\\'))"
+    )
     found = store.rows(
         "SELECT c.id, c.title, c.body, c.updated, "
         "(SELECT count(*) FROM message m WHERE m.conversation = c.id AND m.role = 'user') AS turns, "
         "(SELECT m.recipe FROM message m WHERE m.conversation = c.id AND m.role = 'user' "
         "ORDER BY m.id DESC LIMIT 1) AS setup "
-        "FROM conversation c WHERE c.title LIKE ? ESCAPE '\\' OR EXISTS (SELECT 1 FROM message m "
-        "WHERE m.conversation = c.id AND m.content LIKE ? ESCAPE '\\') ORDER BY c.updated DESC LIMIT ?",
-        pattern,
-        pattern,
+        f"FROM conversation c WHERE {' AND '.join([stands] * len(words)) or 'TRUE'} "
+        "ORDER BY c.updated DESC LIMIT ?",
+        *(word for word in words for _ in range(2)),
         limit,
     )
     return [
@@ -152,6 +155,11 @@ def listed(store: Store, search: str, limit: int) -> list[ConversationInfo]:
         )
         for row in found
     ]
+
+
+def _anywhere(word: str) -> str:
+    """The pattern of `LIKE` for a text with this word in it."""
+    return "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def short_title(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +36,8 @@ class AdapterWriter:
     def _beside(self) -> bool:
         return not (self._adapter / "adapter_config.json").is_file()
 
-    def write(self, folder: Path, progress: Progress) -> None:
+    def write(self, folder: Path, prompts: Sequence[Sequence[int]], progress: Progress) -> None:
+        del prompts
         for file in sorted(self._adapter.iterdir()):
             if file.suffix in (".safetensors", ".json") and file.name != "manifest.json":
                 shutil.copyfile(file, folder / file.name)

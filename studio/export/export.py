@@ -55,7 +55,7 @@ def export(
     measured: list[Parity] = []
 
     def fill(folder: Path) -> None:
-        writer.write(folder, lambda share: said("exporting", share))
+        writer.write(folder, prompts, lambda share: said("exporting", share))
         said("verifying", None)
         measured.append(measure(subject, writer, folder, prompts))
         companions(folder, measured[0])

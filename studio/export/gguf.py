@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -64,8 +64,9 @@ class GgufWriter:
         """The name of the one file."""
         return f"model-{self._params.type}.gguf"
 
-    def write(self, folder: Path, progress: Progress) -> None:
-        """Raises StudioError `export_tokenizer_unknown`, `export_rope_unknown`, `merge_tensor_unknown`."""
+    def write(self, folder: Path, prompts: Sequence[Sequence[int]], progress: Progress) -> None:
+        """Raises StudioError `export_tokenizer_unknown`, `export_tokenizer_differs`, `export_rope_unknown`,
+        `merge_tensor_unknown`."""
         layout, files = Layout(self._subject.base), weight_files(self._subject.base)
         change = self._subject.change(layout, self._params.exact)
         require_places(files, layout, change.names)
@@ -73,7 +74,7 @@ class GgufWriter:
         writer = gguf.GGUFWriter(folder / self.file, self._architecture)
         self._add_facts(writer)
         vocabulary = next(t.place.shape[0] for t in tensors if t.name == "token_embd.weight")
-        begin = add_words(writer, self._subject.words, self._subject.renderer, vocabulary)
+        around = add_words(writer, self._subject.words, self._subject.renderer, vocabulary, prompts)
         for tensor in tensors:
             size = gguf.quant_shape_to_byte_shape(tensor.place.shape, tensor.kind)
             writer.add_tensor_info(
@@ -94,7 +95,7 @@ class GgufWriter:
         if self._stretch is not None:
             writer.write_tensor_data(self._stretch.numpy())
         writer.close()
-        written = modelfile(self.file, self._subject.renderer, begin)
+        written = modelfile(self.file, self._subject.renderer, around.begin, around.lead)
         (folder / MODELFILE).write_text(written, encoding="utf-8")
 
     def open(self, folder: Path) -> nn.Module:

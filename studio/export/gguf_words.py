@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
 from studio.data.render import Renderer
-from studio.data.tokenizer_files import read_tokenizer
+from studio.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from studio.errors import StudioError
+from studio.export.gguf_pieces import SPACE, missing_byte, pieces_of
+from studio.export.gguf_reading import reading
 
 # llama.cpp's names for the ways in which text is cut before it is tokenised, by the expression that cuts, and
 # whether a word that is a token as it stands is taken whole (`ignore_merges`), which the name stands for too.
@@ -26,16 +29,47 @@ _CUTS = {
 }
 
 
-def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: int) -> str:
-    """Add all that turns text into ids and back, and messages into text; what the file has put before every
-    text. `vocabulary`: the rows of the embedding, which may be more than there are tokens.
+@dataclass(frozen=True)
+class Around:
+    """What stands around text: `begin`, put before every text by whoever reads the file; `lead`, written by
+    the chat template in the file before all that the model's own writes."""
 
-    Raises StudioError `export_tokenizer_unknown` (path, kind) for what is no byte-level BPE, or cuts text in
-    a way that has no name.
+    begin: str
+    lead: str
+
+
+def add_words(
+    writer: GGUFWriter,
+    folder: Path,
+    renderer: Renderer,
+    vocabulary: int,
+    prompts: Sequence[Sequence[int]] = (),
+) -> Around:
+    """Add all that turns text into ids and back, and messages into text. `vocabulary`: the rows of the
+    embedding, which may be more than there are tokens; `prompts`: ids of what the model was asked.
+
+    Raises StudioError `export_tokenizer_unknown` (path, kind) for what is neither a byte-level BPE, cut in a
+    way that has a name, nor one of SentencePiece's kind; `export_tokenizer_differs`.
     """
     files = read_tokenizer(folder)
     body: dict[str, Any] = json.loads(files.tokenizer.to_str())
-    cut = _cut(body, folder)
+    if _is_sentencepiece(body):
+        lead = _add_pieces(writer, files, body, renderer, vocabulary, prompts)
+    else:
+        _add_byte_level(writer, files, body, _cut(body, folder), vocabulary)
+        lead = ""
+    writer.add_vocab_size(vocabulary)
+    _add_special(writer, renderer, files.adds_bos)
+    written = "{{ '" + lead + "' }}" if lead else ""
+    writer.add_chat_template(written + renderer.template_text)
+    if not files.adds_bos or renderer.bos_id is None:
+        return Around("", lead)
+    return Around(renderer.decode([renderer.bos_id], skip_special=False), lead)
+
+
+def _add_byte_level(
+    writer: GGUFWriter, files: TokenizerFiles, body: Mapping[str, Any], cut: str, vocabulary: int
+) -> None:
     added = files.tokenizer.get_added_tokens_decoder()
     tokens, types = [], []
     for id in range(vocabulary):
@@ -44,16 +78,54 @@ def add_words(writer: GGUFWriter, folder: Path, renderer: Renderer, vocabulary: 
         types.append(_type(None if text is None else added.get(id), known=text is not None))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(cut)
-    writer.add_vocab_size(vocabulary)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     merges = body["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    _add_special(writer, renderer, files.adds_bos)
-    writer.add_chat_template(renderer.template_text)
-    if not files.adds_bos or renderer.bos_id is None:
-        return ""
-    return renderer.decode([renderer.bos_id], skip_special=False)
+
+
+def _add_pieces(
+    writer: GGUFWriter,
+    files: TokenizerFiles,
+    body: Mapping[str, Any],
+    renderer: Renderer,
+    vocabulary: int,
+    prompts: Sequence[Sequence[int]],
+) -> str:
+    """What the chat template has to write before all else."""
+    unknown = files.id_of("unk_token")
+    pieces = pieces_of(files.tokenizer, body, unknown, vocabulary)
+    if (byte := missing_byte(pieces.tokens)) is not None:
+        raise StudioError("export_tokenizer_unknown", path=str(files.path.parent), kind=f"BPE/no {byte}")
+    found = reading(pieces, files.tokenizer, renderer, prompts)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(pieces.tokens)
+    writer.add_token_scores(pieces.scores)
+    writer.add_token_types(pieces.types)
+    if unknown is not None:
+        writer.add_unk_token_id(unknown)
+    writer.add_add_space_prefix(found.pieces.prefix)
+    writer.add_add_eos_token(False)  # what asks for an answer never ends with it
+    return found.lead
+
+
+def _is_sentencepiece(body: Mapping[str, Any]) -> bool:
+    """Whether it is a BPE over characters with byte pieces, which does no more to text than to write its
+    spaces as `▁`, and perhaps one in front."""
+    model, normalizer, cut = body["model"], body["normalizer"] or {}, body["pre_tokenizer"] or {}
+    if model["type"] != "BPE" or not model.get("byte_fallback"):
+        return False
+    replaced = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    changes = normalizer.get("normalizers", [normalizer] if normalizer else [])
+    cuts = cut.get("pretokenizers", [cut] if cut else [])
+    written = all(change in (replaced, {"type": "Prepend", "prepend": SPACE}) for change in changes)
+    spaced = all(step["type"] == "Metaspace" and step["replacement"] == SPACE for step in cuts)
+    # Where the spaces are gone already, a cut at them does nothing (Gemma's).
+    gone = replaced in changes and all(
+        step["type"] == "Split" and step["pattern"] == {"String": " "} for step in cuts
+    )
+    return written and (gone or (spaced and bool(cuts)))
 
 
 def _type(added: Any, *, known: bool) -> TokenType:

@@ -13,12 +13,12 @@ _SYSTEM, _USER, _ASSISTANT = (
 _TALK = (_USER, _ASSISTANT, _USER, _ASSISTANT, _USER)
 
 
-def modelfile(file: str, renderer: Renderer, begin: str) -> str:
+def modelfile(file: str, renderer: Renderer, begin: str, lead: str = "") -> str:
     """Where the model is, how its messages are written, and where it stops. `begin`: what the GGUF file has
-    put before every text."""
+    put before every text; `lead`: what its chat template writes first."""
     lines = [f"FROM ./{file}"]
     if template := go_template(renderer.template, begin):
-        lines.append(f'TEMPLATE """{template}"""')
+        lines.append(f'TEMPLATE """{lead}{template}"""')
     stops = [renderer.decode([id], skip_special=False) for id in sorted(renderer.stop_ids)]
     return "\n".join([*lines, *(f'PARAMETER stop "{stop}"' for stop in stops)]) + "\n"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,21 @@ def load(base: str, folder: str | Path = Path(__file__).parent, **options: Any) 
 
 def main() -> None:
     """Answer the prompt of the command line, greedily."""
-    base, prompt = sys.argv[1:3]
-    model = load(base)
-    tokenizer: Any = AutoTokenizer.from_pretrained(Path(__file__).parent / "tokenizer")
-    asked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt"
+    parser = argparse.ArgumentParser(description="Answer a prompt with a side network beside its model.")
+    parser.add_argument(
+        "base", metavar="BASE", help="the model that it was trained beside: a folder or a hub id"
     )
-    given = asked.to(model.device)
+    parser.add_argument("prompt", metavar="PROMPT", help="what to answer, in quotes")
+    asked = parser.parse_args()
+    try:
+        model = load(asked.base)
+    except (OSError, ValueError) as error:  # there is no such model, or it is another one
+        parser.exit(1, f"{error}\n")
+    tokenizer: Any = AutoTokenizer.from_pretrained(Path(__file__).parent / "tokenizer")
+    tokens = tokenizer.apply_chat_template(
+        [{"role": "user", "content": asked.prompt}], add_generation_prompt=True, return_tensors="pt"
+    )
+    given = tokens.to(model.device)
     answer = model.generate(**given, max_new_tokens=256, do_sample=False)
     print(tokenizer.decode(answer[0, given["input_ids"].shape[1] :], skip_special_tokens=True))  # noqa: T201
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,8 +92,9 @@ class Writer(Protocol):
 
     def __init__(self, subject: Subject, params: Any) -> None: ...
 
-    def write(self, folder: Path, progress: Progress) -> None:
-        """Fill the folder. `progress` is told the share that is done, and may raise to end the work."""
+    def write(self, folder: Path, prompts: Sequence[Sequence[int]], progress: Progress) -> None:
+        """Fill the folder. `prompts`: token ids of what it will be asked. `progress` is
+        told the share that is done, and may raise to end the work."""
         ...
 
     def open(self, folder: Path) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,8 @@ class WholeWriter:
     def __init__(self, subject: Subject, params: SafetensorsParams) -> None:
         self._subject, self._params = subject, params
 
-    def write(self, folder: Path, progress: Progress) -> None:
+    def write(self, folder: Path, prompts: Sequence[Sequence[int]], progress: Progress) -> None:
+        del prompts
         base = self._subject.base
         layout, files = Layout(base), weight_files(base)
         change = self._subject.change(layout, self._params.exact)

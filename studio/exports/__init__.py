@@ -35,8 +35,11 @@ class ExportFormat:
 exports: Registry[ExportFormat] = Registry("exports")
 
 
+EXACT = "exact"
+
+
 def exact_param() -> Any:
-    """The field `exact` of a format of merged weights."""
+    """The field `EXACT` of a format of merged weights: it says something over a base in 4 bit alone."""
     return param(
         True,
         "For a run over a base in 4 bit: merge into the rounded weights, on which it was trained, so that "

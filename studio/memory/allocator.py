@@ -10,15 +10,15 @@ A block is a number, all that is known of it an entry of a list: thousands are t
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 _ROUND = 512
 _SMALL = 2**20
 _SMALL_SEGMENT = 2 * 2**20
 _LARGE_SEGMENT = 20 * 2**20
 _OWN_SEGMENT = 10 * 2**20
-_NONE = -1  # no block: a request that is passed over, a neighbour that is not there
 _BITS = 24  # of a free block's key, size and number, that are the number
+_NUMBER = (1 << _BITS) - 1
 
 
 class Allocator:
@@ -29,62 +29,94 @@ class Allocator:
         self.reserved = self.largest = 0
         self._least = least
         self._free: tuple[list[int], list[int]] = ([], [])  # keys, ascending: of large and of small segments
-        # By block.
-        self._size: list[int] = []
-        self._is_small: list[bool] = []
-        self._is_free: list[bool] = []
-        self._before: list[int] = []  # its neighbours in the segment
-        self._after: list[int] = []
+        # By block. The first one is the neighbour that is not there, and what passed-over requests get.
+        self._size = [0]  # below nothing while it is in use
+        self._is_small = [False]
+        self._before = [0]  # its neighbours in the segment
+        self._after = [0]
 
     def take(self, size: int) -> int:
-        """A block for `size` bytes; -1 for too few."""
-        if size < self._least:
-            return _NONE
-        size = -(-size // _ROUND) * _ROUND
-        if size > self.largest:
-            self.largest = size
-        small = size <= _SMALL
-        free = self._free[small]
-        at = bisect_left(free, size << _BITS)
-        if at < len(free):
-            key = free.pop(at)
-            block, rest = key & (1 << _BITS) - 1, (key >> _BITS) - size
-            self._is_free[block] = False
-        else:
-            block = self._segment(size, small)
-            rest = self._size[block] - size
-        if rest > _SMALL or (small and rest):
-            self._split(block, rest)
-        return block
+        """A block for `size` bytes; 0 for too few."""
+        return self._run((size,), [])[0]
 
     def give(self, block: int) -> None:
         """A block that is no longer used."""
-        if block == _NONE:
-            return
-        size, free = self._size[block], self._free[self._is_small[block]]
-        before, after = self._before[block], self._after[block]
-        if before != _NONE and self._is_free[before]:
-            size += self._forget(before, free)
-            self._join(self._before[before], block)
-        if after != _NONE and self._is_free[after]:
-            size += self._forget(after, free)
-            self._join(block, self._after[after])
-        self._size[block], self._is_free[block] = size, True
-        insort(free, size << _BITS | block)
+        self._run((~0,), [block])
 
-    def play(self, log: Iterable[int]) -> None:
+    def hold(self, sizes: Sequence[int]) -> None:
+        """Blocks that stay."""
+        self._run(sizes, [])
+
+    def play(self, log: Sequence[int]) -> None:
         """The takings and givings of a step (`Takings`), and then everything given back."""
-        blocks: list[int] = []
-        for entry in log:
-            if entry >= 0:
-                blocks.append(self.take(entry))
-            else:
-                self.give(blocks[~entry])
-                blocks[~entry] = _NONE
-        for block in blocks:
-            self.give(block)
+        blocks = self._run(log, [])
+        self._run([~number for number, block in enumerate(blocks) if block], blocks)
 
-    def _segment(self, size: int, small: bool) -> int:
+    def _run(self, log: Sequence[int], blocks: list[int]) -> list[int]:
+        """Take blocks for the sizes of a log, and give those back that it names by their place in `blocks`;
+        what was given back is 0 there. One loop without calls: it runs ten thousand times for a step."""
+        frees, sizes, is_small, befores, afters = (
+            self._free,
+            self._size,
+            self._is_small,
+            self._before,
+            self._after,
+        )
+        least = self._least
+        if (most := max(log, default=0)) >= least:
+            self.largest = max(self.largest, -(-most // _ROUND) * _ROUND)
+        for entry in log:
+            if entry < 0:
+                block = blocks[~entry]
+                if not block:
+                    continue
+                blocks[~entry] = 0
+                free, size, before, after = (
+                    frees[is_small[block]],
+                    -sizes[block],
+                    befores[block],
+                    afters[block],
+                )
+                if (more := sizes[before]) > 0:
+                    size += more
+                    del free[bisect_left(free, more << _BITS | before)]
+                    befores[block] = before = befores[before]
+                    afters[before] = block
+                if (more := sizes[after]) > 0:
+                    size += more
+                    del free[bisect_left(free, more << _BITS | after)]
+                    afters[block] = after = afters[after]
+                    befores[after] = block
+                sizes[block] = size
+                insort(free, size << _BITS | block)
+                continue
+            if entry < least:
+                blocks.append(0)
+                continue
+            size = -(-entry // _ROUND) * _ROUND
+            small = size <= _SMALL
+            free = frees[small]
+            at = bisect_left(free, size << _BITS)
+            if at == len(free):
+                self._segment(size, small)
+                at = bisect_left(free, size << _BITS)
+            key = free.pop(at)
+            block, rest = key & _NUMBER, (key >> _BITS) - size
+            blocks.append(block)
+            if rest > _SMALL or (small and rest):
+                other, after = len(sizes), afters[block]
+                sizes.append(rest)
+                is_small.append(small)
+                befores.append(block)
+                afters.append(after)
+                befores[after] = afters[block] = other
+                insort(free, rest << _BITS | other)
+                rest = 0
+            sizes[block] = -size - rest
+        return blocks
+
+    def _segment(self, size: int, small: bool) -> None:
+        """A free block from the device, large enough for `size` bytes."""
         if small:
             whole = _SMALL_SEGMENT
         elif size < _OWN_SEGMENT:
@@ -92,35 +124,8 @@ class Allocator:
         else:
             whole = -(-size // _SMALL_SEGMENT) * _SMALL_SEGMENT
         self.reserved += whole
-        return self._new(whole, small, False)
-
-    def _new(self, size: int, small: bool, free: bool) -> int:
-        self._size.append(size)
+        insort(self._free[small], whole << _BITS | len(self._size))
+        self._size.append(whole)
         self._is_small.append(small)
-        self._is_free.append(free)
-        self._before.append(_NONE)
-        self._after.append(_NONE)
-        return len(self._size) - 1
-
-    def _split(self, block: int, rest: int) -> None:
-        """Make its last `rest` bytes a free block."""
-        small = self._is_small[block]
-        other = self._new(rest, small, True)
-        self._join(other, self._after[block])
-        self._join(block, other)
-        self._size[block] -= rest
-        insort(self._free[small], rest << _BITS | other)
-
-    def _join(self, before: int, after: int) -> None:
-        """Make neighbours of two blocks, one of which may not be there."""
-        if before != _NONE:
-            self._after[before] = after
-        if after != _NONE:
-            self._before[after] = before
-
-    def _forget(self, block: int, free: list[int]) -> int:
-        """A free block becomes a part of its neighbour; its size."""
-        size = self._size[block]
-        self._is_free[block] = False
-        del free[bisect_left(free, size << _BITS | block)]
-        return size
+        self._before.append(0)
+        self._after.append(0)

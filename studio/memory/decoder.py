@@ -9,7 +9,20 @@ from studio.memory.adapters import linear
 from studio.memory.experts import experts
 from studio.memory.layers import Compute, copied, dropped
 from studio.memory.norms import normed
-from studio.memory.tape import Tape, Tensor, add, cast, joined, matmul, mul, part_of, scale, split, unary
+from studio.memory.tape import (
+    Tape,
+    Tensor,
+    add,
+    cast,
+    joined,
+    matmul,
+    mul,
+    part_of,
+    power,
+    scale,
+    split,
+    unary,
+)
 from studio.models.forms import Form
 
 
@@ -193,7 +206,7 @@ def _activated(tape: Tape, form: Form, x: Tensor) -> Tensor:
     if form.activation == "kernel":
         return unary(tape, x, "input")
     half = scale(tape, x)
-    inside = scale(tape, add(tape, x, scale(tape, unary(tape, x, "input"))))
+    inside = scale(tape, add(tape, x, scale(tape, power(tape, x))))
     return mul(tape, half, scale(tape, unary(tape, inside, "output")))
 
 

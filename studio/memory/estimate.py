@@ -1,8 +1,7 @@
 """The memory of a training step by arithmetic: milliseconds, no torch.
 
-A step of the model runs on a tape of sizes (`studio.memory.tape`), with few layers twice; what grows with
-the number of layers grows evenly, so the peak of any depth follows. Where it does not, the step runs with all
-of them.
+A step of the model runs on a tape of sizes (`studio.memory.tape`). Where all layers do the same, five of them
+run, and one stands for all that are between; else the step runs with all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import replace
 from studio.memory.beginning import begun
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
-from studio.memory.reserved import LEAST, context, interval
+from studio.memory.reserved import LEAST, context, interval, on_card
 from studio.memory.sharding import Peaks, Sharding, per_device
 from studio.memory.step import Step
 from studio.memory.switches import STUDIO, Switches
@@ -55,27 +54,13 @@ def estimate(
     beside = 0 if split else tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
-    return Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside, capacity))
+    need = Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside))
+    return on_card(need, work.device, capacity)
 
 
 def _peaks(work: Workload, log: Takings | None) -> Peaks:
-    """Peaks of a step, without what lives all the time, for the model's own number of layers. The log is of
-    as many as stand for all."""
+    """Peaks of a step, without what lives all the time. The log is of as many layers as stand for all."""
     layers = work.facts.layers
-    if layers <= WRITTEN or not work.alike:
-        return _peaks_with(work, layers, log)
-    short, longer = _peaks_with(work, WRITTEN - 1), _peaks_with(work, WRITTEN, log)
-    found = {
-        place: {
-            name: low + (layers - WRITTEN + 1) * (longer[place][name] - low) for name, low in parts.items()
-        }
-        for place, parts in short.items()
-    }
-    if any(size < 0 for parts in found.values() for size in parts.values()):
-        return _peaks_with(work, layers)  # the worst moment of a place was another one with a layer more
-    return found
-
-
-def _peaks_with(work: Workload, layers: int, log: Takings | None = None) -> Peaks:
-    peaks = Step(work, layers, log).run()
+    ran = WRITTEN if work.alike and layers > WRITTEN else layers
+    peaks = Step(work, ran, log).run()
     return {place: dict(zip(PARTS, sizes, strict=True)) for place, sizes in peaks.items()}

@@ -158,8 +158,9 @@ def drop(tape: Tape, c: Compute, x: Tensor) -> Tensor:
         )
     draws = tape.new(x.n, 2)
     kept = unary(tape, tape.new(x.n, 1), "nothing", item=x.item)
+    out = mul(tape, x, kept)
     del draws
-    return mul(tape, x, kept)
+    return out
 
 
 def dropped(tape: Tape, c: Compute, x: Tensor) -> Tensor:

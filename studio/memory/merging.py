@@ -47,7 +47,8 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
     item = _WIDE if work.quantisation is None else work.frozen_itemsize
     moments = {
         "merging": {"adapter": learned, "workspace": _of_one_tensor(work)},
-        "verifying": _verifying(work, item, learned),
+        # PEFT widens what was learned to 32 bit, unless both were in 16.
+        "verifying": _verifying(work, item, learned * max(item, work.terms.itemsize) // work.terms.itemsize),
     }
     moment, parts = max(moments.items(), key=lambda entry: sum(entry[1].values()))
     tensors = sum(parts.values())
@@ -57,14 +58,23 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
 
 
 def _of_one_tensor(work: Workload) -> int:
-    """Of the largest tensor that is changed: as stored, widened, the change, and what it becomes. A table
-    with trained rows becomes another one, without a change of its size."""
-    linear = (inputs * outputs for _, inputs, outputs in linears(work.facts))
-    largest = max(*linear, *(prod(shape) for shape in work.terms.trainable))
-    item = work.facts.itemsize + _widened(work.facts.itemsize)
-    table = numbers(weights_of(work.facts).embeddings) if work.terms.trains_tokens else 0
-    change = work.terms.itemsize if work.trains_base else 2 * _WIDE
-    return max(largest * (item + change), table * (item + _WIDE))
+    """Of the tensor that takes most while it is changed: as stored, widened, the change, and what it becomes.
+    What trained whole takes the stored one's place, and is widened and rounded as far as it has to be; a
+    table with trained rows becomes another one, without a change of its size."""
+    facts, terms = work.facts, work.terms
+    stored = facts.itemsize
+    read = stored + _widened(stored)
+    linear = max(inputs * outputs for _, inputs, outputs in linears(facts))
+    if work.trains_base:
+        return max(linear, *map(prod, terms.trainable)) * (read + terms.itemsize)
+    whole = max(map(prod, terms.whole), default=0)
+    table = numbers(weights_of(facts).embeddings) if terms.trains_tokens else 0
+    rounded = 0 if stored == _WIDE else stored
+    return max(
+        linear * (read + 2 * _WIDE),
+        whole * (stored + _widened(terms.itemsize) + rounded),
+        table * (read + _WIDE),
+    )
 
 
 def _widened(itemsize: int) -> int:

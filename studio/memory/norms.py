@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from studio.memory.layers import Compute
-from studio.memory.tape import Tape, Tensor, cast, mul, scale, unary
+from studio.memory.tape import Tape, Tensor, cast, mul, power, scale, unary
 
 
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
@@ -42,7 +42,7 @@ def rms(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
 
 
 def _scaled(tape: Tape, x: Tensor, groups: int) -> Tensor:
-    square = unary(tape, x, "input")
+    square = power(tape, x)
     spread = unary(tape, square, "nothing", n=groups)
     del square
     return mul(tape, x, unary(tape, spread, "output"))
@@ -52,7 +52,7 @@ def _cohere(tape: Tape, x: Tensor, weight: Tensor, groups: int) -> Tensor:
     item = x.item
     x = cast(tape, x, 4)
     mean = unary(tape, x, "nothing", n=groups)
-    square = unary(tape, _less(tape, x, mean), "input")
+    square = power(tape, _less(tape, x, mean))
     spread = unary(tape, square, "nothing", n=groups)
     del square
     scaled = mul(tape, _less(tape, x, mean), unary(tape, spread, "output"))

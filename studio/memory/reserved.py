@@ -8,11 +8,13 @@ taken a second time: that is the upper end. No torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 
 from studio.memory.allocator import Allocator
+from studio.memory.need import Need
 from studio.memory.sharding import gathered, split_up
-from studio.memory.step import Step
+from studio.memory.step import Step, scratch
 from studio.memory.takings import Takings
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
@@ -38,11 +40,9 @@ def interval(
     log: Takings | None,
     tensors: int,
     beside: int,
-    capacity: int | None,
 ) -> tuple[int, int]:
     """(least, most) bytes taken from the device. `log` is of a step (None: not on a GPU); `tensors` are what
-    lives at the peak, `beside` those of them that are not in the log and come on top of it;
-    `capacity` is all that the device has, where it is known."""
+    lives at the peak, `beside` those of them that are not in the log and come on top of it."""
     low, high = CONTEXT[work.device]
     if log is None:
         return tensors + low, int(tensors * 1.15) + high
@@ -52,29 +52,40 @@ def interval(
     # Never less than the tensors: what a method begins with, say, is not played back.
     least = max(int(played * (1 - _SLACK)), tensors) + low
     most = max(int((played + largest) * (1 + _SLACK)), tensors) + high
-    if capacity is None or most <= capacity:
-        return least, most
-    # Before it gives up, the allocator gives back what it holds unused, and asks again.
-    return tensors + low, max(capacity, tensors + low)
+    return least, most
+
+
+def on_card(need: Need, device: str, capacity: int | None) -> Need:
+    """The same on a GPU with so many bytes in all, where that is known: before it gives up, the allocator
+    gives back what it holds unused, and asks again."""
+    if capacity is None or device != "cuda":
+        return need
+    tensors = need.allocated
+    low, high = CONTEXT[device]
+
+    def interval() -> tuple[int, int]:
+        # No upper end is below this: where that is too much already, nothing has to be played back.
+        if tensors + high <= capacity and need.reserved[1] <= capacity:
+            return need.reserved
+        return tensors + low, max(capacity, tensors + low)
+
+    return replace(need, interval=interval)
 
 
 def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int], log: list[int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
     if work.shards > 1:
         # Buffers of whole layers come again and again in the same sizes.
-        for size in gathered(work, lasting["weights"]):
-            allocator.take(size)
+        allocator.hold(gathered(work, lasting["weights"]))
         lasting = {**lasting, **split_up(lasting, work.shards)}
     sizes = [prod(shape) * work.terms.itemsize // work.shards for shape in work.terms.trainable]
-    for size in [*_weights(lasting["weights"], work.facts), *(sizes if lasting["adapter"] else ())]:
-        allocator.take(size)
+    allocator.hold([*_weights(lasting["weights"], work.facts), *(sizes if lasting["adapter"] else ())])
     allocator.largest = 0
     allocator.play(log)
     if lasting["optimizer"] > lasting["weights"] // 10:
         # It came after the first step, and is in the way of the second.
         share = lasting["optimizer"] / max(1, sum(sizes))
-        for size in sizes:
-            allocator.take(int(size * share))
+        allocator.hold([int(size * share) for size in sizes])
         allocator.play(log)
     else:
         allocator.reserved += lasting["optimizer"]
@@ -89,7 +100,7 @@ def _entries(work: Workload, log: Takings) -> list[int]:
         whole = Takings(LEAST)
         Step(work, layers, whole).run()
         entries = whole.flat()
-    return [*entries, *(size // work.shards for size in Step(work, layers).scratch())]
+    return [*entries, *(size // work.shards for size in scratch(work))]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

@@ -19,14 +19,15 @@ from studio.memory.workload import Workload
 
 @dataclass
 class Step:
-    """One training step with a given number of layers; a `log` has its passes forward and back."""
+    """One training step. With fewer `layers` than the model has (`WRITTEN` of them, all alike) its peaks are
+    those of the whole model; a `log` has the passes forward and back of those that ran."""
 
     work: Workload
     layers: int
     log: Takings | None = None
 
     def __post_init__(self) -> None:
-        self.tape = Tape(self.log)
+        self.tape = Tape(self.log, more=self.work.facts.layers - self.layers)
         self.c = _compute(self.work)
         self.settings, self.terms = self.work.plan.settings, self.work.terms
 
@@ -43,23 +44,9 @@ class Step:
         del tokens
         tape.log = None
         with tape.at("optimizer step"):
-            held = [tape.held(size, "workspace") for size in self.scratch()]
+            held = [tape.held(size, "workspace") for size in scratch(self.work)]
             del held
         return tape.peaks
-
-    def scratch(self) -> list[int]:
-        """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
-        if self.settings.optimizer_impl == "fused":
-            return []
-        if self.settings.optimizer_impl == "foreach":
-            sizes = [prod(shape) * self.terms.itemsize for shape in self.terms.trainable]
-            whole = self.layers == self.work.facts.layers
-            return sizes if whole else [round(sum(sizes) * self.layers / self.work.facts.layers)]
-        in_order = sorted(self.terms.trainable, key=lambda shape: len(shape) < 2)
-        plan, item = self.work.plan, self.terms.itemsize
-        scratch = (plan.optimizer.loop_scratch(shape, item, plan.optimizer_params) for shape in in_order)
-        each = [(0, 0), *scratch]
-        return [max(own + kept for (_, kept), (own, _) in pairwise(each))]
 
     def _forward(self) -> Tensor:
         tape, c = self.tape, self.c
@@ -118,6 +105,18 @@ class Step:
             final = normed(tape, backbone, hidden, "final", c.facts.hidden)
         del hidden, held
         return self._loss(ladder.output(climbed, final, self.terms.side_mixed))
+
+
+def scratch(work: Workload) -> list[int]:
+    """Bytes that the optimizer makes and drops again while it steps: all at once, or one tensor's."""
+    plan, terms = work.plan, work.terms
+    if plan.settings.optimizer_impl == "fused":
+        return []
+    if plan.settings.optimizer_impl == "foreach":
+        return [prod(shape) * terms.itemsize for shape in terms.trainable]
+    in_order = sorted(terms.trainable, key=lambda shape: len(shape) < 2)
+    made = (plan.optimizer.loop_scratch(shape, terms.itemsize, plan.optimizer_params) for shape in in_order)
+    return [max(own + kept for (_, kept), (own, _) in pairwise([(0, 0), *made]))]
 
 
 def _compute(work: Workload) -> Compute:

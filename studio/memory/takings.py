@@ -6,12 +6,11 @@ of eighty without running them. No torch.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import groupby
 
 WRITTEN = 5  # layers of a log that can be repeated: the first two and the last two differ from the inner one
-_INNER = 3  # stretch of the inner layer; before it come what precedes the layers, and two layers
+INNER = 3  # stretch of the inner layer; before it come what precedes the layers, and two layers
 
 
 @dataclass
@@ -35,7 +34,6 @@ class Takings:
         self.least = least
         self.stretches = [Stretch(0, True)]
         self.entries = self.stretches[0].entries
-        self.begins = [0]  # number of the first node of the graph in each part
         self._taken = 0
 
     def take(self, size: int) -> int:
@@ -51,26 +49,15 @@ class Takings:
         if number >= 0:
             self.entries.append(~number)
 
-    def next_part(self, order: int) -> None:
-        """The forward pass goes on to the next part of the model, the next node of the graph is `order`."""
-        self.begins.append(order)
-        self._stretch(len(self.begins) - 1, True)
-
-    def back_to(self, order: int) -> None:
-        """The backward pass is at this node."""
-        part = bisect_right(self.begins, order) - 1
-        last = self.stretches[-1]
-        if last.forward or last.part != part:
-            self._stretch(part, False)
-
-    def _stretch(self, part: int, forward: bool) -> None:
+    def reach(self, part: int, forward: bool) -> None:
+        """A pass goes on to another part of the model."""
         self.stretches.append(Stretch(part, forward))
         self.entries = self.stretches[-1].entries
 
     @property
     def layers(self) -> int:
         """How many layers the model had that it was written for."""
-        return len(self.begins) - 2
+        return max(stretch.part for stretch in self.stretches) - 1
 
     def flat(self) -> list[int]:
         """All entries."""
@@ -85,7 +72,7 @@ class Takings:
     def _alike(self) -> bool:
         by_part = {(stretch.part, stretch.forward): stretch.sizes for stretch in self.stretches}
         return self.layers == WRITTEN and all(
-            by_part.get((_INNER - 1, way)) == by_part.get((_INNER, way)) == by_part.get((_INNER + 1, way))
+            by_part.get((INNER - 1, way)) == by_part.get((INNER, way)) == by_part.get((INNER + 1, way))
             for way in (True, False)
         )
 
@@ -101,11 +88,11 @@ class _Repetition:
         self._first: dict[tuple[int, int], int] = {}
         self._parts = [stretch.part for stretch in stretches]
         self._stretches = stretches
-        self._inner_stretches = {s.forward: at for at, s in enumerate(stretches) if s.part == _INNER}
+        self._inner_stretches = {s.forward: at for at, s in enumerate(stretches) if s.part == INNER}
         for index, stretch in enumerate(stretches):
             made = len(stretch.sizes)
             self._origin += [(index, place) for place in range(made)]
-            if stretch.part == _INNER:
+            if stretch.part == INNER:
                 self._all_inner(index, made)
             else:
                 self._begin(index, 0, made)
@@ -121,7 +108,7 @@ class _Repetition:
     def _once(self, index: int) -> None:
         """A stretch that occurs once; where it frees what inner layers made, it frees it of all of them."""
         part, later = self._parts[index], False
-        beside = {_INNER - 1: range(1), _INNER + 1: range(self._times - 1, self._times)}
+        beside = {INNER - 1: range(1), INNER + 1: range(self._times - 1, self._times)}
         seen = beside.get(part, range(self._times))
         entries = self._stretches[index].entries
         for inner, run in groupby(entries, key=lambda e: e < 0 and self._from_inner(~e)):
@@ -136,7 +123,7 @@ class _Repetition:
                 else:
                     at, made = self._origin[~entry]
                     self.entries.append(~self._number(at, 0, made))
-                    later = self._parts[at] > _INNER  # freed from the last layer to the first
+                    later = self._parts[at] > INNER  # freed from the last layer to the first
 
     def _all_inner(self, index: int, made: int) -> None:
         """The inner layer as often as it occurs: between its ends, numbers rise evenly."""
@@ -164,7 +151,7 @@ class _Repetition:
         """What a repetition of the inner layer means by a storage: its own, its neighbour's, or one that
         there is once."""
         index, place = self._origin[number]
-        step = self._parts[index] - _INNER
+        step = self._parts[index] - INNER
         if step == 0:
             return index, repetition, place
         neighbour = repetition + step
@@ -173,4 +160,4 @@ class _Repetition:
         return index, 0, place
 
     def _from_inner(self, number: int) -> bool:
-        return self._parts[self._origin[number][0]] == _INNER
+        return self._parts[self._origin[number][0]] == INNER

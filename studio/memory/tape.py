@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import heapq
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from studio.memory.takings import Takings
+from studio.memory.takings import INNER, Takings
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "workspace")
 _INDEX = {name: index for index, name in enumerate(PARTS)}
@@ -25,29 +26,36 @@ Back = Callable[["Tensor"], tuple["Tensor | None", ...]]
 class Storage:
     """Bytes that live as long as this object."""
 
-    __slots__ = ("_number", "_tape", "part", "size")
+    __slots__ = ("_number", "_stretch", "_tape", "part", "size")
 
     def __init__(self, tape: Tape, size: int, part: int) -> None:
         self._tape, self.size, self.part = tape, size, part
-        tape.live[part] += size
-        tape.total += size
+        self._stretch = stretch = tape.stretch
+        stretch.live[part] += size
+        tape.live[part] += size * stretch.times
+        tape.total += size * stretch.times
         if tape.log is not None:
             self._number = tape.log.take(size)
         if tape.total > tape.highest:
             tape.note_peak()
 
     def __del__(self) -> None:
-        tape = self._tape
-        tape.live[self.part] -= self.size
-        tape.total -= self.size
+        tape, stretch = self._tape, self._stretch
+        stretch.live[self.part] -= self.size
+        tape.live[self.part] -= self.size * stretch.times
+        tape.total -= self.size * stretch.times
         if tape.log is not None:
             tape.log.give(self._number)
 
     def move(self, part: str) -> None:
         """Count these bytes as another part's."""
-        self._tape.live[self.part] -= self.size
+        self._count(-1)
         self.part = _INDEX[part]
-        self._tape.live[self.part] += self.size
+        self._count(1)
+
+    def _count(self, sign: int) -> None:
+        self._stretch.live[self.part] += sign * self.size
+        self._tape.live[self.part] += sign * self.size * self._stretch.times
 
 
 class Tensor:
@@ -73,15 +81,37 @@ class Node:
         self.order, self.edges, self.saved, self.back = order, edges, saved, back
 
 
+class Stretch:
+    """What was made while one stretch of the model ran, as far as it lives: `live` bytes by part, of which
+    there are so many `times` in the model."""
+
+    __slots__ = ("live", "times")
+
+    def __init__(self) -> None:
+        self.live = [0] * len(PARTS)
+        self.times = 1
+
+
 class Tape:
-    """What lives, by part, and the highest it was.
+    """What lives, and the highest it was.
 
     Peaks are noted by place (see `at`): `peaks[place]` is the list of bytes by part when most lived there.
     With a `log`, every storage is noted there when it is made and when it is freed.
+
+    A model with `more` inner layers than those that run is counted by a layer beside the inner one: what that
+    keeps once its neighbours are done, each inner layer keeps. While the inner one itself runs, no peak is
+    noted: with layers alike, what lives rises or falls evenly from the layer before it to the one after.
     """
 
-    def __init__(self, log: Takings | None = None) -> None:
+    def __init__(self, log: Takings | None = None, more: int = 0) -> None:
         self.log = log
+        self.stretch = Stretch()
+        self._stretches = [self.stretch]
+        self._begins = [0]  # number of the first node of the graph in each stretch
+        self._at = 0  # number of the stretch
+        self._forward = True
+        self._more = more
+        self._inside = False  # of the inner layer that stands for more
         self.live = [0] * len(PARTS)
         self.total = 0
         self.highest = 0
@@ -94,8 +124,9 @@ class Tape:
 
     def note_peak(self) -> None:
         """Called whenever more lives than ever at this place."""
-        self.highest = self.total
-        self.peaks[self._place] = self.live.copy()
+        if not self._inside:
+            self.highest = self.total
+            self.peaks[self._place] = self.live.copy()
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
@@ -144,9 +175,11 @@ class Tape:
         """`out` as an operation's result: in the graph if any input is, with what its backward step needs."""
         if not self.saving:
             return out
-        edges = tuple(None if x is None else x.node for x in inputs)
-        if any(edge is not None for edge in edges):
-            out.node = self.node(edges, saved, back)
+        for x in inputs:
+            if x is not None and x.node is not None:
+                edges = tuple([None if x is None else x.node for x in inputs])
+                out.node = self.node(edges, saved, back)
+                break
         return out
 
     def node(self, edges: tuple[Node | None, ...], saved: object, back: Back) -> Node:
@@ -156,8 +189,33 @@ class Tape:
 
     def next_part(self) -> None:
         """The forward pass has come to the next layer, or to what follows the last."""
+        self._begins.append(self._nodes + 1)
+        self._stretches.append(Stretch())
+        self._reach(len(self._begins) - 1)
+
+    def _back_to(self, order: int) -> None:
+        """The backward pass is at this node."""
+        self._forward = False
+        self._reach(bisect_right(self._begins, order) - 1)
+
+    def _reach(self, number: int) -> None:
+        self._at, self.stretch = number, self._stretches[number]
         if self.log is not None:
-            self.log.next_part(self._nodes + 1)
+            self.log.reach(number, self._forward)
+        if self._more:
+            self._inside = number == INNER
+            if self._forward and number == INNER + 1:
+                self._repeat(INNER - 1, 1 + self._more)
+            elif not self._forward and number < INNER:
+                self._repeat(INNER - 1, 1)
+                self._repeat(INNER + 1, 1 + self._more)
+
+    def _repeat(self, number: int, times: int) -> None:
+        stretch = self._stretches[number]
+        for part, size in enumerate(stretch.live):
+            self.live[part] += (times - stretch.times) * size
+        stretch.times = times
+        self.total = sum(self.live)
 
     def leaf(self, grad_item: int, shards: int = 1) -> Node:
         """What the gradients of one trained tensor go to: the first stays, or one of its `shards`; later ones
@@ -187,8 +245,8 @@ class Tape:
         with self.making("workspace"):
             while heap:
                 node = heapq.heappop(heap)[1]
-                if self.log is not None and self._depth == 1:
-                    self.log.back_to(node.order)
+                if self._depth == 1 and (self._forward or node.order < self._begins[self._at]):
+                    self._back_to(node.order)
                 parts = node.back(waiting.pop(node))
                 node.saved = None
                 for edge, part in zip(node.edges, parts, strict=False):
@@ -266,6 +324,20 @@ def unary(tape: Tape, x: Tensor, keeps: str, n: int | None = None, item: int | N
     size, before = x.n, x.item
     saved = {"input": x.storage, "output": out.storage, "nothing": None}[keeps]
     return tape.result(out, (x,), saved, lambda _: (tape.new(size, before),))
+
+
+def power(tape: Tape, x: Tensor) -> Tensor:
+    """x to a fixed power. Its backward step, g * (e * x ** (e - 1)), makes three tensors that are there at
+    once (pow_backward in FunctionsManual.cpp)."""
+    size, item = x.n, x.item
+
+    def back(_: Tensor) -> tuple[Tensor]:
+        lower, times = tape.new(size, item), tape.new(size, item)
+        out = tape.new(size, item)
+        del lower, times
+        return (out,)
+
+    return tape.result(tape.new(size, item), (x,), x.storage, back)
 
 
 def view(tape: Tape, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 from studio.memory.estimate import estimate
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
+from studio.memory.reserved import on_card
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.plan import Plan, Settings
@@ -33,12 +34,13 @@ def need_of(plan: Plan, facts: ModelFacts | None, learned: float, capacity: int 
     """
     if facts is None or facts.parameters is None:
         return None
-    return _kept(plan.with_settings(**_WEIGHTLESS), facts, learned, capacity)
+    need = _kept(plan.with_settings(**_WEIGHTLESS), facts, learned)
+    return on_card(need, (plan.settings.device or "").partition(":")[0], capacity)
 
 
 @lru_cache(maxsize=4096)
-def _kept(plan: Plan, facts: ModelFacts, learned: float, capacity: int | None) -> Need:
-    return estimate(plan, facts, learned, capacity=capacity)
+def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
+    return estimate(plan, facts, learned)
 
 
 def least_bytes(plan: Plan, facts: ModelFacts) -> int:

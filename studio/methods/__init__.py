@@ -61,7 +61,8 @@ class MethodMemory:
     Of the computation: `ranks` of the adapters beside linear layers, by name, whether their input is dropped
     out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
     then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains
-    (`trains_tokens`: single rows of its embeddings, in a copy).
+    (`trains_tokens`: single rows of its embeddings, in a copy); which of `trainable` stand in the place of a
+    module of the base (`whole`).
 
     `decomposed`: the shapes (outputs, inputs) of a layer's matrices that a beginning takes apart; what it
     `reads` for that, and whether what it found is `taken_out` of the base.
@@ -79,6 +80,7 @@ class MethodMemory:
     trains_embeddings: bool = False
     trains_head: bool = False
     trains_tokens: bool = False
+    whole: tuple[tuple[int, ...], ...] = ()
     decomposed: tuple[tuple[int, int], ...] = ()
     reads: Reads = "nothing"
     taken_out: bool = False

@@ -130,7 +130,8 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     layer = [shape for matrix in matrices for shape in _adapter(params, *matrix)]
     adapters = layer * dimensions.layers
     tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
-    trainable = (*adapters, *tokens, *_whole_modules(dimensions, params.modules_to_save))
+    modules = _whole_modules(dimensions, params.modules_to_save)
+    trainable = (*adapters, *tokens, *modules)
     itemsize, held, start = added_itemsize(settings), 0, STARTS[params.init]
     if params.dora:
         held += (4 - itemsize) * sum(shape[0] for shape in adapters if len(shape) == 1)
@@ -148,6 +149,7 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
         dropout=params.dropout > 0,
         dora=params.dora,
         trains_tokens=bool(tokens),
+        whole=tuple(modules),
         decomposed=tuple(matrices) if start.reads != "nothing" or start.rewrites else (),
         reads=start.reads,
         taken_out=start.rewrites,

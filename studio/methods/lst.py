@@ -57,6 +57,7 @@ class LstParams:
         "random",
         "What the side network starts from: pruned takes the parts of the model's own weights that matter "
         "most for these rows, which costs some backward passes through the model before the run.",
+        title="Initialisation",
         choices=("random", "pruned"),
         expert=True,
     )

@@ -218,7 +218,15 @@ def test_what_it_will_take_is_said_beforehand(facade: StudioFacade, tmp_path: Pa
 
 
 def test_a_base_that_is_not_on_this_disk_has_no_size_yet(facade: StudioFacade) -> None:
-    assert facade.export_room(ExportRequest("hub:nobody/nothing")).needed_bytes is None
+    room = facade.export_room(ExportRequest("hub:nobody/nothing"))
+    assert (room.needed_bytes, room.idle) == (None, ("exact",))
+
+
+def test_exact_says_something_over_a_base_in_4_bit_alone(facade: StudioFacade) -> None:
+    idle = {
+        run: facade.export_room(ExportRequest(f"run:{run}")).idle for run in ("sums-1", "sums-3", "sums-5")
+    }
+    assert idle == {"sums-1": ("exact",), "sums-3": (), "sums-5": ("exact",)}
 
 
 def test_the_card_says_where_it_comes_from(facade: StudioFacade, model: Path, tmp_path: Path) -> None:

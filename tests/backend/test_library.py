@@ -37,8 +37,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facade.register(str(model))
     run = facade.start(str(model), data, set=SETTINGS)
     facade.merge(MergeRequest([f"run:{run}"], how="linear", weights=[0.5]))
-    whole = facade.product(facade.merge(MergeRequest([f"run:{run}"]))).path
-    second = facade.start(str(whole), data, set=SETTINGS)
+    whole = facade.merge(MergeRequest([f"run:{run}"]))
+    second = facade.start(whole, data, set=SETTINGS)
     facade.merge(MergeRequest([f"run:{second}"], out=str(root / "out")))
     states = {job.run: job.state for job in facade.runs("all")}
     facade.close()
@@ -122,6 +122,27 @@ def test_each_knows_who_depends_on_it(facade: StudioFacade, chain: Path) -> None
     assert dependents["merge:merge-1"] == dependents["merge:merge-3"] == dependents["run:sums-1@4"] == set()
     assert items["merge:merge-2"].made_by == "merge-2"
     assert (items["run:sums-2"].kind, items["merge:merge-1"].kind) == ("adapter", "merge")
+
+
+def test_a_run_starts_from_a_merge_by_its_name(facade: StudioFacade, chain: Path) -> None:
+    data = str(chain / "sums.jsonl")
+    listed = {model.name: model for model in facade.models()}
+    assert listed["merge:merge-2"] == facade.model("merge-2")
+    assert "merge:merge-1" not in listed  # an adapter
+    assert [model.name for model in facade.chat_models()].count("merge:merge-2") == 1
+    draft = facade.draft("merge-2", data, set=SETTINGS)
+    assert (draft.problems, draft.plan["model"]) == ((), "merge:merge-2")
+    assert facade.check(data, "merge-2").tokens
+    assert facade.estimate("merge:merge-2", data, set=SETTINGS).memory == draft.memory
+    run = facade.start("merge-2", data, set=SETTINGS)
+    assert facade.run(run).base_of == facade.run("sums-2").base_of == ("run:sums-1",)
+    assert facade.run("sums-1").base_of == ()
+    assert facade.base_of("run:sums-2") == "merge:merge-2"
+    assert held(facade)["merge:merge-2"].in_use == (run,)
+    facade.stop(run)
+    with pytest.raises(StudioError) as caught:
+        facade.start("merge-1", data, set=SETTINGS)
+    assert caught.value.code == "model_is_run"
 
 
 def removed(facade: StudioFacade, name: str, knowing: tuple[str, ...] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ def test_a_compressed_adapter_is_small_and_answers_as_it_is(facade: StudioFacade
         (MergeRequest(["run:sums-1", "run:sums-2"]), "merge_how_missing"),
         (MergeRequest(["run:sums-1", "run:sums-5"], how="linear"), "merge_bases_differ"),
         (MergeRequest(["run:sums-1"], how="linear", weights=[1.0, 2.0]), "merge_weights_count"),
+        (MergeRequest(["run:sums-1"], weights=[math.nan]), "merge_weight_endless"),
+        (MergeRequest(["run:sums-1"], how="ties", weights=[math.inf]), "merge_weight_endless"),
         (MergeRequest(["run:sums-1"], how="lineal"), "unknown_extension"),
         (MergeRequest(["run:sums-1"], how="ties", set={"density": 2}), "plan_invalid"),
         (MergeRequest(["run:sums-3"]), "method_not_mergeable"),
@@ -270,6 +273,7 @@ def test_a_mix_with_a_rule_goes_into_the_base_as_that_rule_makes_it(
 def test_adapters_alone_are_offered_for_a_mix(facade: StudioFacade) -> None:
     offered = {model.name for model in facade.mixable()}
     assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5"} <= offered
+    assert [model.name for model in facade.mixable() if model.in_4_bit] == ["run:sums-4"]
     others = {other.name: (other.error["code"], other.base) for other in facade.unmixable()}
     base = facade.run("sums-1").plan["model"]
     assert others == {"run:sums-3": ("method_not_mergeable", base), "run:sums-6": ("merge_not_plain", base)}

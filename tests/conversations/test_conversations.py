@@ -168,6 +168,8 @@ def test_the_list_is_searched_in_titles_questions_and_answers(conversations: Con
     assert [c.id for c in conversations.listed("", 9)] == [newer.conversation, older.conversation]
     for search, found in (("EAT", older), ("path:/models", newer), ("ships", newer), ("100%", older)):
         assert [c.id for c in conversations.listed(search, 9)] == [found.conversation]
+    assert [c.id for c in conversations.listed("100% parrots", 9)] == [older.conversation]
+    assert conversations.listed("ships parrots", 9) == []
     assert conversations.listed("0_", 9) == []
     info = conversations.listed("parrots", 9)[0]
     assert (info.title, info.turns, info.models, info.prompts) == ("about parrots", 2, SETUP.panes, 0)

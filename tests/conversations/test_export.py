@@ -86,6 +86,15 @@ def test_a_table_has_a_prompt_a_row_and_an_answer_a_column() -> None:
     assert (second["prompt"], second["vote"], second["answers"][1]["adapter"]) == ("two", "starter", "a" * 64)
 
 
+def test_a_model_that_stands_in_two_panes_has_two_columns() -> None:
+    twice = replace(SET.turns[0], setup=Setup(("starter", "starter")), vote=None)
+    text = export(replace(SET, turns=(twice,)), "csv", "ask").text
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["prompt", "starter", "starter", "vote"],
+        [twice.prompt, twice.answers[0].text, twice.answers[1].text, ""],
+    ]
+
+
 def test_other_forms_are_refused_with_those_that_there_are() -> None:
     for form in ("rows-2", "pdf", "rows-x"):
         with pytest.raises(StudioError) as refused:

@@ -152,7 +152,11 @@ def test_a_file_of_prompts_is_put_to_both_and_taken_out_as_a_table(playground: P
     file = tmp_path / "ask.txt"
     file.write_text("What is the opposite of hot?\nWhat is the opposite of big?\n")
     page.locator("#playground-prompts summary").click()
-    page.locator("#playground-prompts input[type=file]").set_input_files(file)
+    upload = page.locator("#playground-prompts input[type=file]")
+    upload.set_input_files({"name": "bad.txt", "mimeType": "text/plain", "buffer": b"\x00\x01\xff" * 99})
+    expect(page.locator(".notice")).to_contain_text("bad.txt")
+    upload.set_input_files(file)
+    expect(page.locator(".notice")).to_have_count(0)
     page.get_by_role("button", name="Ask 2").click()
     expect(page.get_by_role("button", name="All asked")).to_be_visible()
     expect(page.locator("#playground-talk .set-table .answer")).to_have_count(4)

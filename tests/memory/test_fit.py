@@ -17,6 +17,8 @@ from studio.memory.fit import (
     longest_seq,
     proposals,
 )
+from studio.memory.need import Need
+from studio.memory.reserved import CONTEXT, on_card
 from studio.memory.verdict import TIGHT, UNMEASURED, Experience, least_bytes, need_of, verdict
 from studio.models import catalogue
 from studio.plan import methods, parse_request
@@ -60,6 +62,16 @@ def test_on_a_card_that_is_here_the_interval_ends_where_the_card_does():
     assert on[high - 1].reserved[1] == high - 1
     assert of.need().allocated < on[high - 1].reserved[0] < low
     assert on[high - 1].parts == of.need().parts
+
+
+def test_what_a_card_cannot_hold_is_not_played_back():
+    def never() -> tuple[int, int]:
+        raise AssertionError
+
+    need = Need("estimate", {"weights": 24 * GIB}, "backward", never)
+    low, _ = CONTEXT["cuda"]
+    assert on_card(need, "cuda", 24 * GIB).reserved == (24 * GIB + low, 24 * GIB + low)
+    assert on_card(need, "cuda", 24 * GIB + low).reserved == (24 * GIB + low, 24 * GIB + low)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.memory.tape import Tape, Tensor, add, checkpointed, mul, part_of, split, unary
+from studio.memory.tape import Tape, Tensor, add, checkpointed, mul, part_of, power, split, unary
 
 N = 1000
 
@@ -132,3 +132,12 @@ def test_the_gradient_of_a_slice_is_one_of_the_whole():
     out.storage = None
     tape.backward(out, tape.new(N, 4))
     assert parts(tape) == {"gradients": 4 * 5 * N}
+
+
+def test_the_gradient_of_a_power_takes_three_tensors_at_once():
+    tape = Tape()
+    out = power(tape, trained(tape))
+    gradient = tape.new(N, 4)
+    with tape.at("backward"):
+        tape.backward(out, gradient)
+    assert sum(tape.peaks["backward"]) == 4 * (2 + 3) * N  # beside its result and the gradient

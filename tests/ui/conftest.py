@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 
 from tests.fake_facade import FakeFacade
+from ui import forms
 from ui.page import Page
 from ui.words import Words
 
@@ -19,8 +20,9 @@ def facade(tmp_path: Path) -> FakeFacade:
 
 
 @pytest.fixture
-def words() -> Words:
-    return Words("en")
+def words(facade: FakeFacade) -> Words:
+    """The screen's, as `create_app` makes them."""
+    return Words("en", labels=forms.labels(facade))
 
 
 @pytest.fixture

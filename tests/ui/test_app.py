@@ -23,6 +23,7 @@ from ui.chat import Chat
 from ui.tabs import home, playground, runs, system, train
 from ui.tabs.chat_panel import Speaking
 from ui.wizard import STEPS, Wizard, to_query
+from ui.words import Words
 
 COMPONENTS = 131  # a bare app of 200 is what the first click is measured against
 CONFIG_BYTES = 155_000
@@ -61,6 +62,18 @@ def test_a_tab_that_is_opened_is_drawn_from_its_address(app):
     said = opening.fn("?tab=models", Chat())
     assert "models-held" in {component.elem_id for component in said}
     assert "step-goal" not in {component.elem_id for component in said}
+
+
+def test_what_is_wrong_is_named_as_the_form_names_it(app):
+    """On the command line the key is what is typed."""
+    opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
+    wrong = replace(train.FIRST, settings={"lr": "abc", "method.rank": "0"})
+    said = opening.fn("?" + to_query(wrong, tab="train"), Chat())
+    side = str(next(drawn for component, drawn in said.items() if component.elem_id == "train-side"))
+    assert escape("'Learning rate' cannot be 'abc'.") in side
+    assert escape("'Rank' cannot be 0.") in side
+    problem = {"code": "setting_not_number", "key": "lr", "facts": {"value": "abc"}}
+    assert Words("en").problem(problem)[0] == "'lr' cannot be 'abc'."
 
 
 def test_the_tabs_that_exist_are_the_tabs_that_show():

@@ -22,6 +22,7 @@ from tests.fake_facade import FakeFacade
 from ui import downloads, exporting
 from ui.exporting import Exporting
 from ui.fragments import export as draw
+from ui.fragments import library
 from ui.fragments import run as run_fragments
 from ui.fragments.format import DASH
 from ui.page import Page
@@ -29,16 +30,22 @@ from ui.tabs import export, merge
 from ui.words import Words
 
 MODELS = [ChatModel("run:b-2", "starter"), ChatModel("starter", "starter")]
-FORMATS = ["adapter", "gguf", "safetensors"]
+FORMATS = {"adapter": (), "gguf": ("type",), "safetensors": ()}
 
 
 def test_the_address_brings_the_choice_back_as_far_as_it_is_there() -> None:
-    state = Exporting("run:b-2", "gguf", job="export-1")
+    state = Exporting("run:b-2", "gguf", {"type": "q8_0"}, job="export-1")
     query = exporting.to_query(state, "merge")
     assert exporting.is_here(query)
     assert exporting.from_query(query, MODELS, FORMATS) == state
     gone = exporting.from_query(query.replace("b-2", "gone").replace("gguf", "onnx"), MODELS, FORMATS)
     assert gone == Exporting("run:b-2", job="export-1")
+    for given in ('{"type": "f16", "other": 1}', '{"type":"f16"}'):
+        state = exporting.from_query(f"export=run:b-2&format=gguf&set={given}", MODELS, FORMATS)
+        assert state.settings == {"type": "f16"}
+    for broken in ("{", "[1]", '"type"'):
+        query = f"export=run:b-2&format=gguf&set={broken}"
+        assert exporting.from_query(query, MODELS, FORMATS).settings == {}
     assert exporting.is_here(exporting.to_query(Exporting(), "merge"))
     assert not exporting.is_here("tab=merge&mix=x")
 
@@ -46,7 +53,6 @@ def test_the_address_brings_the_choice_back_as_far_as_it_is_there() -> None:
 def test_settings_belong_to_their_format_and_public_to_an_upload() -> None:
     state = exporting.set_param(Exporting("run:b-2", "gguf"), "type", "q8_0")
     assert exporting.request(state) == ExportRequest("run:b-2", "gguf", {"type": "q8_0"})
-    assert exporting.request(state, "adapter") == ExportRequest("run:b-2", "adapter")
     assert exporting.choose_format(state, "adapter").settings == {}
     assert exporting.request(replace(state, public=True)).public is False
     sent = exporting.request(replace(state, upload="ada/mine", public=True))
@@ -86,6 +92,59 @@ def test_what_a_model_can_not_become_is_said_and_another_format_taken(page: Page
     assert form.count(" disabled") == 2
     assert "What LST trains stands beside the model" in form
     assert escape(page.text("exporting.beside")) in form
+
+
+def test_a_wrong_setting_stays_in_its_field_and_takes_no_other_format(page: Page) -> None:
+    address = '?tab=merge&export=run:pirate-1&format=gguf&set={"type":"q2"}'
+    tab, updates = opened(page, address)
+    state = updates[tab.exports.state]
+    assert (state.format, state.settings) == ("gguf", {"type": "q2"})
+    form = str(updates[tab.exports.form])
+    assert escape("'Type' cannot be q2.") in form
+    assert 'data-format="gguf" aria-pressed="true"' in form
+    assert " disabled" not in form
+    (drawn,) = [html for part, html in updates.items() if part is tab.exports.address]
+    assert "set=" in str(drawn)
+
+
+def test_exact_is_asked_only_where_it_changes_something(page: Page) -> None:
+    tab = opened(page, "?tab=merge&export=run:pirate-1")[0]
+    for model, there in (("run:pirate-1", False), ("run:small-1", True)):
+        updates = export._chosen(tab.exports, page, Exporting(model, "gguf"), "merge")
+        form = str(updates[tab.exports.form])
+        assert (">Exact<" in form) is there
+        assert ">Type<" in form
+
+
+def test_only_the_exports_that_show_are_read(page: Page, facade: FakeFacade, monkeypatch: Any) -> None:
+    for _ in range(20):
+        facade.export(ExportRequest("run:pirate-1", "gguf"))
+    read: list[str] = []
+    product = facade.product
+    monkeypatch.setattr(facade, "product", lambda run: read.append(run) or product(run))
+    shown = str(export._jobs(page, Exporting()))
+    assert len(read) == 1 + exporting.LISTED
+    assert page.text("exporting.more", count=23 - exporting.LISTED) in shown
+    state = Exporting()
+    for _ in range(3):
+        state = act(page, state, act="more")
+    shown = str(export._jobs(page, state))
+    assert 'data-act="more"' not in shown
+    assert "export-1<" in shown
+
+
+def test_a_done_export_goes_by_its_own_row_after_the_same_question(page: Page, facade: FakeFacade) -> None:
+    row = str(export._jobs(page, Exporting()))
+    asked = str(library.remove(page.text, facade.run("export-3").holding, "pirate-1 as GGUF (export-3)"))
+    assert asked in row
+    assert "Delete pirate-1 as GGUF (export-3)? This frees 4.0 MB." in asked
+    assert row.count('data-act="remove"') == 2  # the two that are done
+    assert asked in card(page, "export-3")
+    state = act(page, Exporting(job="export-3"), act="remove", name="export:export-3", knowing="")
+    assert state.job == ""
+    assert "export-3" not in [job.run for job in facade.runs("export")]
+    state = act(page, Exporting(job="export-4"), act="remove", name="export:export-1", knowing="")
+    assert state.job == "export-4"
 
 
 def test_side_networks_stand_among_the_adapters_with_the_reason(page: Page) -> None:
@@ -154,7 +213,7 @@ def test_the_smallest_difference_is_written_out(page: Page, facade: FakeFacade) 
 def test_two_exports_of_one_model_are_told_apart(page: Page, facade: FakeFacade) -> None:
     facade.export(ExportRequest("run:pirate-1", "gguf"))
     shown = str(export._jobs(page, Exporting()))
-    assert shown.count("pirate-1 as GGUF") == 2
+    assert shown.count(">pirate-1 as GGUF<") == 2
     assert shown.count(">export-3<") == shown.count(">export-5<") == 1
 
 

@@ -55,6 +55,13 @@ def test_the_edge_of_a_field_can_be_seen(mode):
     assert contrast(mode["line-strong"], mode["surface"]) >= 3
 
 
+def test_what_is_out_of_date_can_still_be_read():
+    """Fading would take the contrast away that the tokens promise."""
+    rules = re.findall(r"\.outdated[^{]*\{([^}]*)\}", stylesheet())
+    assert rules
+    assert all("opacity" not in rule for rule in rules)
+
+
 def test_both_modes_have_the_same_tokens():
     assert tokens.LIGHT.keys() == tokens.DARK.keys()
 

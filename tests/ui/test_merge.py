@@ -51,6 +51,18 @@ def test_the_address_brings_the_mix_back_as_far_as_its_adapters_are_there() -> N
     assert broken == mixer.begin(MODELS)
 
 
+def test_rounded_weights_are_offered_where_all_learned_on_them() -> None:
+    models = [ChatModel("run:b-2", "starter", True), ChatModel("run:a-1", "starter")]
+    both = replace(mixer.begin(models), exact=True)
+    asked = 'data-act="exact"'
+    assert asked not in draw.actions(WORDS.text, both)
+    assert not mixer.base_request(both).exact
+    one = mixer.take(both, "run:a-1", False)
+    assert asked in draw.actions(WORDS.text, one)
+    assert mixer.base_request(one).exact
+    assert asked not in draw.actions(WORDS.text, mixer.take(one, "run:b-2", False))
+
+
 def test_what_was_made_before_stays_in_sight() -> None:
     state = mixer.begin(MODELS)
     for job in ("merge-1", "merge-2", "measured-1", "merge-2"):
@@ -71,7 +83,8 @@ def test_what_was_made_is_called_as_it_is_in_the_playground() -> None:
 def test_one_run_alone_goes_into_the_base_with_its_weight_and_a_mix_by_its_name() -> None:
     alone = Mixer("starter", (("run:a-1", 0.5),))
     assert mixer.base_request(alone) == MergeRequest(["run:a-1"], weights=[0.5])
-    both = replace(mixer.begin(MODELS), how="ties", exact=True)
+    small = [replace(model, in_4_bit=True) for model in MODELS]
+    both = replace(mixer.begin(small), how="ties", exact=True)
     assert mixer.base_request(both) == MergeRequest([both.model], exact=True)
     saved = mixer.save_request(replace(both, density=0.2))
     assert saved == MergeRequest(("run:b-2", "run:a-1"), "ties", (0.5, 0.5), {}, compress=0.2)

@@ -68,9 +68,9 @@ def test_a_merge_says_what_it_was_made_of(page):
 def test_what_another_would_never_answer_without_has_no_button_to_press(words):
     run = replace(HOLDINGS[3], dependents=(Dependent("story-1", "train", True),))
     assert "story-1 needs it to answer" in library.held(words.text, [*HOLDINGS[:2], run], {})
-    pressed = str(library._remove(words.text, run, "pirate-1"))
+    pressed = str(library.remove(words.text, run, "pirate-1"))
     assert " disabled" in pressed
-    assert " disabled" not in str(library._remove(words.text, HUB, "SmolLM2"))
+    assert " disabled" not in str(library.remove(words.text, HUB, "SmolLM2"))
 
 
 def test_the_question_of_a_run_names_what_came_out_of_it(page, facade):
@@ -85,7 +85,9 @@ def test_the_question_of_a_run_names_what_came_out_of_it(page, facade):
 
 def test_a_run_that_another_needs_asks_nothing_and_says_why_at_once(page, facade):
     needed = (Dependent("story-1", "train", True),)
-    html = str(run.watch(page.text, replace(facade.run("pirate-1"), dependents=needed), None))
+    detail = facade.run("pirate-1")
+    detail = replace(detail, holding=replace(detail.holding, dependents=needed))
+    html = str(run.watch(page.text, detail, None))
     button = next(b for b in re.findall(r"<button[^>]+>", html) if 'data-act="delete"' in b)
     assert "data-confirm" not in button
     assert 'data-knowing="story-1"' in button

@@ -40,7 +40,7 @@ def document(
     """The fields of the chosen method's need, whether it fits per device, and what would make it fit. With a
     trace or a probe (`exact`) they are its own, and the estimate stands beside them."""
     assert draft.memory is not None
-    body = _judged(exact or draft.memory, _rooms(draft, exact)) | {
+    body = _judged(exact or draft.memory, _rooms(draft, exact), words) | {
         "purpose": "train",
         "tokens_per_step": draft.tokens_per_step,
         **epoch.document(draft.epochs.get(draft.memory.method)),
@@ -76,7 +76,7 @@ def _rooms(draft: Draft, exact: MemoryNeed | None) -> tuple[Room, ...]:
 
 def purpose_document(found: PurposeNeed, words: Words) -> dict[str, Any]:
     """The same fields, as far as they apply, and the bytes that are written to disk."""
-    return _judged(found.memory, found.rooms) | {
+    return _judged(found.memory, found.rooms, words) | {
         "purpose": found.purpose,
         "settings": dict(found.settings),
         "reasons": [{"key": reason.code, "reason": words.reason(reason)} for reason in found.reasons],
@@ -85,7 +85,7 @@ def purpose_document(found: PurposeNeed, words: Words) -> dict[str, Any]:
     }
 
 
-def _judged(need: MemoryNeed, rooms: Sequence[Room]) -> dict[str, Any]:
+def _judged(need: MemoryNeed, rooms: Sequence[Room], words: Words) -> dict[str, Any]:
     return need_document(need) | {
         "method": need.method or None,
         "verdict": need.fits,

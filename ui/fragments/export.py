@@ -12,7 +12,7 @@ from markupsafe import Markup
 from backend.api import LIVE_STATES, ExportRoom, Product, RunDetail
 from backend.api.chat import ChatModel
 from ui.exporting import Exporting
-from ui.fragments import message
+from ui.fragments import library, message
 from ui.fragments.format import DASH, bytes_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
@@ -135,8 +135,10 @@ def send(text: Text, state: Exporting) -> Markup:
     )
 
 
-def jobs(text: Text, shown: Markup | None, others: Sequence[tuple[RunDetail, Product]]) -> Markup:
-    """One export, and below it a line for each of the others."""
+def jobs(
+    text: Text, shown: Markup | None, others: Sequence[tuple[RunDetail, Product]], more: int = 0
+) -> Markup:
+    """One export, below it a line for each of the others, and a button for `more` that are older."""
     if shown is None:
         return h("p", text("exporting.none"), class_="quiet export-none")
     rows = [_row(text, *other) for other in others]
@@ -144,6 +146,7 @@ def jobs(text: Text, shown: Markup | None, others: Sequence[tuple[RunDetail, Pro
         shown,
         h("h2", text("exporting.others"), class_="section") if rows else None,
         h("ul", rows, class_="list shelf") if rows else None,
+        button(text("exporting.more", count=more), "more", kind="quiet") if more else None,
     )
 
 
@@ -164,7 +167,16 @@ def _row(text: Text, detail: RunDetail, product: Product) -> Markup:
         ),
         h("span", bytes_text(product.facts.get("size_bytes")), class_="size") if parity else None,
         button(text("exporting.look"), "look", kind="small", data_run=detail.summary.run),
+        _remove(text, detail),
     )
+
+
+def _remove(text: Text, detail: RunDetail) -> Markup | None:
+    """As on the Models tab; None while there is nothing to remove."""
+    if detail.holding is None:
+        return None
+    title = text("exporting.one", job=_title(text, detail), run=detail.summary.run)
+    return library.remove(text, detail.holding, title)
 
 
 def _title(text: Text, detail: RunDetail) -> str:
@@ -196,6 +208,7 @@ def job(
             state_badge(text, run) if run.state != "done" else None,
             h("span", class_="grow"),
             _moves(text, run.run, run.state, live),
+            _remove(text, detail),
             class_="line",
         ),
         meter(run.progress, doing or run.run) if live else None,

@@ -211,7 +211,7 @@ def _row(text: Text, item: Holding, titles: Mapping[str, str], checkpoints: Sequ
             class_="grow",
         ),
         h("span", bytes_text(item.size_bytes), class_="size") if item.state != "missing" else None,
-        _remove(text, item, title),
+        remove(text, item, title),
         data_holding=item.name,
     )
 
@@ -250,7 +250,7 @@ def said(text: Text, dependents: Sequence[Dependent]) -> list[str]:
     return [text(f"library.{key}", runs=runs, count=len(runs)) for key, runs in named.items() if runs]
 
 
-def _remove(text: Text, item: Holding, title: str) -> Markup | None:
+def remove(text: Text, item: Holding, title: str) -> Markup | None:
     """The button, with what it asks first: what goes, what stays, who loses something."""
     if item.removal is None:
         return None

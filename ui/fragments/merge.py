@@ -190,15 +190,21 @@ def actions(text: Text, mixer: Mixer) -> Markup:
         fold(
             text("mix.more"),
             _select(text("mix.store"), "density", stored, chosen),
-            h(
-                "label",
-                h("input", type="checkbox", data_act="exact", checked=mixer.exact),
-                h("span", text("mix.exact")),
-                class_="switch",
-            ),
-            h("p", text("mix.exact.help"), class_="quiet"),
+            _exact(text, mixer) if mixer.may_be_exact else None,
         ),
         class_="card mix-actions",
+    )
+
+
+def _exact(text: Text, mixer: Mixer) -> Markup:
+    return join(
+        h(
+            "label",
+            h("input", type="checkbox", data_act="exact", checked=mixer.exact),
+            h("span", text("mix.exact")),
+            class_="switch",
+        ),
+        h("p", text("mix.exact.help"), class_="quiet"),
     )
 
 

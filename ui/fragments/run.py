@@ -19,6 +19,7 @@ from ui.fragments.format import (
 from ui.fragments.html import h, join
 from ui.fragments.parts import button, data_table, fold, meter, numbers, state_badge
 from ui.fragments.text import Text
+from ui.fragments.who import model_label
 from ui.words import Words
 
 TABLE_ROWS = 40
@@ -174,7 +175,11 @@ def details(words: Words, detail: RunDetail, log: str, series: Sequence[Series])
 
 def where(text: Text, detail: RunDetail) -> Markup:
     """Folder, checkpoints, and the hashes that say what was trained on what."""
+    base = [model_label(text, str(detail.plan["model"]))]
+    if detail.base_of:
+        base.append(text("library.made_of", parts=[model_label(text, name) for name in detail.base_of]))
     rows = [
+        (text("run.base"), " · ".join(base)),
         (text("run.folder"), h("code", detail.folder)),
         (text("run.checkpoints"), ", ".join(count_text(c) for c in detail.checkpoints) or DASH),
         (text("run.best_step"), count_text(detail.best_step)),

@@ -49,11 +49,14 @@
     },
   };
 
+  function goOn() { // what the last message said is over once the person goes on
+    const old = one(".notice");
+    if (old) old.remove();
+  }
   function bind(element, dispatch, upload) {
     const trigger = (name, data, over) => studioInTurn(() => dispatch(name, data), over); // see answers.js
     const act = (target, extra = {}, over = undefined) => {
-      const old = one(".notice"); // what it said is over once the person goes on
-      if (old && target.dataset.act !== "dismiss") old.remove();
+      if (target.dataset.act !== "dismiss") goOn();
       const data = { ...target.dataset, ...shownRows(), ...extra };
       if (target.dataset.busy !== undefined) target.setAttribute("aria-busy", "true");
       trigger(target.dataset.event || "act", data, over);
@@ -109,6 +112,7 @@
       });
     async function send(file) {
       if (!file) return;
+      goOn();
       const zone = one("[data-drop]", element);
       zone.setAttribute("aria-busy", "true");
       try {

@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from backend.api import ExportRoom
-from studio.errors import StudioError
+from backend.api import ExportRequest, ExportRoom
+from studio.errors import PlanError, StudioError
 from ui import exporting, forms
+from ui.acts import known_dependents
 from ui.exporting import Exporting
 from ui.fragments import export as draw
 from ui.fragments import wizard
@@ -66,7 +67,7 @@ def outputs(panel: ExportPanel) -> list[Any]:
 
 def opened(panel: ExportPanel, page: Page, query: str, tab: str) -> Updates:
     """The part at this address: `export=MODEL`, `format`, and the `job` that is looked at."""
-    formats = [format["id"] for format in page.facade.exports()]
+    formats = {format["id"]: [info["name"] for info in format["params"]] for format in page.facade.exports()}
     state = exporting.from_query(query, page.facade.chat_models(), formats)
     return {
         panel.send: draw.send(page.text, state),
@@ -87,7 +88,16 @@ def _chosen(panel: ExportPanel, page: Page, state: Exporting, tab: str) -> Updat
         fitting = next((id for id, room in rooms.items() if isinstance(room, ExportRoom)), state.format)
         state = exporting.choose_format(state, fitting)
     format = next(format for format in formats if format["id"] == state.format)
-    fields = forms.of_params(format["params"], state.settings)
+    problems: dict[str, str] = {}
+    if state.settings and not isinstance(rooms[state.format], tuple):
+        try:
+            rooms[state.format] = page.facade.export_room(exporting.request(state))
+        except PlanError as wrong:  # the format stays, and the field says it
+            problems = {problem["key"]: " ".join(page.words.problem(problem)) for problem in wrong}
+    room = rooms[state.format]
+    idle = room.idle if isinstance(room, ExportRoom) else ()
+    infos = [info for info in format["params"] if info["name"] not in idle]
+    fields = forms.of_params(infos, state.settings, problems)
     settings = forms.grid(page.text, fields) if fields else None
     return {
         panel.state: state,
@@ -97,8 +107,9 @@ def _chosen(panel: ExportPanel, page: Page, state: Exporting, tab: str) -> Updat
 
 
 def _room(page: Page, state: Exporting, format: str) -> ExportRoom | draw.Refused:
+    """As the format usually is: whether a model can become one has nothing to do with its settings."""
     try:
-        return page.facade.export_room(exporting.request(state, format))
+        return page.facade.export_room(ExportRequest(state.model, format))
     except StudioError as refused:
         return page.words.error(refused)
 
@@ -110,8 +121,10 @@ def _at(state: Exporting, tab: str) -> Markup:
 def _jobs(page: Page, state: Exporting) -> Markup:
     ids = [job.run for job in page.facade.runs("export")]
     looked_at = state.job if state.job in ids else next(iter(ids), None)
-    others = [(page.facade.run(id), page.facade.product(id)) for id in ids if id != looked_at]
-    return draw.jobs(page.text, _job(page, looked_at) if looked_at else None, others)
+    others = [id for id in ids if id != looked_at]
+    shown = [(page.facade.run(id), page.facade.product(id)) for id in others[: state.listed]]
+    more = max(0, len(others) - state.listed)
+    return draw.jobs(page.text, _job(page, looked_at) if looked_at else None, shown, more)
 
 
 def _job(page: Page, id: str) -> Markup:
@@ -142,6 +155,12 @@ def _drop(page: Page, state: Exporting, sent: Mapping[str, Any]) -> Exporting:
     return replace(state, job="")
 
 
+def _remove(page: Page, state: Exporting, sent: Mapping[str, Any]) -> Exporting:
+    """As on the Models tab."""
+    gone = page.facade.remove(sent["name"], known_dependents(sent))
+    return replace(state, job="") if gone.made_by == state.job else state
+
+
 CHOICES: Mapping[str, Callable[[Exporting, Mapping[str, Any]], Exporting]] = {
     "model": lambda state, sent: replace(state, model=sent["value"]),
     "format": lambda state, sent: exporting.choose_format(state, sent["format"]),
@@ -152,5 +171,7 @@ ACTS: Mapping[str, Callable[[Page, Exporting, Mapping[str, Any]], Exporting]] = 
     "stop": _stop,
     "resume": _resume,
     "drop": _drop,
+    "remove": _remove,
+    "more": lambda _, state, _sent: replace(state, listed=state.listed + exporting.LISTED),
     "look": lambda _, state, sent: replace(state, job=sent["run"]),
 }

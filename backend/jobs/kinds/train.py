@@ -59,7 +59,7 @@ def _differ(work: Work, found: Mapping[str, str]) -> bool:
 
 def model_folder(work: Work, name: str) -> Path:
     """The base on disk, fetched from the hub first where it is not."""
-    if (folder := folder_if_on_disk(name)) is not None:
+    if (folder := folder_if_on_disk(name, work.home.runs)) is not None:
         return folder
     parsed = parse(name)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from studio.memory.beginning import begun
+from studio.memory.cards import Capability
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
 from studio.memory.reserved import LEAST, context, interval, on_card
@@ -30,15 +31,16 @@ def estimate(
     capacity: int | None = None,
     devices: int = 1,
     sharding: Sharding = "ddp",
+    capability: Capability | None = None,
 ) -> Need:
     """What one step of a resolved plan needs on the model with these sizes.
 
     `learned`: the share of a row's tokens that carry loss; `switches`: what another program would do
     otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
-    holds unused. With several `devices` the result is that of each.
+    holds unused. With several `devices` the result is that of each. `capability`: of the GPU, where known.
     """
     split = devices > 1 and sharding == "fsdp"
-    work = Workload(plan, facts, learned, switches, devices if split else 1)
+    work = Workload(plan, facts, learned, switches, devices if split else 1, capability)
     lasting = lasting_bytes(work)
     log = Takings(LEAST) if work.device == "cuda" else None
     moments = {
@@ -55,7 +57,7 @@ def estimate(
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
     need = Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside))
-    return on_card(need, work.device, capacity)
+    return on_card(need, work.device, capacity, capability)
 
 
 def _peaks(work: Workload, log: Takings | None) -> Peaks:

@@ -8,11 +8,12 @@ next token sees, as `studio.generate.cache` does.
 
 from __future__ import annotations
 
+from studio.memory.cards import Capability, blas_workspace
 from studio.memory.decoder import decoder_layer
 from studio.memory.embedding import window_masks
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute
-from studio.memory.need import PARTS, Need, blas_workspace
+from studio.memory.need import PARTS, Need
 from studio.memory.norms import normed
 from studio.memory.tape import PARTS as TAPE_PARTS
 from studio.memory.tape import Tape
@@ -35,6 +36,7 @@ def generation_need(
     prompt: int,
     device: str = "cuda:0",
     learned: MethodMemory | None = None,
+    capability: Capability | None = None,
 ) -> Need:
     """What answering takes on a device.
 
@@ -47,12 +49,13 @@ def generation_need(
         prompt: Tokens of the longest prompt.
         device: As torch names it.
         learned: Terms of a method whose adapters or side network stand beside the model.
+        capability: Of the GPU, where it is known.
     """
     assert facts.parameters is not None
     lasting = {
         "weights": base_bytes(facts, quantisation, itemsize),
         "adapter": LEARNED * learned.trainable_params if learned else 0,
-        "workspace": blas_workspace(device, handles=1),
+        "workspace": blas_workspace(device, 1, capability),
     }
 
     def cached(rows: int, positions: int) -> int:

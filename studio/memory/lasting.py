@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.memory.need import blas_workspace
+from studio.memory.cards import blas_workspace
 from studio.memory.workload import Workload
 from studio.models.forms import linear_sizes
 from studio.models.quantisation import quantised_bytes
@@ -17,7 +17,9 @@ def lasting_bytes(work: Workload) -> dict[str, int]:
         "weights": _base(work) + beside_bytes(work) + _widened_norms(work),
         "adapter": 0 if work.trains_base else terms.trained_bytes,
         "optimizer": state if work.switches.state_at_peak else 0,
-        "workspace": blas_workspace(plan.settings.device, handles=2),  # of the forward thread and autograd's
+        "workspace": blas_workspace(
+            plan.settings.device, handles=2, capability=work.capability
+        ),  # of the forward thread and autograd's
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from studio.memory.cards import Capability
 from studio.memory.switches import STUDIO, Switches
 from studio.methods import Method, MethodMemory
 from studio.models.config import ModelFacts
@@ -16,13 +17,15 @@ from studio.plan import Plan, methods
 @dataclass(frozen=True)
 class Workload:
     """A resolved plan on a model of these sizes. `learned`: the share of a row's tokens that carry loss;
-    `switches`: what another program would do otherwise; `shards`: devices that what lasts is split over."""
+    `switches`: what another program would do otherwise; `shards`: devices that what lasts is split over;
+    `capability`: of the GPU, where it is known."""
 
     plan: Plan
     facts: ModelFacts
     learned: float
     switches: Switches = STUDIO
     shards: int = 1
+    capability: Capability | None = None
 
     @cached_property
     def method(self) -> Method:

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from studio.memory.cards import context_bytes
 from studio.memory.estimate import estimate
-from studio.memory.reserved import CONTEXT
 from studio.models import catalogue
 from studio.models.config import facts_of
 from studio.plan import parse_request
@@ -164,6 +164,6 @@ def test_shards_are_played_back_as_they_are(precision, devices):
     """Nothing of a single device's largest moment is in what each of several takes."""
     plan = full(precision=precision, gradient_checkpointing=True, seq=512)
     need = estimate(plan, LARGE, 0.5, devices=devices, sharding="fsdp")
-    low, high = (taken - beside for taken, beside in zip(need.reserved, CONTEXT["cuda"], strict=True))
+    low, high = (taken - beside for taken, beside in zip(need.reserved, context_bytes("cuda"), strict=True))
     assert need.allocated <= low < 1.2 * need.allocated
     assert high < 1.5 * need.allocated

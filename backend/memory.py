@@ -137,6 +137,7 @@ def shown(
         modules=found.modules,
         at=found.at,
         measured_need=experience.needed(found),
+        notes=facts.notes,
     )
 
 

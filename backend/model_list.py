@@ -16,8 +16,9 @@ from studio.errors import StudioError
 from studio.memory.fit import Case
 from studio.memory.verdict import Verdict, verdict
 from studio.models import catalogue, hub
-from studio.models.config import ModelFacts, load_config, read_config, text_config, to_survey
-from studio.models.folder import check_causal, check_weights, weight_files
+from studio.models.config import ModelFacts, counts_first, load_config, read_config, to_survey
+from studio.models.folder import check_causal, check_weights
+from studio.models.headers import weight_files
 from studio.models.locate import locate
 from studio.models.survey_apart import Surveys
 from studio.names import ModelName, parse
@@ -89,10 +90,12 @@ class ModelList:
         try:
             return self._tunable(name)
         except StudioError as error:
-            if error.code != "architecture_unknown" or name.kind != "hub":
+            if error.code not in ("architecture_unknown", "model_remote_code") or name.kind != "hub":
                 raise
-        known = hub.local_folder(name.value, name.revision)
-        return read_config(known or hub.fetch_config(name.value, name.revision), self._surveys)
+            where = hub.local_folder(name.value, name.revision) or hub.fetch_config(name.value, name.revision)
+            if error.code == "model_remote_code" and to_survey(_config_in(where)):
+                raise
+        return read_config(where, self._surveys)
 
     def _tunable(self, name: ModelName) -> ModelFacts:
         try:
@@ -111,8 +114,7 @@ class ModelList:
             where = hub.local_folder(parsed.value, parsed.revision) if parsed.kind == "hub" else None
         if where is None or not where.exists():
             return False
-        config = load_config(where if where.is_file() else where / "config.json")
-        return to_survey(config) and not self._surveys.known(text_config(config))
+        return counts_first(_config_in(where), self._surveys)
 
     def config(self, name: ModelName) -> Mapping[str, Any]:
         """What a model's config.json says; of one that is not on disk what decides sizes, or the hub's."""
@@ -139,6 +141,10 @@ class ModelList:
         with self._lock:
             self._asked[str(name)] = (facts, repo)
         return facts, repo
+
+
+def _config_in(where: Path) -> dict[str, Any]:
+    return load_config(where if where.is_file() else where / "config.json")
 
 
 def _of_catalogue(entry: catalogue.Entry, hardware: HardwareReport, name: str | None = None) -> ModelInfo:

@@ -41,6 +41,7 @@ from backend.home import Home
 from benchmarks.llama_cpp_toys import PIECE_TOYS, STRINGS, TOYS, write_toy
 from benchmarks.samples import held_out
 from studio.data.rows import Message
+from studio.errors import StudioError
 from studio.export.export import export
 from studio.export.parity import ANSWER_TOKENS, own_answers
 from studio.export.subject import Subject
@@ -200,7 +201,10 @@ def ask_exports(facade: StudioFacade, home: Path, run: str, sample: str, python:
 def playground(facade: StudioFacade, model: str, prompt: str) -> str:
     """The playground's greedy answer."""
     pane = Pane(model, [{"role": "user", "content": prompt}])
-    return "".join(delta.text for delta in facade.chat(ChatRequest((pane,), Sampling(ANSWER_TOKENS))))
+    deltas = list(facade.chat(ChatRequest((pane,), Sampling(ANSWER_TOKENS))))
+    if (error := deltas[-1].error) is not None:
+        raise StudioError.from_dict(error)
+    return "".join(delta.text for delta in deltas)
 
 
 def measure_toys(python: Path) -> dict[str, Any]:

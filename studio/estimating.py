@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,16 +49,21 @@ def estimate(
         raise StudioError("model_not_counted", name=model, type=facts.model_type)
     device = plan.settings.device or "cpu"
     if purpose == "chat" and method is None:
-        return _answering(facts, device, plan, None)
+        return _noted(_answering(facts, device, plan, None), facts)
     known = _known(facts, device, learned)
     resolved, _ = resolve(plan, known)
     if purpose == "chat":
-        return _answering(facts, device, plan, resolved)
+        return _noted(_answering(facts, device, plan, resolved), facts)
     if purpose == "merge":
-        return merging_need(resolved, facts, stored_bytes(_folder(model), facts))
+        return _noted(merging_need(resolved, facts, stored_bytes(_folder(model), facts)), facts)
     need = worst_need(resolved, known)
     assert need is not None, "the weights are counted"
-    return need
+    return _noted(need, facts)
+
+
+def _noted(need: Need, facts: ModelFacts) -> Need:
+    """With what it does not say of the model among its reasons."""
+    return replace(need, reasons=need.reasons | {note.code: note for note in facts.notes})
 
 
 def _known(facts: ModelFacts, device: str, learned: float) -> RunFacts:

@@ -221,6 +221,16 @@ def answered(turn: Turn) -> bool:
     return all(answer.done for answer in turn.answers)
 
 
+def comparable(turn: Turn) -> bool:
+    """Whether there is, or may yet be, more than one answer: with fewer there is nothing to vote on."""
+    return sum(answer.error is None for answer in turn.answers) > 1
+
+
+def unanswered(turn: Turn) -> bool:
+    """Whether nobody could answer: the next question would fare no better."""
+    return turn.error is not None or all(answer.error is not None for answer in turn.answers)
+
+
 def _last(chat: Chat, turn: Turn) -> Chat:
     return replace(chat, turns=(*chat.turns[:-1], turn))
 

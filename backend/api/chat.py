@@ -22,8 +22,9 @@ CANCELLED = "cancelled"
 class Proof:
     """What answered, by content (sha256, hex): as the engine that computed the answer says it.
 
-    `base`: config and weights; `adapter`: the files on top of it, None for the base alone and for weights
-    that still train; `template`: the text that made the prompt out of the messages.
+    `base`: config and weights; `adapter`: the files on top of it, None for the base alone; `template`: the
+    text that made the prompt out of the messages. Of a run that still trains `adapter` is a hash of its state
+    at the answer's first token, or of run and step where the state is too large to be read between two steps.
     """
 
     base: str
@@ -62,7 +63,8 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of the answer of the pane with this number. The last one of a pane carries the facts."""
+    """A piece of the answer of the pane with this number. The last one of a pane carries the facts, or the
+    `error` ({code, facts}) that ended this pane and no other."""
 
     pane: int
     text: str
@@ -73,6 +75,7 @@ class ChatDelta:
     seconds_to_first: float | None = None
     proof: Proof | None = None
     steps: Steps = None
+    error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Answer:
-    """One pane's answer so far; the facts come with its end. `kept`: it is among the training rows."""
+    """One pane's answer so far; the facts come with its end. `kept`: it is among the training rows; `error`
+    ({code, facts}): why this pane has none, or not all of it."""
 
     text: str = ""
     done: bool = False
@@ -117,6 +121,7 @@ class Answer:
     proof: Proof | None = None
     steps: Steps = None
     kept: bool = False
+    error: Mapping[str, Any] | None = None
 
     def plus(self, delta: ChatDelta) -> Answer:
         """With one more piece."""
@@ -131,6 +136,7 @@ class Answer:
             tokens_per_second=delta.tokens_per_second,
             seconds_to_first=delta.seconds_to_first,
             proof=delta.proof,
+            error=delta.error,
         )
 
     def ended(self) -> Answer:
@@ -140,7 +146,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question with an answer per pane. `error` ({code, facts}): why there is none, or not all of it."""
+    """A question with an answer per pane. `error` ({code, facts}): why nobody answered, or not to the end."""
 
     id: int
     conversation: int
@@ -220,7 +226,8 @@ class ChatFacade(Protocol):
         ...
 
     def chat(self, request: ChatRequest) -> Iterator[ChatDelta]:
-        """Stream the answers. Starts the chat engines of these bases where none runs (seconds)."""
+        """Stream the answers. Starts the chat engines of these bases where none runs (seconds). A pane that
+        can't answer ends with its error, and the others answer."""
         ...
 
     def ask(self, conversation: int | None, parent: int | None, prompt: str, setup: Setup) -> Turn:

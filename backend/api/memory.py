@@ -36,6 +36,7 @@ class MemoryNeed:
     measured_need: int | None = None
     calibration: Calibration | None = None
     probed: MemoryNeed | None = None
+    notes: tuple[Reason, ...] = ()  # what these figures do not say of the model
 
     @property
     def needed_bytes(self) -> int:

@@ -30,18 +30,25 @@ class Answer:
         self._said: list[TokenSaid] = []  # not told yet
         self._tokens = 0
         self._steps: Steps = None
+        self._adapter: str | None = None
         self._first: float | None = None
         self._last = time.monotonic()
 
-    def take(self, token: Token, step: int | None) -> bool:
+    @property
+    def begun(self) -> bool:
+        """Whether a token has come."""
+        return self._first is not None
+
+    def take(self, token: Token, step: int | None, adapter: str | None = None) -> bool:
         """Tell the ticket what this token brings; True if the choice is complete with it. `step`: of the run
-        whose weights made it, where they train."""
+        whose weights made it, where they train; `adapter`: a hash of these, told with the first token."""
         if token.error is not None:
             self.ticket.events.put(Failed(token.error))
             return True
         assert token.id is not None
         self._last = time.monotonic()
         self._first = self._first or self._last
+        self._adapter = self._adapter or adapter
         self._tokens += 1
         if step is not None:
             self._steps = (self._steps[0] if self._steps else step, step)
@@ -58,7 +65,7 @@ class Answer:
         if piece or said:
             self.ticket.events.put(Piece(self._index, piece, said))
         if finish is not None:
-            ended = Ended(self._index, finish, self._tokens, self._timings(), self._steps)
+            ended = Ended(self._index, finish, self._tokens, self._timings(), self._steps, self._adapter)
             self.ticket.events.put(ended)
         return finish is not None
 

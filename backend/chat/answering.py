@@ -99,7 +99,8 @@ class Answering(Answers, threading.Thread):
         proof = self._proof(renderer, adapter_identity(folder, self._hashes))
         method, params = runs.method_of(self._runs, name.value)
         if method.served(params) != "batched":
-            return Voice(loaded.tuned.require(folder, method, params), renderer, proof)
+            decoder, name_there = loaded.tuned.require(folder, method, params)
+            return Voice(decoder, renderer, proof, name_there)
         adapter = loaded.adapters.require(folder, loaded.decoder.adapters_in_use())
         return Voice(loaded.decoder, renderer, proof, adapter)
 
@@ -114,7 +115,8 @@ class Answering(Answers, threading.Thread):
         quantisation = held_in([part.folder for part in recipe.parts])
         decoder, pool = self._loaded.decoder, self._loaded.adapters
         if quantisation is not None:
-            decoder, pool = self._loaded.tuned.quantised(quantisation)
+            shared = self._loaded.tuned.quantised(quantisation)
+            decoder, pool = shared.decoder, shared.adapters
         adapter = pool.require_made(
             hash,
             lambda: combine_in_memory(recipe.inputs, recipe.how, recipe.params),

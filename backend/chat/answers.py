@@ -90,7 +90,8 @@ class Answers(ABC):
 
     def hand_out(self, decoder: Decoder, token: Token) -> None:
         """Bring a new token to whom it belongs."""
-        if self._answers[decoder, token.row].take(token, self.step):
+        answer = self._answers[decoder, token.row]
+        if answer.take(token, self.step, None if answer.begun else self.learned(decoder)):
             del self._answers[decoder, token.row]
             decoder.cancel(token.row)  # a stop string ends it before the decoder knows
 
@@ -110,6 +111,10 @@ class Answers(ABC):
     @property
     def step(self) -> int | None:
         """How many steps the weights have seen that answer now; None where they do not train."""
+        return None
+
+    def learned(self, decoder: Decoder) -> str | None:  # noqa: ARG002
+        """A hash of the weights that answer now; None where they do not train."""
         return None
 
     @abstractmethod

@@ -86,10 +86,8 @@ def load_base(folder: Path, home: Home, wanted: str | None = None, rows: int = 8
 
     import torch
 
-    from studio.generate.adapters import AdapterPool
-    from studio.generate.decode import Decoder
     from studio.generate.few_rows import multiply_few_rows
-    from studio.generate.tuned import TunedDecoders
+    from studio.generate.tuned import Shared, TunedDecoders
     from studio.models.load import load_model
 
     if device == "cpu":
@@ -118,13 +116,11 @@ def load_base(folder: Path, home: Home, wanted: str | None = None, rows: int = 8
         _require_memory(home, key, needed)
         return load(quantisation)
 
-    model = load()
-    adapters = AdapterPool(model)
-    decoder = Decoder(model, adapters, rows)
-    tuned = TunedDecoders(model, adapters, copy, rows)
-    reasons = (place_reason, precision_reason, decoder.shared_reason)
+    shared = Shared(load(), rows)
+    tuned = TunedDecoders(shared, copy, rows)
+    reasons = (place_reason, precision_reason, shared.decoder.shared_reason)
     log.info("loaded %s on %s in %s: %s", folder, key, precision, reasons)
-    return Loaded(decoder, adapters, renderer, tuned, base_hash(folder, home), reasons)
+    return Loaded(shared.decoder, shared.adapters, renderer, tuned, base_hash(folder, home), reasons)
 
 
 def _require_memory(home: Home, key: str, needed: int) -> None:

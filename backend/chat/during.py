@@ -25,6 +25,7 @@ from backend.inputs import template_hash
 from backend.sentences import kept
 from studio.data.render import Renderer
 from studio.errors import StudioError
+from studio.identity import json_hash
 
 if TYPE_CHECKING:
     from studio.generate.decode import Decoder
@@ -43,6 +44,7 @@ class RunChat(Answers):
     def __init__(self, home: Home, run: str, base_hash: str) -> None:
         super().__init__(StudioError("chat_run_ended", run=run))
         self._home, self._run, self._name, self._base_hash = home, run, f"run:{run}", base_hash
+        self._learned: tuple[int, str] | None = None  # step, hash
 
     def arrive(self, lending: Lending) -> None:
         """See `Guest`."""
@@ -81,6 +83,17 @@ class RunChat(Answers):
     def step(self) -> int:
         """How many steps the weights have seen that answer now."""
         return self._lending.step()
+
+    def learned(self, decoder: Decoder) -> str | None:
+        """Of the weights as they are after this step; of a state too large to be read between two steps, the
+        run and the step stand for it."""
+        if decoder is self._lending.decoders.get(_BASE):
+            return None
+        step = self.step
+        if self._learned is None or self._learned[0] != step:
+            state = self._lending.state_hash() or json_hash({"run": self._run, "step": step})
+            self._learned = step, state
+        return self._learned[1]
 
     @cached_property
     def _renderer(self) -> Renderer:

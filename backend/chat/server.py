@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
@@ -310,10 +310,13 @@ def _has_left(connection: socket.socket) -> bool:
 
 def _facts(accepted: Accepted, ended: Sequence[Ended]) -> Facts:
     """What is told of all choices of a request together."""
+    proof = accepted.proof
+    if trained := next((end.adapter for end in ended if end.adapter is not None), None):
+        proof = replace(proof, adapter=trained)
     return Facts(
         accepted.prompt_tokens,
         sum(end.tokens for end in ended),
         replies.together([end.timings for end in ended]),
-        accepted.proof,
+        proof,
         replies.span([end.steps for end in ended]),
     )

@@ -14,16 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Pane, Proof, Sampling, Steps
+from backend.api.chat import ChatDelta, ChatModel, ChatRequest
 from backend.chat import runs
 from backend.chat.announcement import Announcement, log_file, read_announcement
 from backend.chat.client import Call, EngineGone
+from backend.chat.panes import FromPane, Known, Once, PaneFailed, Reader, orders
 from backend.jobs.launchers.local import worker_environment
 from backend.jobs.processes import own_identity, start_detached
 from backend.parts import require_adapters
@@ -60,7 +60,7 @@ class ChatService:
         self._device = device
         self._keep = keep
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._open: set[_Reader] = set()
+        self._open: set[Reader] = set()
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._closed = False
@@ -91,29 +91,24 @@ class ChatService:
         Panes of one base are rows of one batch in its engine; a base beside a run of its own answers with the
         template of the first such run. A run that trains says between which steps it answered.
 
+        A pane that can't answer, or not to its end, is told why in its last piece, and the others go on:
+        `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`, `run_base_changed` (run,
+        base), for a mix those of `backend.parts.recipe_of`, `merge_bases_differ` and those of
+        `studio.merge.combine`, those of `locate` for the base, `chat_engine_failed` (base, log, detail) or
+        why the engine could not start, `prompt_too_long` (tokens, context), `chat_engine_died` (log),
+        `chat_run_ended` (run) in the middle of an answer.
+
         Raises:
-            StudioError: `run_missing`, `run_has_no_adapter` (run, state), `checkpoint_missing`,
-                `run_base_changed` (run, base), for a mix those of `backend.parts.recipe_of`,
-                `merge_bases_differ` and those of `studio.merge.combine`, those of `locate` for the base,
-                `chat_engine_failed` (base, log, detail) or why the engine could not start,
-                `prompt_too_long` (tokens, context), `chat_engine_died` (log), `chat_run_ended` (run) in the
-                middle of an answer, `chat_cancelled` after `close`.
+            StudioError: `chat_cancelled` after `close`.
         """
-        names = [parse(pane.model) for pane in request.panes]
-        training = {str(name): live for name in names if (live := self._training(name))}
-        bases = [self._base(name, adapter=str(name) not in training) for name in names]
-        pieces: queue.SimpleQueue[_FromPane] = queue.SimpleQueue()
-        readers = []
-        for number, (base, body) in enumerate(zip(bases, _orders(request, names, bases), strict=True)):
-            live = training.get(body.get("template_of", body["model"]))
-            asked = live.itself if live and body["model"] in live.models else partial(self._engine, base)
-            readers.append(_Reader(number, asked, self._gone, body, pieces))
+        pieces: queue.SimpleQueue[FromPane] = queue.SimpleQueue()
+        readers = self._readers(request, pieces)
         with self._lock:
             self._open |= set(readers)
         try:
             for reader in readers:
                 reader.start()
-            running = len(readers)
+            running = len(request.panes)
             while running and not (stopped and stopped.is_set()):
                 try:
                     got = pieces.get(timeout=_LOOK_SECONDS)
@@ -123,8 +118,9 @@ class ChatService:
                     yield got
                 elif got is None:
                     running -= 1
-                else:
-                    raise self._with_state(got)
+                elif not self._closed:
+                    error = self._with_state(got.error).as_dict()
+                    yield ChatDelta(got.pane, "", done=True, error=error)
             if self._closed:
                 raise StudioError("chat_cancelled")
         finally:
@@ -132,6 +128,29 @@ class ChatService:
                 reader.cancel()
             with self._lock:
                 self._open -= set(readers)
+
+    def _readers(self, request: ChatRequest, pieces: queue.SimpleQueue[FromPane]) -> list[Reader]:
+        """One for each pane that can be asked; what is wrong with the others is among the pieces."""
+        known: dict[int, Known] = {}
+        training: dict[str, _Live] = {}
+        for number, pane in enumerate(request.panes):
+            try:
+                name = parse(pane.model)
+                live = self._training(name)
+                known[number] = Known(pane, name, self._base(name, adapter=live is None))
+                if live is not None:
+                    training[str(name)] = live
+            except StudioError as error:
+                pieces.put(PaneFailed(number, error))
+                pieces.put(None)
+        # One search for all panes of a base: what keeps its engine from starting is found out once.
+        engines = {pane.base: Once(partial(self._engine, pane.base)) for pane in known.values()}
+        readers = []
+        for number, body in orders(known, request.sampling).items():
+            live = training.get(body.get("template_of", body["model"]))
+            asked = live.itself if live and body["model"] in live.models else engines[known[number].base]
+            readers.append(Reader(number, asked, self._gone, body, pieces))
+        return readers
 
     def warm(self, model: str) -> None:
         """Start the engine that answers for this model, if it is on disk and can; returns at once."""
@@ -278,108 +297,3 @@ class _Live:
 
     def itself(self) -> Announcement:
         return self.announced
-
-
-def _orders(
-    request: ChatRequest, names: Sequence[ModelName], bases: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The body of the request for each pane."""
-    tuned: dict[str, str] = {}
-    for name, base in zip(names, bases, strict=True):
-        if str(name) != base:
-            tuned.setdefault(base, f"run:{name.value}" if name.kind == "run" else str(name))
-    for pane, name, base in zip(request.panes, names, bases, strict=True):
-        body = _body(pane, request.sampling)
-        if str(name) != base:
-            yield {**body, "model": str(name)}
-        else:
-            template = {"template_of": tuned[base]} if base in tuned else {}
-            yield {**body, "model": "base", **template}
-
-
-def _body(pane: Pane, sampling: Sampling) -> dict[str, Any]:
-    return {
-        "messages": [dict(message) for message in pane.messages],
-        **asdict(sampling),
-        "stream_options": {"include_usage": True},
-    }
-
-
-_FromPane = ChatDelta | StudioError | None
-
-
-class _Reader(threading.Thread):
-    """Reads the answer of one pane into a queue: deltas, then None, or what went wrong."""
-
-    def __init__(
-        self,
-        number: int,
-        engine: Callable[[], Announcement],
-        gone: Callable[[Announcement], StudioError],
-        body: dict[str, Any],
-        pieces: queue.SimpleQueue[_FromPane],
-    ) -> None:
-        super().__init__(name=f"chat-{number}", daemon=True)
-        self._number = number
-        self._engine = engine
-        self._gone = gone
-        self._body = body
-        self._pieces = pieces
-        self._call: Call | None = None
-        self._cancelled = False
-
-    def run(self) -> None:
-        """Thread main."""
-        outcome: _FromPane = None
-        try:
-            engine = self._engine()
-            try:
-                self._read(engine)
-            except EngineGone:
-                outcome = self._gone(engine)
-        except StudioError as error:
-            outcome = error
-        finally:
-            self._pieces.put(outcome)
-
-    def cancel(self) -> None:
-        """Let go of the answer, from any thread."""
-        self._cancelled = True
-        if self._call is not None:
-            self._call.cancel()
-
-    def _read(self, engine: Announcement) -> None:
-        self._call = Call(engine)
-        if self._cancelled:  # before there was a call to cancel
-            return
-        finish: str | None = None
-        for chunk in self._call.stream(self._body):
-            if "steps" in chunk and "proof" not in chunk:
-                self._pieces.put(ChatDelta(self._number, "", steps=_steps(chunk)))
-            for choice in chunk["choices"]:
-                if text := choice["delta"].get("content"):
-                    self._pieces.put(ChatDelta(self._number, text))
-                finish = choice["finish_reason"] or finish
-            if "proof" in chunk:
-                self._pieces.put(_end(self._number, finish, chunk))
-
-
-def _end(number: int, finish: str | None, chunk: Mapping[str, Any]) -> ChatDelta:
-    """A pane's last piece, out of the chunk with the usage."""
-    return ChatDelta(
-        number,
-        "",
-        done=True,
-        finish_reason=finish,
-        tokens=chunk["usage"]["completion_tokens"],
-        **chunk["timings"],
-        proof=Proof(**chunk["proof"]),
-        steps=_steps(chunk),
-    )
-
-
-def _steps(chunk: Mapping[str, Any]) -> Steps:
-    if "steps" not in chunk:
-        return None
-    first, last = chunk["steps"]
-    return first, last

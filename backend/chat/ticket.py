@@ -34,13 +34,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Ended:
-    """A choice is complete."""
+    """A choice is complete. `adapter`: a hash of the weights that train, as they were at its first token."""
 
     index: int
     finish: str  # stop | length
     tokens: int
     timings: Timings
     steps: Steps = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)

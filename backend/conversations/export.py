@@ -65,6 +65,7 @@ def _table(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
                     "base": answer.proof and answer.proof.base,
                     "adapter": answer.proof and answer.proof.adapter,
                     "template": answer.proof and answer.proof.template,
+                    "error": answer.error,
                 }
                 for model, answer in answers
             ],
@@ -121,6 +122,8 @@ def _facts(turn: Turn, pane: int) -> str:
     if (proof := answer.proof) is not None:
         named = {"base": proof.base, "adapter": proof.adapter, "template": proof.template}
         facts += [f"{name} `{hash[:_SHORT]}`" for name, hash in named.items() if hash]
+    if answer.error is not None:
+        facts.append(f"no answer, or not all of it: `{answer.error['code']}`")
     return f"<sub>{' · '.join(facts)}</sub>"
 
 

@@ -25,15 +25,16 @@ def wilson(wins: int, count: int, z: float = Z_95) -> tuple[float, float]:
 def pair_votes(turns: Iterable[Turn]) -> list[PairVotes]:
     """The votes on these turns, the pair with most of them first.
 
-    Of more than two panes the best one beat each of the others, and nothing is known among those. Models are
-    told apart by what answered, so a run that went on training is another one.
+    Of more than two panes the best one beat each of the others, and nothing is known among those. One that
+    could not answer was beaten by nobody. Models are told apart by what answered, so a run that went on
+    training is another one.
     """
     counted: defaultdict[tuple[_Player, _Player], Counter[str]] = defaultdict(Counter)
     for turn in turns:
         if turn.vote is None:
             continue
         players = [_player(turn, pane) for pane in range(len(turn.answers))]
-        for a, b in combinations(range(len(players)), 2):
+        for a, b in combinations((pane for pane in range(len(players)) if not turn.answers[pane].error), 2):
             outcome = _outcome(turn.vote, a, b)
             if outcome is None or players[a] == players[b]:
                 continue

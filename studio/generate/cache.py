@@ -75,6 +75,12 @@ def keep(cache: Any, rows: Sequence[int], total: int) -> None:
         _resize(layer, total)
 
 
+def resize(cache: Any, total: int) -> None:
+    """Cut or zero pad all rows on the left to `total` positions, in place."""
+    for layer in cache.layers:
+        _resize(layer, total)
+
+
 def _resize(layer: Any, total: int) -> None:
     kept = total
     if isinstance(layer, DynamicSlidingWindowLayer):

@@ -22,13 +22,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from studio.errors import Reason, StudioError
 from studio.generate import cache as caches
 from studio.generate.adapters import AdapterPool
-from studio.generate.request import Finish, Request, Token
+from studio.generate.request import BASE, Finish, Request, Token
 from studio.generate.sampling import RowSampler, logprobs
+from studio.generate.sides import SidePool, is_side
 
 # Frequencies of these depend on the longest row of the batch, so a row there is answered alone.
 _ROPE_BY_LENGTH = frozenset({"dynamic", "longrope"})
@@ -117,7 +118,8 @@ class _Row:
 class Decoder:
     """Answers rows token by token; rows can be added and cancelled between any two steps.
 
-    Every forward pass runs inside `around()`, which may switch something on.
+    A row's adapter is one of `adapters`, one of `sides`, or `BASE`. Every forward pass runs inside
+    `around()`, which may switch something on.
 
     Not for several threads: whoever calls it is the one that touches the model.
     """
@@ -128,8 +130,10 @@ class Decoder:
         adapters: AdapterPool | None = None,
         max_rows: int = 8,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        sides: SidePool | None = None,
     ) -> None:
         self.model = model
+        self._sides = sides
         self._around = around
         self._adapters = adapters
         self._max_rows = max_rows
@@ -188,7 +192,7 @@ class Decoder:
         self._batches = [batch for batch in self._batches if batch.rows]
 
     def adapters_in_use(self) -> frozenset[str]:
-        """Names of the adapters that waiting or decoding rows need."""
+        """Names of the adapters and side networks that waiting or decoding rows need."""
         rows = [*self._waiting, *(row for batch in self._batches for row in batch.rows)]
         return frozenset(row.request.adapter for row in rows)
 
@@ -213,10 +217,12 @@ class Decoder:
     def _admit(self, row: _Row) -> Token:
         cache = caches.empty(self.model)
         ids = torch.tensor([row.request.ids])
-        logits = self.forward(ids, cache, None, None, [row.request.adapter])
+        name = row.request.adapter
+        sides: dict[str, Cache] = {name: DynamicCache()} if is_side(name) else {}
+        logits = self.forward(ids, cache, None, None, [name], sides)
         row.length = len(row.request.ids)
         token = row.take(logits[0])
-        batch = _Batch([row], cache)
+        batch = _Batch([row], cache, sides)
         if self.shared and self._batches:
             self._batches[0].join(batch)
         else:
@@ -230,8 +236,10 @@ class Decoder:
         mask: Tensor | None,
         positions: Tensor | None,
         adapters: Sequence[str],
+        sides: Mapping[str, Cache],
     ) -> Tensor:
-        """Logits (B, V) at the last position of ids (B, T), whose keys and values are added to `cache`."""
+        """Logits (B, V) at the last position of ids (B, T), whose keys and values are added to `cache`, and
+        for each side network to the one of its name."""
         device = self._device
         arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
         if mask is not None:
@@ -241,8 +249,9 @@ class Decoder:
         if self._takes_keep:
             arguments["logits_to_keep"] = 1
         if self._adapters is not None:
-            self._adapters.select(adapters)
-        with self._around():
+            self._adapters.select([BASE if is_side(name) else name for name in adapters])
+        beside = self._sides.at_work(adapters, sides) if self._sides is not None else nullcontext()
+        with self._around(), beside:
             logits: Tensor = self.model(ids.to(device), **arguments).logits[:, -1]
         return logits
 
@@ -250,13 +259,14 @@ class Decoder:
 class _Batch:
     """Rows that decode in one forward pass."""
 
-    def __init__(self, rows: list[_Row], cache: DynamicCache) -> None:
+    def __init__(self, rows: list[_Row], cache: DynamicCache, sides: dict[str, Cache]) -> None:
         self.rows = rows
         self._cache = cache
+        self._sides = sides  # of the rows of each side network, in their order, as long as `cache`
 
     @property
     def cache_bytes(self) -> int:
-        return caches.size_bytes(self._cache)
+        return sum(map(caches.size_bytes, (self._cache, *self._sides.values())))
 
     def step(self, decoder: Decoder) -> list[Token]:
         ids = torch.tensor([[row.last] for row in self.rows])
@@ -266,17 +276,31 @@ class _Batch:
         if any(row.length + 1 != total for row in self.rows):
             mask = (torch.arange(total) >= total - 1 - lengths).long()
         names = [row.request.adapter for row in self.rows]
-        logits = decoder.forward(ids, self._cache, mask, lengths, names)
+        logits = decoder.forward(ids, self._cache, mask, lengths, names, self._sides)
         for row in self.rows:
             row.length += 1
         return [row.take(scores) for row, scores in zip(self.rows, logits, strict=True)]
 
     def join(self, other: _Batch) -> None:
         caches.join(self._cache, other._cache)
+        for name, cache in other._sides.items():
+            if name in self._sides:
+                caches.join(self._sides[name], cache)
+            else:
+                self._sides[name] = cache
+        for cache in self._sides.values():
+            caches.resize(cache, self._cache.get_seq_length())
         self.rows += other.rows
 
     def keep(self, rows: list[_Row]) -> None:
         """Keep these of its rows, and no more padding than the longest of them needs."""
         if rows and len(rows) < len(self.rows):
-            caches.keep(self._cache, [self.rows.index(row) for row in rows], max(row.length for row in rows))
+            total = max(row.length for row in rows)
+            caches.keep(self._cache, [self.rows.index(row) for row in rows], total)
+            for name in list(self._sides):
+                own = [row for row in self.rows if row.request.adapter == name]
+                if kept := [own.index(row) for row in own if row in rows]:
+                    caches.keep(self._sides[name], kept, total)
+                else:
+                    del self._sides[name]
         self.rows = rows

@@ -25,10 +25,11 @@ _SETTINGS = (
 def memory_key(plan: Plan, facts: ModelFacts, learned: float) -> str:
     """Of a resolved plan on a model of these sizes; of the data only the longest row's length counts, and the
     share of its tokens that is `learned`."""
-    body = plan.as_dict()
+    body, sizes = plan.as_dict(), asdict(facts) | {"survey": facts.survey and facts.survey.as_dict()}
+    del sizes["notes"]  # words about the sizes
     return json_hash(
         {
-            "facts": asdict(facts) | {"survey": facts.survey and facts.survey.as_dict()},
+            "facts": sizes,
             "learned": learned,
             "settings": {name: body["settings"][name] for name in _SETTINGS},
             # Gradients wait through the passes of a step that has several.

@@ -19,8 +19,8 @@ from studio.memory.need import Need
 from studio.memory.workload import Workload
 from studio.merge import POSITIONS, PROMPTS, TOKENS
 from studio.models.config import ModelFacts
-from studio.models.folder import weight_files
 from studio.models.forms import linears
+from studio.models.headers import weight_files
 from studio.models.weights import numbers, weights_of
 from studio.plan import Plan
 

@@ -32,7 +32,7 @@ from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
-from studio.models.config import ModelFacts, facts_of, surveyed_facts, text_config, to_survey
+from studio.models.config import ModelFacts, facts_of, surveyed_facts, to_survey, to_trace
 from studio.models.load import weights_dtype
 from studio.models.survey import found_family, survey
 from studio.optimizers import adamw_8bit
@@ -45,7 +45,7 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
     (`studio.memory.as_cuda`); there need not be one. A model of a family that the studio does not know is
     taken apart as for its survey. Raises what the method's `prepare` raises, and for such a model StudioError
-    `architecture_unknown`.
+    `architecture_unknown`, and as `studio.models.config.to_trace`.
     """
     settings, method = plan.settings, methods.get(plan.method)
     assert settings.batch is not None
@@ -55,8 +55,9 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     quantisation = method.base_quantisation(plan.method_params)
     attention = "eager" if settings.attention == "eager" else None
+    config = to_trace(config)
     surveyed = to_survey(config)
-    config = normalised_config(text_config(config)) if surveyed else config
+    config = normalised_config(config) if surveyed else config
     base = meta_model(config, dtype, quantisation, attention)
     family = found_family(base) if surveyed else None
     with unpacked():

@@ -105,7 +105,8 @@ class Method:
 
     A capability is a value, or a function of the method's params where it depends on them. `serving` says
     how the chat engine can hold the result: `batched` (rows of one batch may use different ones), `switched`
-    (one at a time on a shared base) or `own_copy` (needs a base of its own). `memory(dimensions, params,
+    (beside a shared base, row by row where its switch can, else one at a time) or `own_copy` (the base as it
+    is held for others won't do). `memory(dimensions, params,
     settings)` gives the method's terms for the estimate. `choose(params, dimensions)` fills in what was left
     open and depends on the model, with the reason of each choice by the param's name. `quantisation(params)`
     says how the base is to be held in 4 bit; without it the base is held as the plan's precision says.

@@ -6,16 +6,18 @@ Works on names alone where it can: the same judgement serves a folder on disk an
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
+from studio.models.checked import refuse_unloadable
 from studio.models.config import load_config
 from studio.models.families import FAMILIES, family_of
+from studio.models.headers import weight_files
+from studio.models.other_words import type_by_architecture
+from studio.models.pictures import has_towers
 
-_SHARD = re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DATA = (".jsonl", ".csv", ".tsv", ".parquet", ".arrow")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -51,9 +53,14 @@ def check_model_folder(folder: Path) -> None:
 
 def check_causal(config: Mapping[str, Any], where: str) -> None:
     """Raise `model_not_causal` unless the model writes text from left to right, `model_remote_code` if it
-    needs Python files of its own, `architecture_unknown` if it is of a family that can't be tuned here."""
+    needs Python files of its own, `architecture_unknown` if it is of a family that can't be tuned here;
+    and as `studio.models.checked` where its sizes are none, or its weights were rounded already."""
+    refuse_unloadable(config, where)
+    if config.get("auto_map") and config.get("model_type") not in FAMILIES:
+        files = sorted({str(v).partition("--")[2] or str(v) for v in config["auto_map"].values()})
+        raise StudioError("model_remote_code", path=where, files=files)
     names = config.get("architectures") or []
-    multimodal = "text_config" in config
+    multimodal = "text_config" in config or has_towers(config)
     causal = [
         n
         for n in names
@@ -63,9 +70,8 @@ def check_causal(config: Mapping[str, Any], where: str) -> None:
     if config.get("is_encoder_decoder") or (names and not causal):
         kind = names[0] if names else str(config.get("model_type"))
         raise StudioError("model_not_causal", path=where, architecture=kind)
-    if config.get("auto_map") and config.get("model_type") not in FAMILIES:
-        files = sorted({str(v).partition("--")[2] or str(v) for v in config["auto_map"].values()})
-        raise StudioError("model_remote_code", path=where, files=files)
+    if not config.get("model_type") and (meant := type_by_architecture(config)):
+        raise StudioError("model_type_missing", path=where, meant=meant)
     family_of(config.get("model_type"))
 
 
@@ -81,17 +87,6 @@ def check_weights(names: Collection[str], where: str, shards: Collection[str] = 
     if pickles:
         raise StudioError("model_weights_pickle", path=where, files=pickles[:3])
     raise StudioError("model_weights_missing", path=where)
-
-
-def weight_files(names: Collection[str]) -> list[str]:
-    """The safetensors files that hold the model: the usual names, else all that there are.
-
-    Other copies of the weights (consolidated, other precisions) stand beside them in some repositories.
-    """
-    usual = sorted(n for n in names if _SHARD.fullmatch(n))
-    return usual or sorted(
-        n for n in names if n.endswith(".safetensors") and not n.startswith("adapter_model")
-    )
 
 
 def needed_files(names: Collection[str]) -> list[str]:

@@ -22,7 +22,8 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.models.config import load_config
-from studio.models.folder import check_causal, check_weights, name_the_foreign, needed_files, weight_files
+from studio.models.folder import check_causal, check_weights, name_the_foreign, needed_files
+from studio.models.headers import weight_files
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 

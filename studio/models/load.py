@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from studio.errors import StudioError
+from studio.models.checked import refuse_unloadable
 from studio.models.families import family_of
 from studio.models.quantisation import Quantisation
 
@@ -35,7 +36,7 @@ def load_model(
     (embeddings, norms, head).
 
     Raises StudioError `model_foreign` (no config.json), `architecture_unknown`, `model_pickles_refused`,
-    `model_weights_missing`, `model_unreadable`.
+    `model_weights_missing`, `model_unreadable`, `model_quantised`, `model_config_size`.
     """
     _check_folder(folder)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # the log is read by people
@@ -125,6 +126,7 @@ def _check_folder(folder: Path) -> None:
     except ValueError as broken:
         raise StudioError("model_unreadable", path=str(folder), detail=_first_line(broken)) from broken
     family_of(config.get("model_type"))
+    refuse_unloadable(config, str(folder))
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(f.name for pattern in _PICKLES for f in folder.glob(pattern))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from studio.models.checked import whole_sizes
+
 Values = Mapping[str, Any]
 
 # transformers' own, for what a config.json leaves out.
@@ -19,13 +21,24 @@ _SIGLIP = {
 }
 
 
-def beside(config: Values, text_hidden: int) -> tuple[int, int]:
+def has_towers(config: Values) -> bool:
+    """Whether a model sees or hears, beside reading."""
+    return any(isinstance(config.get(f"{sense}_config"), Mapping) for sense in ("vision", "audio"))
+
+
+def counted_towers(config: Values) -> bool:
+    """Whether what a model sees with is counted by its config.json alone."""
+    return config.get("model_type") == "gemma3"
+
+
+def beside(config: Values, text_hidden: int, where: str = "config.json") -> tuple[int, int]:
     """How many numbers the matrices of linear layers hold, and all the rest. Known for Gemma 3, which looks
-    at pictures through SigLIP; (0, 0) for others."""
+    at pictures through SigLIP; (0, 0) for others, whose towers a survey counts."""
     vision = config.get("vision_config")
-    if config.get("model_type") != "gemma3" or not isinstance(vision, dict):
+    if not counted_towers(config) or not isinstance(vision, Mapping):
         return 0, 0
-    c = _SIGLIP | {key: value for key, value in vision.items() if value is not None}
+    given = whole_sizes(vision, f"{where} (vision_config)")
+    c = _SIGLIP | {key: value for key, value in given.items() if value is not None}
     hidden, inner = c["hidden_size"], c["intermediate_size"]
     mlp, mlp_biases = 2 * hidden * inner, inner + hidden
     patches = (c["image_size"] // c["patch_size"]) ** 2

@@ -14,7 +14,9 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import __version__ as version
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.logging import set_verbosity_error
 
 from studio.errors import StudioError
@@ -27,17 +29,53 @@ from studio.models.surveyed import Linear, Shape, Survey, SurveyedSizes
 def survey(config: Mapping[str, Any]) -> Survey:
     """The parts of the causal language model of a config.json.
 
-    Raises StudioError `architecture_unknown` where transformers has no such model, or it is no row of decoder
-    layers, half of them alike, of attention with queries, keys and values, and of an MLP or experts.
+    Raises StudioError `architecture_unknown` where transformers has no such model, `model_not_built` where it
+    can't make one of this config, and `model_layers_unknown` where it is no row of decoder layers, half of
+    them alike, of attention with queries, keys and values, and of an MLP or experts.
     """
-    model_type = str(config.get("model_type"))
+    model = _built(config, AutoModelForCausalLM)
     try:
+        return _taken_apart(model)
+    except StudioError as error:
+        if error.code != "architecture_unknown":
+            raise
+        count = sum(p.numel() for p in model.parameters())
+        raise StudioError("model_layers_unknown", type=config["model_type"], parameters=count) from None
+
+
+def towers(config: Mapping[str, Any]) -> tuple[int, int]:
+    """How many numbers a model that sees holds beside its text tower: in the matrices of linear layers, and
+    in all the rest. Raises StudioError as `survey`."""
+    model: Any = _built(config, AutoModelForImageTextToText)
+    parts = (model.get_decoder(), model.get_output_embeddings())
+    text = {id(p) for part in parts for p in part.parameters()}
+    sizes = {id(p): p.numel() for p in model.parameters() if id(p) not in text}
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and id(m.weight) in sizes]
+    matrices = sum(weight.numel() for weight in linear)
+    return matrices, sum(sizes.values()) - matrices
+
+
+def _built(config: Mapping[str, Any], auto: Any) -> nn.Module:
+    model_type = str(config.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise _unknown(model_type)
+    try:
+        built = AutoConfig.for_model(**config)
+        if type(built) not in auto._model_mapping:
+            raise _unknown(model_type)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                AutoConfig.for_model(**config), dtype=torch.bfloat16, trust_remote_code=False
-            )
-    except (ValueError, KeyError):
-        raise _unknown(model_type) from None
+            model: nn.Module = auto.from_config(built, dtype=torch.bfloat16, trust_remote_code=False)
+    except StudioError:
+        raise
+    except Exception as fault:  # noqa: BLE001  # a family's code may make anything of what it does not expect
+        detail = (str(fault).strip().splitlines() or [""])[0]
+        raise StudioError("model_not_built", type=model_type, detail=detail, version=version) from None
+    return model
+
+
+def _taken_apart(model: nn.Module) -> Survey:
+    """Raises StudioError `architecture_unknown`."""
+    model_type = str(cast(Any, model).config.model_type)
     anatomy = Anatomy(model, found_family(model))
     kinds = [tuple(tuple(p.shape) for p in layer.parameters()) for layer in anatomy.layers]
     kind, count = Counter(kinds).most_common(1)[0]
@@ -129,7 +167,8 @@ def main() -> None:
     set_verbosity_error()  # type: ignore[no-untyped-call]
     answer: dict[str, Any]
     try:
-        answer = survey(json.load(sys.stdin)).as_dict()
+        config = json.load(sys.stdin)
+        answer = {"towers": towers(config)} if "towers" in sys.argv[1:] else survey(config).as_dict()
     except StudioError as error:
         answer = {"error": error.as_dict()}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -21,7 +21,7 @@ from studio.identity import json_hash, normalised_config
 from studio.models.surveyed import Survey
 
 _MOST_SECONDS = 600
-_KIND = 1  # goes up whenever a survey finds out something else
+_KIND = 2  # goes up whenever a survey finds out something else
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,52 @@ class Surveys:
 
     folder: Path
 
-    def known(self, config: Mapping[str, Any]) -> bool:
-        """Whether the next `of` answers without a process."""
-        return self.file(config).is_file()
+    def known(self, config: Mapping[str, Any], towers: bool = False) -> bool:
+        """Whether the next `of` (or `towers`) answers without a process."""
+        return self.file(config, towers).is_file()
 
     def of(self, config: Mapping[str, Any]) -> Survey:
         """The survey of a config.json (of the text tower's part, where there are several).
 
-        Raises StudioError `architecture_unknown` where transformers has no such model or it is built in
-        another way than decoder layers one after the other; `survey_failed`.
+        Raises StudioError `architecture_unknown` where transformers has no such model; `model_not_built`
+        where it can't make one of this config; `model_layers_unknown` where that is built in another way than
+        decoder layers one after the other; `survey_failed`.
         """
-        file = self.file(config)
+        return Survey.from_dict(self._answer(config))
+
+    def towers(self, config: Mapping[str, Any]) -> tuple[int, int] | None:
+        """How many numbers the parts of a model beside its text tower hold, as
+        `studio.models.pictures.beside`; None where transformers can't build the whole of it."""
         try:
-            answer = json.loads(file.read_text(encoding="utf-8"))
+            matrices, rest = self._answer(config, towers=True)["towers"]
+        except StudioError:  # its text tower is known all the same
+            return None
+        return matrices, rest
+
+    def _answer(self, config: Mapping[str, Any], towers: bool = False) -> dict[str, Any]:
+        file = self.file(config, towers)
+        try:
+            answer: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not made yet, or lost
-            answer = _survey(normalised_config(config))
+            answer = _survey(normalised_config(config), towers)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, answer)
         if "error" in answer:
             raise StudioError.from_dict(answer["error"])
-        return Survey.from_dict(answer)
+        return answer
 
-    def file(self, config: Mapping[str, Any]) -> Path:
+    def file(self, config: Mapping[str, Any], towers: bool = False) -> Path:
         """Where the survey of a config.json is kept, by all that decides it."""
         about = {
             "config": normalised_config(config),
             "transformers": version("transformers"),
-            "kind": _KIND,
+            "kind": f"{_KIND} towers" if towers else _KIND,
         }
         return self.folder / f"{json_hash(about)}.json"
 
 
-def _survey(config: Mapping[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "studio.models.survey"]
+def _survey(config: Mapping[str, Any], towers: bool) -> dict[str, Any]:
+    command = [sys.executable, "-m", "studio.models.survey", *(["towers"] if towers else [])]
     try:
         done = subprocess.run(
             command,

@@ -11,6 +11,7 @@ an answer belongs to a range of steps, which is said with it; one step long, it 
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ SHARE = 0.17  # of the time goes to answers while there are any: training keeps 
 # Less than this is saved up until the next boundary: borrowing a model costs about as much as a token.
 LEAST_SECONDS = 0.05
 PAUSED_SECONDS = 0.1  # between two looks at whether a paused run shall go on
+MOST_HASHED_BYTES = 64 * 2**20  # a fifth of a second on a slow processor
 ROWS = 4  # answers that decode at a time; each holds keys and values while the run trains
 
 
@@ -134,6 +136,7 @@ class Lending:
         self._computation, self._facts, self._device, self._autocast = computation, facts, device, autocast
         self.step = step
         self.decoders: dict[str, Decoder] = {}
+        self._trained: set[str] = set()
         self.most_cache_bytes = 0
         self._allowance = Allowance()
 
@@ -154,6 +157,7 @@ class Lending:
         self.decoders = {
             side: _LentDecoder(root, self._facts, self._device, dtype.itemsize) for side in sides
         }
+        self._trained = {name for name, p in self._computation.named_parameters() if p.requires_grad}
         self._allowance.skipped()
         self._guest.arrive(self)
         try:
@@ -161,6 +165,19 @@ class Lending:
         finally:
             self._guest.leave()
             self.decoders = {}
+
+    def state_hash(self) -> str | None:
+        """What has been learned up to this step, by content (sha256, hex); None if that is too much to be
+        read between two steps."""
+        own = {name: p for name, p in self._computation.named_parameters() if name in self._trained}
+        if sum(parameter.nbytes for parameter in own.values()) > MOST_HASHED_BYTES:
+            return None
+        digest = hashlib.sha256(f"{self.step()}".encode())
+        for name, parameter in own.items():
+            digest.update(f"\0{name}\0{parameter.dtype}\0{tuple(parameter.shape)}\0".encode())
+            numbers = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(numbers.numpy().data)
+        return digest.hexdigest()
 
     def turn(self) -> None:
         """Called between two steps, or two batches of an evaluation: answer for as long as was earned."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from studio.methods import added_itemsize
 from studio.models.anatomy import Anatomy, Hidden
 from studio.plan import Plan, methods
 from studio.registry import load_part
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 Batch = dict[str, Any]
 
@@ -48,6 +51,15 @@ class Switch(Protocol):
 
     def on(self) -> AbstractContextManager[None]: ...
     def remove(self) -> None: ...
+
+
+@runtime_checkable
+class RowSwitch(Switch, Protocol):
+    """One that can be on for some rows of a forward pass and off for the others."""
+
+    def over(self, rows: slice | Tensor, cache: Cache) -> AbstractContextManager[None]:
+        """On for these rows alone. `cache` is theirs: it has room for layers of the switch's own."""
+        ...
 
 
 class Tuner:

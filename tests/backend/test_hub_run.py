@@ -145,6 +145,44 @@ def test_a_model_that_cannot_be_tuned_is_refused_before_its_weights_are_fetched(
     facade.close()
 
 
+def test_a_model_that_brings_its_program_is_estimated_but_not_tuned(
+    home: Path,
+    hub: server.Hub,  # noqa: F811
+) -> None:
+    sizes = {"vocab_size": 640, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    own = {"num_attention_heads": 4, "auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}, **sizes}
+    for model_type in ("baichuan", "novel"):
+        config = json.dumps({"model_type": model_type, "architectures": ["OwnModel"], **own}).encode()
+        hub.repos[f"ada/{model_type}"] = server.Repo({"config.json": config})
+    facade = StudioFacade(home, launcher=HereAndNow())
+    with pytest.raises(StudioError) as caught:
+        facade.model("hub:ada/baichuan")
+    assert caught.value.code == "model_remote_code"
+    need = facade.estimate("hub:ada/baichuan", None, "lora", {"batch": 1, "seq": 64}).memory
+    assert need is not None
+    assert [note.code for note in need.notes] == ["layers_alike", "estimated_only"]
+    with pytest.raises(StudioError) as caught:
+        facade.estimate("hub:ada/novel", None, "lora", {"batch": 1, "seq": 64})
+    assert caught.value.code == "model_remote_code"
+    facade.close()
+
+
+def test_a_rounded_checkpoint_is_refused_before_its_weights_are_fetched(
+    home: Path,
+    hub: server.Hub,  # noqa: F811
+) -> None:
+    files = hub.repos["ada/tiny"].files
+    config = {**json.loads(files["config.json"]), "quantization_config": {"quant_method": "awq", "bits": 4}}
+    hub.repos["ada/awq"] = server.Repo({**files, "config.json": json.dumps(config).encode()})
+    facade = StudioFacade(home, launcher=HereAndNow())
+    for ask in (facade.model, lambda name: facade.estimate(name, None, "lora", {"batch": 1, "seq": 64})):
+        with pytest.raises(StudioError) as caught:
+            ask("hub:ada/awq")
+        assert (caught.value.code, caught.value.facts["quantisation"]) == ("model_quantised", "awq, 4 bit")
+    assert not [p for method, p, _ in hub.requests if method == "GET" and p.endswith(".safetensors")]
+    facade.close()
+
+
 def test_a_gated_model_is_named_with_its_page(home: Path, hub: server.Hub, data: str) -> None:  # noqa: F811
     hub.repos["ada/gated"] = server.Repo(hub.repos["ada/tiny"].files, gated=True)
     facade = StudioFacade(home, launcher=Notes())

@@ -32,6 +32,7 @@ from backend.jobs.record import Job
 from studio.data.render import Renderer
 from studio.data.rows import Message
 from studio.errors import StudioError
+from studio.train import lending
 from tests.backend.launchers import work
 from tests.toys.folders import write_model
 from ui.words import Words
@@ -168,6 +169,26 @@ def test_a_run_that_trains_answers_beside_its_base_with_one_copy_of_the_weights(
     assert (first.text, first.steps) == ("", (last.steps[0], last.steps[0]))
 
 
+@pytest.mark.parametrize("most", [2**26, 0])
+def test_what_answered_is_told_apart_from_the_base_and_from_other_steps(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(lending, "MOST_HASHED_BYTES", most)
+    run = bench.start(5000)
+    until(lambda: bench.asked_can_be(run))
+    found: dict[int, str | None] = {}
+    while len(found) < 3:
+        sides = bench.ask(run, compare=True, max_tokens=3)
+        base, tuned, steps = sides["base"][-1].proof, sides["tuned"][-1].proof, sides["tuned"][-1].steps
+        assert base is not None
+        assert tuned is not None
+        assert steps is not None
+        assert (base.base, base.adapter) == (tuned.base, None)
+        found[steps[0]] = tuned.adapter
+    assert None not in found.values()
+    assert len(set(found.values())) == 3
+
+
 def test_a_paused_run_answers_as_its_checkpoint_and_one_that_ends_says_so(bench: Bench) -> None:
     run = bench.start(5000)
     until(lambda: bench.asked_can_be(run))
@@ -176,6 +197,10 @@ def test_a_paused_run_answers_as_its_checkpoint_and_one_that_ends_says_so(bench:
     answers = [bench.ask(run)["tuned"] for _ in range(2)]
     first, last = answers[0][-1].steps or (0, 0)
     assert first == last
+    proofs = [answer[-1].proof for answer in answers]
+    assert proofs[0] == proofs[1]
+    assert proofs[0] is not None
+    assert proofs[0].adapter is not None
     adapter = bench.facade.home / "runs" / run / "checkpoints" / f"step-{first:08d}" / "adapter"
     assert text(answers[0]) == text(answers[1]) == bench.reference(adapter)
     bench.facade.resume(run)
@@ -184,9 +209,8 @@ def test_a_paused_run_answers_as_its_checkpoint_and_one_that_ends_says_so(bench:
     endless = bench.stream(run, max_tokens=40_000)
     next(endless)
     bench.facade.stop(run)
-    with pytest.raises(StudioError) as ended:
-        list(endless)
-    assert (ended.value.code, ended.value.facts) == ("chat_run_ended", {"run": run})
+    ended = list(endless)[-1]
+    assert (ended.done, ended.error) == (True, {"code": "chat_run_ended", "facts": {"run": run}})
     assert not bench.asked_can_be(run)
     until(lambda: bench.facade.run(run).summary.state == "stopped")
     # The next question goes to the engine: the same answer as the run's last checkpoint.
@@ -201,9 +225,9 @@ def test_the_curve_is_that_of_a_run_that_nobody_asks(bench: Bench) -> None:
     until(lambda: bench.asked_can_be(asked))
     steps: list[tuple[int, int]] = []
     while bench.asked_can_be(asked):
-        with suppress(StudioError):  # it ends in the middle of an answer
-            got = bench.ask(asked, compare=True, temperature=1.0, seed=len(steps), max_tokens=7)
-            steps.append(got["tuned"][-1].steps or (0, 0))
+        got = bench.ask(asked, compare=True, temperature=1.0, seed=len(steps), max_tokens=7)
+        if (last := got["tuned"][-1]).error is None:  # else it ended in the middle of the answer
+            steps.append(last.steps or (0, 0))
     bench.launcher.threads[-1].join()
     alone = bench.start(400, eval_every=100)
     bench.launcher.threads[-1].join()
@@ -231,9 +255,8 @@ def test_whoever_leaves_is_forgotten_and_who_is_too_many_is_told(
     streams = [bench.stream(run, max_tokens=40_000) for _ in range(2)]
     for stream in streams:
         next(stream)
-    with pytest.raises(StudioError) as refused:
-        bench.ask(run)
-    assert (refused.value.code, refused.value.facts) == ("chat_queue_full", {"limit": 1})
+    refused = bench.ask(run)["tuned"][-1]
+    assert refused.error == {"code": "chat_queue_full", "facts": {"limit": 1}}
     assert bench.guests[-1].waiting
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]

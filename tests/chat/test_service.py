@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from backend.api.chat import ChatDelta, ChatModel, ChatRequest, Pane, Sampling
 from backend.chat.announcement import Announcement, announcement_file, log_file, read_announcement
@@ -41,6 +44,11 @@ def texts(deltas: Iterator[ChatDelta]) -> list[str]:
     for delta in deltas:
         panes[delta.pane] = panes.get(delta.pane, "") + delta.text
     return [panes[number] for number in sorted(panes)]
+
+
+def failures(deltas: Iterator[ChatDelta]) -> dict[int, dict[str, Any]]:
+    """What ended each pane that could not answer."""
+    return {delta.pane: dict(delta.error) for delta in deltas if delta.error is not None}
 
 
 def running(home: ChatHome) -> Announcement:
@@ -162,11 +170,52 @@ def test_only_its_owner_can_read_the_announcement(home: ChatHome, service: ChatS
 
 @pytest.mark.worker
 def test_what_the_engine_refuses_arrives_as_it_is(home: ChatHome, service: ChatService) -> None:
-    with pytest.raises(StudioError) as refused:
-        texts(service.stream(request(home.base, "run:tuned-1", prompt="x" * CONTEXT)))
-    assert refused.value.code == "prompt_too_long"
-    assert refused.value.facts == {"tokens": CONTEXT + 2, "context": CONTEXT}
+    refused = failures(service.stream(request(home.base, "run:tuned-1", prompt="x" * CONTEXT)))
+    facts = {"tokens": CONTEXT + 2, "context": CONTEXT}
+    assert refused == {pane: {"code": "prompt_too_long", "facts": facts} for pane in (0, 1)}
     assert texts(service.stream(request()))
+
+
+@pytest.mark.worker
+def test_a_pane_that_cannot_answer_leaves_the_others_theirs(home: ChatHome, service: ChatService) -> None:
+    """Known before an engine is asked (no adapter yet, no such run, no name) or said by it (another base)."""
+    panes = ("run:empty-1", home.base, "run:moved-1", "run:tuned-1")
+    deltas = list(service.stream(request(*panes)))
+    assert failures(iter(deltas)) == {
+        0: {"code": "run_has_no_adapter", "facts": {"run": "empty-1", "state": None}},
+        2: {"code": "run_base_changed", "facts": {"run": "moved-1", "base": home.base}},
+    }
+    assert [d.done for d in deltas if d.error] == [True, True]
+    said = dict(zip((0, 1, 2, 3), texts(iter(deltas)), strict=True))
+    adapter = home.run("tuned-1") / "adapter"
+    assert said[1] == home.text(home.reference(PROMPT, 30))
+    assert said[3] == home.text(home.reference(PROMPT, 30, adapter))
+    assert (said[0], said[2]) == ("", "")
+    nobody = failures(service.stream(request("run:nothing-1", home.base, "path:")))
+    assert {pane: error["code"] for pane, error in nobody.items()} == {0: "run_missing", 2: "model_name_bad"}
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize("method", ["lst", "qst"])
+def test_four_panes_of_side_networks_answer_each_as_alone(
+    home: ChatHome, service: ChatService, method: str
+) -> None:
+    run, own = f"run:{method}-1", home.run(f"{method}-1")
+    for step in (10, 20):
+        checkpoint = own / "checkpoints" / f"step-{step:08d}"
+        shutil.copytree(own / "adapter", checkpoint / "adapter")
+        (checkpoint / "adapter" / "manifest.json").rename(checkpoint / "manifest.json")
+        weights = load_file(checkpoint / "adapter" / "side.safetensors")
+        torch.manual_seed(step)
+        weights["up.weight"] = 0.1 * torch.randn_like(weights["up.weight"])
+        save_file(weights, checkpoint / "adapter" / "side.safetensors")
+    panes = (home.base, f"{run}@10", f"{run}@20", run)
+    for sampling in ({}, {"temperature": 1.0, "seed": 3}):
+        deltas = list(service.stream(request(*panes, **sampling)))
+        assert failures(iter(deltas)) == {}
+        together = texts(iter(deltas))
+        assert together == [texts(service.stream(request(pane, **sampling)))[0] for pane in panes]
+        assert len(set(together)) == 4
 
 
 @pytest.mark.worker
@@ -199,10 +248,9 @@ def test_an_engine_that_dies_is_said_so_and_the_next_question_starts_another(
     stream = service.stream(request(home.base, "run:tuned-1", max_tokens=90_000))
     next(stream)
     os.kill(running(home).pid, signal.SIGKILL)
-    with pytest.raises(StudioError) as died:
-        list(stream)
-    assert died.value.code == "chat_engine_died"
-    assert died.value.facts["log"] == str(log_file(home.root, home.base))
+    died = failures(stream)
+    facts = {"base": home.base, "log": str(log_file(home.root, home.base))}
+    assert died == {pane: {"code": "chat_engine_died", "facts": facts} for pane in (0, 1)}
     assert texts(service.stream(request()))
 
 
@@ -233,8 +281,7 @@ def test_a_base_that_cannot_be_loaded_is_the_reason(tmp_path: Path) -> None:
     weights = broken.model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     service = ChatService(broken.root)
-    with pytest.raises(StudioError, match="model_unreadable"):
-        texts(service.stream(request()))
+    assert failures(service.stream(request()))[0]["code"] == "model_unreadable"
     service.close()
     assert read_announcement(broken.root, broken.base) is None
 
@@ -276,9 +323,24 @@ def test_what_cannot_answer_is_said_before_an_engine_starts(
     chat_home: ChatHome, model: str, code: str, facts: dict[str, Any]
 ) -> None:
     service = ChatService(chat_home.root, state=lambda _run: "queued")
-    with pytest.raises(StudioError) as refused:
-        texts(service.stream(request(model)))
-    assert (refused.value.code, refused.value.facts) == (code, facts)
+    assert failures(service.stream(request(model))) == {0: {"code": code, "facts": facts}}
+    assert service._started == {}
+
+
+def test_what_keeps_an_engine_from_starting_is_found_out_once_for_all_its_panes(
+    chat_home: ChatHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def start(base: str) -> Announcement:
+        started.append(base)
+        raise StudioError("device_unknown", device="none")
+
+    service = ChatService(chat_home.root)
+    monkeypatch.setattr(service, "_engine", start)
+    panes = (chat_home.base, "run:tuned-1", "run:early-1")
+    assert set(failures(service.stream(request(*panes)))) == {0, 1, 2}
+    assert started == [chat_home.base]
 
 
 def test_the_side_that_asks_needs_no_torch() -> None:

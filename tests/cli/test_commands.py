@@ -249,6 +249,16 @@ def test_chat_holds_back_a_second_answer_that_ends_first(command, facade, monkey
     assert ran.out == "base: One two.\ntuned: Arr.\n"
 
 
+def test_chat_shows_who_can_answer_and_says_why_the_other_can_not(command, facade, monkeypatch):
+    error = {"code": "run_has_no_adapter", "facts": {"run": "pirate-1", "state": None}}
+    deltas = [ChatDelta(1, "", done=True, error=error), ChatDelta(0, "One."), ChatDelta(0, "", done=True)]
+    monkeypatch.setattr(facade, "chat", lambda _: iter(deltas))
+    ran = command("chat", "run:pirate-1", "--prompt", "Hi", "--compare")
+    assert ran.code != 0
+    assert ran.out == "base: One.\n"
+    assert "pirate-1 has saved nothing yet that could answer" in ran.err
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_home_and_json_stand_before_or_after_the_command(command, place, tmp_path):
     common = ["--home", str(tmp_path), "--json"]

@@ -360,6 +360,38 @@ def test_a_family_that_is_not_known_is_counted_once(real, tmp_path, monkeypatch)
     assert again.document["total_params"] == 2 * 16000 * 512 + 4 * (layer + adapters) + 512
 
 
+def test_what_an_estimate_does_not_say_by_itself_stands_below_it(real, tmp_path):
+    config = tmp_path / "config.json"
+    sizes = {"vocab_size": 640, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    config.write_text(json.dumps({"model_type": "baichuan", "num_attention_heads": 4, **sizes}))
+    for asked in ((), ("--for", "chat"), ("--for", "merge")):
+        ran = real("estimate", str(config), *asked, "--json")
+        assert [note["key"] for note in ran.document["notes"]] == ["layers_alike", "estimated_only"]
+        said = ran.document["notes"][0]["reason"]
+        assert "baichuan" in said
+        assert "llama" in said
+        assert said in real("estimate", str(config), *asked).out
+    assert real("estimate", "starter", "--json").document["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "model_quantised", "gptq, 4 bit"),
+        ({"intermediate_size": "96"}, "model_config_size", 'intermediate_size as "96"'),
+        ({"model_type": "bert"}, "model_not_causal", "bert"),
+    ],
+)
+def test_what_is_no_model_to_estimate_is_refused_in_words(real, tmp_path, change, code, words):
+    config = tmp_path / "config.json"
+    sizes = {"vocab_size": 640, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config.write_text(json.dumps({"model_type": "llama", **sizes, **change}))
+    assert real("estimate", str(config), "--json").document["error"]["code"] == code
+    ran = real("estimate", str(config))
+    assert ran.code == 1
+    assert words in ran.err
+
+
 def test_what_cannot_be_built_is_refused_as_before(real, tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**CONFIGS["qwen3_moe"], "model_type": "novel"}))

@@ -37,6 +37,11 @@ class Talk:
                     raise StudioError("chat_engine_died", base="starter", log="x")
                 if stopped.is_set():
                     return
+                if pane.messages[-1]["content"] == "half" and number:
+                    yield ChatDelta(number, "so f")
+                    error = {"code": "chat_run_ended", "facts": {"run": "a-1"}}
+                    yield ChatDelta(number, "", done=True, error=error)
+                    continue
                 for piece in (pane.model, f" #{len(pane.messages)}"):
                     yield ChatDelta(number, piece)
                 end = {
@@ -159,6 +164,32 @@ def test_why_there_is_no_answer_is_kept_and_the_next_question_leaves_it_out(
     assert kept.error == {"code": "chat_engine_died", "facts": {"base": "starter", "log": "x"}}
     said(conversations, "again", turn)
     assert [m["content"] for m in talk.requests[-1].panes[0].messages] == ["Be brief.", "again"]
+
+
+def test_the_error_of_a_pane_is_kept_with_its_answer_and_the_others_are_answers(
+    conversations: Conversations,
+) -> None:
+    turn = said(conversations, "half")
+    base, tuned = turn.answers
+    assert turn.error is None
+    assert (base.text, base.finish_reason, base.error) == ("starter #2", "stop", None)
+    assert (tuned.text, tuned.done, tuned.finish_reason) == ("so f", True, None)
+    assert tuned.error == {"code": "chat_run_ended", "facts": {"run": "a-1"}}
+    table = conversations.export(turn.conversation, "jsonl").text
+    assert [answer["error"] for answer in json.loads(table)["answers"]] == [None, tuned.error]
+    assert "chat_run_ended" in conversations.export(turn.conversation, "markdown").text
+
+
+def test_answers_kept_before_there_were_errors_of_a_pane_are_read(
+    conversations: Conversations, home: Path
+) -> None:
+    turn = said(conversations, "What is it?")
+    file = open_home(home).store
+    with sqlite3.connect(file) as connection:
+        older = "json_remove(facts, '$.error', '$.steps')"
+        connection.execute(f"UPDATE message SET facts = {older} WHERE side = '0'")
+    (again,) = conversations.conversation(turn.conversation).turns
+    assert again == turn
 
 
 def test_the_list_is_searched_in_titles_questions_and_answers(conversations: Conversations) -> None:

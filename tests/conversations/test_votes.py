@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import pytest
@@ -42,6 +43,13 @@ def test_the_best_of_three_beat_both_others_and_no_more_is_known() -> None:
     assert (pairs["x", "y"].right_wins, pairs["y", "z"].left_wins) == (1, 1)
     between = pairs["x", "z"]
     assert (between.left_wins, between.right_wins, between.ties, between.share) == (0, 0, 1, None)
+
+
+def test_who_could_not_answer_was_not_beaten() -> None:
+    voted = turn("xyz", "1")
+    failed = replace(voted.answers[0], error={"code": "run_missing", "facts": {"run": "x"}})
+    (pair,) = pair_votes([replace(voted, answers=(failed, *voted.answers[1:]))])
+    assert (pair.left, pair.right, pair.left_wins) == ("y", "z", 1)
 
 
 def test_a_run_that_went_on_training_is_another_model() -> None:

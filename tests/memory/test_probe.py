@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from studio.errors import Reason
 from studio.memory.estimate import estimate
 from studio.memory.key import memory_key
 from studio.memory.probe import measure, probe
@@ -57,3 +59,4 @@ def test_plans_that_need_the_same_share_a_key() -> None:
         assert memory_key(starter_plan(**other), facts, 0.5) != key
     assert memory_key(starter_plan("lst"), facts, 0.5) != key
     assert memory_key(starter_plan(), facts, 0.6) != key
+    assert memory_key(starter_plan(), replace(facts, notes=(Reason("estimated_only"),)), 0.5) == key

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from studio import params
 from studio.data.render import Renderer
-from studio.generate.adapters import AdapterPool
-from studio.generate.decode import Decoder
 from studio.generate.request import BASE
-from studio.generate.tuned import TunedDecoders
+from studio.generate.tuned import Shared, TunedDecoders
 from studio.methods import Method
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
@@ -309,14 +307,14 @@ def test_answers_beside_the_base_as_declared(
     alone = own(make_tuner(_plan(method)).load(untouched(_plan(method), model_folder), folder))
     assert alone != untuned
     copies = partial(load_model, model_folder, dtype=torch.float32, device="cpu")
-    pool = AdapterPool(base)
-    shared, name = Decoder(base, pool), BASE
+    beside = Shared(base)
+    shared, name = beside.decoder, BASE
     tuned = shared
     if declared.served(chosen) == "batched":
-        name = pool.require(folder)
+        name = beside.adapters.require(folder)
     else:
-        held = TunedDecoders(base, pool, lambda quantisation: copies(quantisation=quantisation))
-        tuned = held.require(folder, declared, chosen)
+        held = TunedDecoders(beside, lambda quantisation: copies(quantisation=quantisation))
+        tuned, name = held.require(folder, declared, chosen)
         assert (tuned.model is base) == (declared.served(chosen) == "switched")
     both = greedy([(shared, BASE), (tuned, name)] * 2, [prompts[0], prompts[0], prompts[1], prompts[1]], 8)
     assert [both[0], both[2]] == untuned

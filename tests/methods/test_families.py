@@ -14,10 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from studio.data.render import Renderer
-from studio.generate.adapters import AdapterPool
-from studio.generate.decode import Decoder
 from studio.generate.request import BASE
-from studio.generate.tuned import TunedDecoders
+from studio.generate.tuned import Shared, TunedDecoders
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
 from studio.plan import Plan, methods
@@ -197,12 +195,12 @@ def test_answers_beside_the_base_as_declared(
 
     base = copy()
     expected = [own(base), own(make_tuner(plan).load(untouched(plan, run.model_folder), run.adapter))]
-    pool = AdapterPool(base)
-    shared, name = Decoder(base, pool), BASE
+    beside = Shared(base)
+    shared, name = beside.decoder, BASE
     tuned = shared
     if declared.served(chosen) == "batched":
-        name = pool.require(run.adapter)
+        name = beside.adapters.require(run.adapter)
     else:
-        tuned = TunedDecoders(base, pool, copy).require(run.adapter, declared, chosen)
+        tuned, name = TunedDecoders(beside, copy).require(run.adapter, declared, chosen)
         assert (tuned.model is base) == (declared.served(chosen) == "switched")
     assert greedy([(shared, BASE), (tuned, name)], [prompt, prompt], 6) == expected

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from studio.errors import StudioError
-from studio.models.config import facts_of, read_config, read_shapes
+from studio.models.config import facts_of, read_config
 from studio.models.counts import COUNTED
 from studio.models.families import FAMILIES
+from studio.models.headers import read_shapes
 
 SMALL = {
     "vocab_size": 331,
@@ -137,7 +138,7 @@ def test_unknown_family_is_counted_from_the_headers(tmp_path):
         ('{"hidden_size": 64}', "model_config_broken"),
         (b"\xff\xfe\x00", "model_config_broken"),
         ('{"model_type": "novel", "hidden_size": 8}', "model_config_incomplete"),
-        ('{"model_type": "novel", "hidden_size": "8"}', "model_config_incomplete"),
+        ('{"model_type": "novel", "hidden_size": "8"}', "model_config_size"),
     ],
 )
 def test_bad_config_is_named(tmp_path, body, code):

@@ -105,6 +105,30 @@ def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make):
     assert "llama" in error.facts["known"]
 
 
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"model_type": "llama", "quantization_config": {"quant_method": "awq"}}, "model_quantised"),
+        ({"model_type": "llama", "hidden_size": "64"}, "model_config_size"),
+        ({"architectures": ["LlamaForCausalLM"]}, "model_type_missing"),
+        (
+            {"model_type": "chatglm", "architectures": ["ChatGLMModel"], "auto_map": {"AutoModel": "m.M"}},
+            "model_remote_code",
+        ),
+        (
+            {
+                "model_type": "qwen2_vl",
+                "architectures": ["Qwen2VLForConditionalGeneration"],
+                "vision_config": {},
+            },
+            "architecture_unknown",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_tuned_is_named(make, config, code):
+    assert refusal(make({**WHOLE, "config.json": config})).code == code
+
+
 def test_missing_folder_and_plain_file(tmp_path):
     assert refusal(tmp_path / "nothing").code == "model_missing"
     (tmp_path / "x.gguf").write_text("x")

@@ -103,9 +103,28 @@ def test_a_survey_survives_json():
     assert hash(found) == hash(Survey.from_dict(found.as_dict()))
 
 
-@pytest.mark.parametrize("model_type", ["novel", "mamba", "t5", "deepseek_v3"])
+@pytest.mark.parametrize("model_type", ["mamba", "deepseek_v3"])
+def test_other_layers_are_refused_with_the_count(model_type):
+    """Without attention; attention through a bottleneck."""
+    with pytest.raises(StudioError) as caught:
+        survey({"model_type": model_type, "num_hidden_layers": 2})
+    assert (caught.value.code, caught.value.facts["type"]) == ("model_layers_unknown", model_type)
+    assert caught.value.facts["parameters"] > 10**6
+
+
+def test_a_fault_of_a_familys_code_is_named(monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise AttributeError("no rope here")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_config", broken)
+    with pytest.raises(StudioError) as caught:
+        survey({"model_type": "stablelm", "num_hidden_layers": 2})
+    assert (caught.value.code, caught.value.facts["detail"]) == ("model_not_built", "no rope here")
+
+
+@pytest.mark.parametrize("model_type", ["novel", "t5"])
 def test_what_is_no_row_of_decoder_layers_is_refused(model_type):
-    """Not in transformers; without attention; with an encoder; attention through a bottleneck."""
+    """Not in transformers; with an encoder."""
     with pytest.raises(StudioError) as caught:
         survey({"model_type": model_type, "num_hidden_layers": 2})
     assert caught.value.code == "architecture_unknown"

@@ -24,8 +24,12 @@ def asked(*turns, **more):
     return chat
 
 
+def told(error):
+    return f"cause of {error['code']}", "remedy"
+
+
 def drawn(words, chat):
-    return str(draw.conversation(words.text, chat, lambda _: ("cause", "remedy"), ("Try this",)))
+    return str(draw.conversation(words.text, chat, told, ("Try this",)))
 
 
 def test_pieces_add_up_in_their_own_pane():
@@ -59,7 +63,52 @@ def test_stopping_keeps_what_came():
 def test_a_failed_question_says_why_and_the_next_can_be_asked(words):
     chat = moves.fail(asked(), {"code": "chat_cancelled", "facts": {}})
     assert not chat.busy
-    assert "cause" in drawn(words, chat)
+    assert "cause of chat_cancelled" in drawn(words, chat)
+    assert moves.unanswered(chat.turns[-1])
+
+
+NOTHING = {"code": "run_has_no_adapter", "facts": {"run": "pirate-1", "state": "running"}}
+
+
+def test_a_pane_that_cannot_answer_says_why_in_its_place(words):
+    chat = moves.add(asked(differences=True), ChatDelta(0, "Hello"))
+    chat = moves.add(chat, ChatDelta(1, "", done=True, error=NOTHING))
+    chat = moves.end(moves.add(chat, ChatDelta(0, "", done=True, finish_reason="stop")))
+    assert not moves.unanswered(chat.turns[-1])
+    page = drawn(words, chat)
+    ours, theirs = page.split("Tuned: pirate-1")
+    assert "Hello" in ours
+    assert "cause of run_has_no_adapter" not in ours
+    assert "cause of run_has_no_adapter" in theirs
+    assert 'class="votes"' not in page  # one answer is nothing to vote on
+    assert words.text("chat.stopped_before") not in page
+    assert "data-copy" not in theirs
+    chat = moves.fail(chat, {"code": "chat_cancelled", "facts": {}})
+    assert "Hello" in drawn(words, chat)
+
+
+def test_what_came_of_an_answer_stays_beside_what_ended_it(words):
+    chat = moves.add(asked(), ChatDelta(1, "Ahoy, hal"))
+    page = drawn(words, moves.add(chat, ChatDelta(1, "", done=True, error=NOTHING)))
+    assert page.index("Ahoy, hal") < page.index("cause of run_has_no_adapter")
+
+
+def test_who_failed_in_a_blind_vote_is_known_after_it_or_where_nothing_is_left_to_vote_on(words):
+    three = (*BOTH, "run:other-1")
+    hidden = Setup(three, blind=True, order=(1, 2, 0))
+    answers = (SAID[0], Answer(done=True, error=NOTHING), SAID[1])
+    chat = moves.end(asked(turn(1, setup=hidden, answers=answers)))
+    page = drawn(words, chat)
+    assert words.text("chat.failed.hidden") in page
+    assert "cause of" not in page
+    assert words.text("chat.vote.1") not in page  # nobody votes for who said nothing
+    assert words.text("chat.vote.2") in page
+    assert "cause of run_has_no_adapter" in drawn(words, moves.voted(chat, 1, "2"))
+    two = moves.end(asked(turn(1, setup=HIDDEN, answers=answers[:2])))
+    page = drawn(words, two)
+    assert "cause of run_has_no_adapter" in page
+    assert 'class="votes"' not in page
+    assert "Tuned:" not in page
 
 
 TREE = (turn(1), turn(2, 1, "two"), turn(3, 1, "other two"), turn(4, 3, "three"), turn(5, 1, "third two"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backend.api import MergeRequest, Product
-from backend.api.chat import ChatModel
+from backend.api.chat import ChatDelta, ChatModel
 from studio.names import mix_of, parse
 from tests.fake_facade import FakeFacade
 from ui import mixer
@@ -116,4 +116,7 @@ def test_the_answer_streams_and_a_refusal_stands_in_its_place(tmp_path: Path) ->
     drawn = list(tab.answered(page, state))
     assert "answer-text" in drawn[-1]
     assert "Tick an adapter" in next(iter(tab.answered(page, replace(state, weights=()))))
+    error = {"code": "run_missing", "facts": {"run": "lost-1"}}
+    facade.chat = lambda _: iter([ChatDelta(0, "", done=True, error=error)])
+    assert "lost-1" in list(tab.answered(page, state))[-1]
     facade.close()

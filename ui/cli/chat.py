@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.api import Facade
 from backend.api.chat import ChatRequest, Pane, Sampling
+from studio.errors import StudioError
 from ui.cli.output import Output
 from ui.cli.parser import Sub, UsageError
 
@@ -37,7 +38,8 @@ def run(options: Namespace, facade: Facade, output: Output) -> int:
 
 
 def ask(options: Namespace, prompt: str, facade: Facade, output: Output) -> dict[str, Any]:
-    """One prompt answered; a person sees the words as they come."""
+    """One prompt answered; a person sees the words as they come. What kept one of two from answering is
+    raised once the other has."""
     base = facade.base_of(options.model)
     models = {"base": options.model} if base is None else {"tuned": options.model}
     if options.compare and base is not None:
@@ -49,8 +51,13 @@ def ask(options: Namespace, prompt: str, facade: Facade, output: Output) -> dict
     )
     names = list(models)
     said: dict[str, str] = {}
+    failed: StudioError | None = None
     for delta in facade.chat(request):
+        if delta.error is not None:
+            failed = failed or StudioError.from_dict(delta.error)
         side = names[delta.pane]
+        if delta.error is not None and side not in said:
+            continue
         new = side not in said
         said[side] = said.get(side, "") + delta.text
         # Two answers may come at the same time: the first is shown as it grows, the second after it.
@@ -58,6 +65,8 @@ def ask(options: Namespace, prompt: str, facade: Facade, output: Output) -> dict
             output.piece((f"{side}: " if new else "") + delta.text + ("\n" if delta.done else ""))
     for side in list(said)[1:]:
         output.piece(f"{side}: {said[side]}\n")
+    if failed is not None:
+        raise failed
     return {"prompt": prompt, "base": said.get("base"), "tuned": said.get("tuned"), "seed": options.seed}
 
 

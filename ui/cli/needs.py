@@ -87,6 +87,7 @@ def purpose_document(found: PurposeNeed, words: Words) -> dict[str, Any]:
 
 def _judged(need: MemoryNeed, rooms: Sequence[Room], words: Words) -> dict[str, Any]:
     return need_document(need) | {
+        "notes": [{"key": note.code, "reason": words.reason(note)} for note in need.notes],
         "method": need.method or None,
         "verdict": need.fits,
         "moment": need.moment,
@@ -194,6 +195,7 @@ def _need_lines(need: MemoryNeed, words: Words) -> list[str]:
         tell("memory.moment", moment=_moment(need, words)),
         tell("memory.reserved", low=bytes_text(low), high=bytes_text(high)),
         *measured_lines(tell, need),
+        *map(words.reason, need.notes),
     ]
 
 

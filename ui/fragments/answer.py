@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from backend.api.chat import CANCELLED, Answer, Proof, Turn
-from ui.chat import revealed
+from ui.chat import comparable, revealed
 from ui.differences import Piece
+from ui.fragments import message
 from ui.fragments.format import loss_text
 from ui.fragments.html import classes, h, join
 from ui.fragments.icons import icon
@@ -16,9 +18,12 @@ from ui.fragments.text import Text
 from ui.fragments.who import LETTERS, chip_label, tone
 
 _SHORT = 8  # characters of a hash on the chip
+Told = Callable[[Mapping[str, Any]], tuple[str, str]]  # cause and remedy of an error
 
 
-def answer(text: Text, turn: Turn, place: int, pieces: Sequence[Piece] | None, compact: bool) -> Markup:
+def answer(
+    text: Text, turn: Turn, place: int, pieces: Sequence[Piece] | None, told: Told, compact: bool
+) -> Markup:
     """The answer that stands at `place` from the left. `compact`: without what can be done with it."""
     pane = turn.setup.shown[place]
     said, open_ = turn.answers[pane], revealed(turn)
@@ -42,6 +47,7 @@ def answer(text: Text, turn: Turn, place: int, pieces: Sequence[Piece] | None, c
             class_="line answer-head",
         ),
         _typing(text) if waits else _words(text, said, f"answer-{turn.id}-{place}", pieces, place),
+        _failure(text, turn, said.error, told) if said.error else None,
         h("p", (open_ and _facts(text, said, 0)) or Markup("&nbsp;"), class_="answer-facts")
         if waits
         else _foot(text, turn, place, open_, compact),
@@ -53,7 +59,17 @@ def _typing(text: Text) -> Markup:
     return h("p", h("span", text("chat.waiting"), class_="unseen"), h("i"), h("i"), h("i"), class_="typing")
 
 
-def _words(text: Text, said: Answer, id: str, pieces: Sequence[Piece] | None, place: int) -> Markup:
+def _failure(text: Text, turn: Turn, error: Mapping[str, Any], told: Told) -> Markup:
+    """Why this pane has no answer. The reason often names the run: as long as a blind vote between others is
+    possible, it waits for the vote."""
+    if revealed(turn) or not comparable(turn):
+        return message.card("bad", *told(error))
+    return message.card("bad", text("chat.failed.hidden"), text("chat.failed.hidden.help"))
+
+
+def _words(text: Text, said: Answer, id: str, pieces: Sequence[Piece] | None, place: int) -> Markup | None:
+    if said.error and not said.text:
+        return None
     if not said.text:
         key = "chat.stopped_before" if said.finish_reason == CANCELLED else "chat.silent"
         return h("p", text(key), id=id, class_="answer-text quiet")
@@ -62,10 +78,12 @@ def _words(text: Text, said: Answer, id: str, pieces: Sequence[Piece] | None, pl
     return h("p", inner, id=id, class_="answer-text")
 
 
-def _foot(text: Text, turn: Turn, place: int, open_: bool, compact: bool) -> Markup:
+def _foot(text: Text, turn: Turn, place: int, open_: bool, compact: bool) -> Markup | None:
     """Facts that could tell who is who (speed, hashes) wait for the vote."""
     pane = turn.setup.shown[place]
     said = turn.answers[pane]
+    if said.error and not said.text:
+        return None
     facts = _facts(text, said, turn.setup.sampling.seed) if open_ else None
     ends = {"length": "chat.cut", CANCELLED: "chat.stopped"}.get(said.finish_reason or "")
     return h(

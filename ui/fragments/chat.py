@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from backend.api.chat import BAD, TIE, Turn
-from ui.chat import Chat, answered, revealed
+from ui.chat import Chat, answered, comparable, revealed
 from ui.differences import against_first
 from ui.fragments import message
-from ui.fragments.answer import answer
+from ui.fragments.answer import Told, answer
 from ui.fragments.html import h
 from ui.fragments.icons import icon
 from ui.fragments.parts import button
 from ui.fragments.text import Text
-
-Told = Callable[[Turn], tuple[str, str]]  # cause and remedy of a turn's error
 
 
 def conversation(text: Text, chat: Chat, told: Told, suggestions: Sequence[str] = ()) -> Markup:
@@ -44,7 +42,8 @@ def _empty(text: Text, suggestions: Sequence[str], blind: bool) -> Markup:
 
 def _turn(text: Text, chat: Chat, turn: Turn, told: Told) -> Markup:
     count = len(turn.answers)
-    compared = chat.differences and count > 1 and answered(turn)
+    failed = any(said.error for said in turn.answers)
+    compared = chat.differences and count > 1 and answered(turn) and not failed
     pieces = (
         against_first([turn.answers[pane].text for pane in turn.setup.shown]) if compared else [None] * count
     )
@@ -53,11 +52,11 @@ def _turn(text: Text, chat: Chat, turn: Turn, told: Told) -> Markup:
         _edit(text, turn) if chat.editing == turn.id else _asked(text, chat, turn),
         h(
             "div",
-            [answer(text, turn, place, pieces[place], compact=False) for place in range(count)],
+            [answer(text, turn, place, pieces[place], told, compact=False) for place in range(count)],
             class_=f"columns count-{count}",
         ),
-        message.card("bad", *told(turn)) if turn.error else None,
-        _votes(text, turn) if count > 1 and answered(turn) and not turn.error else None,
+        message.card("bad", *told(turn.error)) if turn.error else None,
+        _votes(text, turn) if comparable(turn) and answered(turn) and not turn.error else None,
         class_="turn",
     )
 
@@ -120,7 +119,9 @@ def _votes(text: Text, turn: Turn) -> Markup:
     count = len(turn.answers)
     places = ["left", "right"] if count == 2 else [str(n + 1) for n in range(count)]
     choices = [
-        (str(turn.setup.shown[n]), str(n), text(f"chat.vote.{place}")) for n, place in enumerate(places)
+        (str(turn.setup.shown[n]), str(n), text(f"chat.vote.{place}"))
+        for n, place in enumerate(places)
+        if turn.answers[turn.setup.shown[n]].error is None
     ]
     choices[1:1] = (
         [(TIE, TIE, text("chat.vote.tie")), (BAD, BAD, text("chat.vote.bad"))] if count == 2 else []

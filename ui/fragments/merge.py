@@ -10,6 +10,7 @@ from markupsafe import Markup
 from backend.api import LIVE_STATES, Product, RunSummary
 from backend.api.chat import Answer, ChatModel, Setup, Turn
 from ui.fragments import message
+from ui.fragments.answer import Told
 from ui.fragments.answer import answer as draw_answer
 from ui.fragments.format import DASH, bytes_text, loss_text, percent_text
 from ui.fragments.html import classes, h, join
@@ -158,12 +159,12 @@ def ask(text: Text, mixer: Mixer) -> Markup:
     )
 
 
-def answer(text: Text, model: str, prompt: str, said: Answer, error: tuple[str, str] | None) -> Markup:
+def answer(text: Text, model: str, prompt: str, said: Answer, told: Told) -> Markup:
     """What the mix says so far, or why it can't."""
-    if error is not None:
-        return message.card("bad", *error)
+    if said.error is not None:
+        return message.card("bad", *told(said.error))
     turn = Turn(0, 0, None, prompt, Setup((model,)), (said,))
-    return h("div", draw_answer(text, turn, 0, None, compact=True), class_="answers one")
+    return h("div", draw_answer(text, turn, 0, None, told, compact=True), class_="answers one")
 
 
 def no_answer(text: Text, why: str = "mix.ask.first") -> Markup:

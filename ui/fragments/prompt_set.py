@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from markupsafe import Markup
 
 from backend.api.chat import Turn
 from ui.chat import Chat
 from ui.differences import against_first
-from ui.fragments.answer import answer
+from ui.fragments.answer import Told, answer
 from ui.fragments.html import h
 from ui.fragments.icons import icon
 from ui.fragments.parts import button, fold
@@ -33,14 +31,14 @@ def drop_zone(text: Text) -> Markup:
     )
 
 
-def table(text: Text, chat: Chat, told: Callable[[Turn], tuple[str, str]]) -> Markup:
+def table(text: Text, chat: Chat, told: Told) -> Markup:
     """A prompt a row, a pane a column; prompts that wait are listed without answers."""
     rows = [_row(text, chat, number, turn, told) for number, turn in enumerate(chat.turns, 1)]
     waiting = [_waiting(number, prompt) for number, prompt in enumerate(chat.waiting, len(chat.turns) + 1)]
     return h("ol", rows, waiting, class_="set-table", aria_label=chat.title)
 
 
-def _row(text: Text, chat: Chat, number: int, turn: Turn, told: Callable[[Turn], tuple[str, str]]) -> Markup:
+def _row(text: Text, chat: Chat, number: int, turn: Turn, told: Told) -> Markup:
     count = len(turn.answers)
     texts = [said.text for said in turn.answers]
     pieces = against_first(texts) if chat.differences and count > 1 else [None] * count
@@ -49,10 +47,10 @@ def _row(text: Text, chat: Chat, number: int, turn: Turn, told: Callable[[Turn],
         h("p", h("span", number, class_="row-number"), h("span", turn.prompt), class_="set-prompt"),
         h(
             "div",
-            [answer(text, turn, place, pieces[place], compact=True) for place in range(count)],
+            [answer(text, turn, place, pieces[place], told, compact=True) for place in range(count)],
             class_=f"columns count-{count}",
         ),
-        h("p", " ".join(told(turn)), class_="problem") if turn.error else None,
+        h("p", " ".join(told(turn.error)), class_="problem") if turn.error else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from backend.api.chat import Setup, Turn
+from backend.api.chat import Setup
 from studio.errors import StudioError
 from ui import chat as moves
 from ui.chat import Chat
@@ -89,9 +89,8 @@ def _drawn(page: Page, panel: ChatPanel, chat: Chat, goal: str | None = None) ->
 
 
 def _talk(page: Page, chat: Chat, goal: str | None = None) -> Markup:
-    def told(turn: Turn) -> tuple[str, str]:
-        assert turn.error is not None
-        return page.words.error(StudioError.from_dict(turn.error))
+    def told(error: Mapping[str, Any]) -> tuple[str, str]:
+        return page.words.error(StudioError.from_dict(error))
 
     if chat.prompts:
         return prompt_set.table(page.text, chat, told)
@@ -149,10 +148,10 @@ def _said(page: Page, chat: Chat, speaking: Speaking, sent: Mapping[str, Any]) -
     for prompt in chat.waiting if going_on else [None]:
         asked = _question(chat, sent) if prompt is None else (None, prompt, moves.setup(chat))
         for state in _answered(page, chat, speaking, *asked):
-            more = going_on and bool(state.waiting) and not state.turns[-1].error
+            more = going_on and bool(state.waiting) and not moves.unanswered(state.turns[-1])
             chat = replace(state, busy=state.busy or more)
             yield chat
-        if speaking.stopped or (chat.turns and chat.turns[-1].error):
+        if speaking.stopped or (chat.turns and moves.unanswered(chat.turns[-1])):
             break
     if chat.busy:  # stopped between two questions
         yield moves.end(chat)

@@ -225,19 +225,26 @@ def answered(page: Page, state: Mixer) -> Iterator[Markup]:
     if model is None or not state.prompt:
         yield draw.no_answer(page.text, "mix.none" if model is None else "mix.ask.first")
         return
-    said, error = Answer(), None
-    yield draw.answer(page.text, model, state.prompt, said, error)
+
+    def drawn_as(said: Answer) -> Markup:
+        def told(error: Mapping[str, Any]) -> tuple[str, str]:
+            return page.words.error(StudioError.from_dict(error))
+
+        return draw.answer(page.text, model, state.prompt, said, told)
+
+    said = Answer()
+    yield drawn_as(said)
     drawn = monotonic()
     pane = Pane(model, [{"role": "user", "content": state.prompt}])
     try:
         for delta in page.facade.chat(ChatRequest((pane,), _SAMPLING)):
             said = said.plus(delta)
             if monotonic() - drawn > REDRAW_SECONDS:
-                yield draw.answer(page.text, model, state.prompt, said, error)
+                yield drawn_as(said)
                 drawn = monotonic()
     except StudioError as refused:
-        error = page.words.error(refused)
-    yield draw.answer(page.text, model, state.prompt, said.ended(), error)
+        said = replace(said, error=refused.as_dict())
+    yield drawn_as(said.ended())
 
 
 def _form(page: Page, state: Mixer) -> Markup:

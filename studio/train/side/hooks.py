@@ -22,6 +22,8 @@ from studio.models.anatomy import Anatomy
 from studio.train.side.blocks import Rope, rope
 from studio.train.side.network import SideNetwork
 
+_ALL = slice(None)
+
 
 @dataclass
 class _Pass:
@@ -47,6 +49,8 @@ class Ladder:
         self._tokens: Tensor | None = None
         self._pass: _Pass | None = None
         self._grad: bool | None = None
+        self._rows: slice | Tensor = _ALL
+        self._own: Cache | None = None
         layers = anatomy.layers
         self._handles = [
             self._decoder.register_forward_pre_hook(self._enter, with_kwargs=True),
@@ -70,6 +74,18 @@ class Ladder:
     def on(self) -> AbstractContextManager[None]:
         """The model with its side network."""
         return self._switched(True)
+
+    @contextmanager
+    def over(self, rows: slice | Tensor, cache: Cache) -> Iterator[None]:
+        """The model with its side network for these rows of a batch, and without it for the others. Keys and
+        values of the side network are in `cache`, whose rows are these, instead of behind the model's."""
+        before = self._rows, self._own
+        self._rows, self._own = rows, cache
+        try:
+            with self.on():
+                yield
+        finally:
+            self._rows, self._own = before
 
     @contextmanager
     def _switched(self, enabled: bool) -> Iterator[None]:
@@ -107,6 +123,12 @@ class Ladder:
             raise StudioError("side_needs_tokens")
         if self._mask is not None and (not isinstance(self._mask, Tensor) or self._mask.ndim != 2):
             raise StudioError("side_mask_unknown")
+        self._mask, self._tokens = self._of_rows(self._mask), self._of_rows(self._tokens)
+        if self._positions is not None and len(self._positions) > 1:
+            self._positions = self._of_rows(self._positions)
+
+    def _of_rows(self, batch: Tensor | None) -> Tensor | None:
+        return None if batch is None else batch[self._rows]
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del module
@@ -116,6 +138,7 @@ class Ladder:
         embeddings: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
         cache = next((value for value in given if isinstance(value, Cache)), None)
         past = 0 if cache is None else int(cache.get_seq_length())
+        embeddings = embeddings[self._rows]
         with self._gradient():
             state = self.network.first(embeddings.detach())
         positions, mask = _positions_and_mask(self._positions, self._mask, past, embeddings)
@@ -132,10 +155,13 @@ class Ladder:
         Raises StudioError `cache_without_side` for a cache that was filled while the side network was off.
         """
         shape = self.network.shape
-        wanted = self._layers + len(shape.taps) + bool(shape.pointers)
+        first = self._layers
+        if self._own is not None:
+            cache, first = self._own, 0
+        wanted = first + len(shape.taps) + bool(shape.pointers)
         while len(cache.layers) < wanted:
             cache.layers.append(DynamicLayer())  # type: ignore[no-untyped-call]
-        side: Any = cache.layers[self._layers : wanted]
+        side: Any = cache.layers[first:wanted]
         if side[0].get_seq_length() != past:
             raise StudioError("cache_without_side", tokens=past)
         return list(side)
@@ -149,7 +175,9 @@ class Ladder:
         tap = output[0] if isinstance(output, tuple) else output
         cache = None if now.cache is None else now.cache[rung]
         with self._gradient():
-            now.state = self.network.rung(rung, now.state, tap.detach(), now.rope, now.mask, cache)
+            now.state = self.network.rung(
+                rung, now.state, tap[self._rows].detach(), now.rope, now.mask, cache
+            )
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         del module, args
@@ -160,9 +188,14 @@ class Ladder:
         hidden = output.last_hidden_state.detach()
         cache = None if now.cache is None else now.cache[-1]
         with self._gradient():
-            output.last_hidden_state = self.network.output(
-                now.state, hidden, self._tokens, self._table(), now.mask, cache
+            mixed = self.network.output(
+                now.state, hidden[self._rows], self._tokens, self._table(), now.mask, cache
             )
+        if len(mixed) < len(hidden):  # the others keep what the model itself says
+            whole = hidden.clone()
+            whole[self._rows] = mixed
+            mixed = whole
+        output.last_hidden_state = mixed
 
     def _table(self) -> Tensor:
         head: Any = self._anatomy.head

@@ -115,6 +115,7 @@ def consider(
         free_bytes=memory.free_bytes(hardware, device),
         fast_bf16=memory.fast_bf16(device),
         capacity=memory.capacity(hardware, device),
+        capability=memory.capability(hardware, device),
         learned=memory.learned_share(tokens),
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )

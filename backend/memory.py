@@ -40,6 +40,11 @@ def capacity(hardware: HardwareReport, device: str) -> int | None:
     return next((d.total_bytes for d in hardware.devices if d.key == device), None)
 
 
+def capability(hardware: HardwareReport, device: str) -> tuple[int, int] | None:
+    """A GPU's compute capability, as far as it is here."""
+    return next((d.capability for d in hardware.devices if d.key == device), None)
+
+
 def card(hardware: HardwareReport, device: str) -> str | None:
     """The name of the GPU that a device is now, as torch calls it too; None for a processor, Apple's GPU
     (which is the machine's) and what is not there."""
@@ -91,6 +96,7 @@ def _elsewhere(case: Case, other: Mapping[str, Any]) -> Need:
         case.facts.capacity,
         devices=other.get("devices", 1),
         sharding=other.get("sharding", "ddp"),
+        capability=case.facts.capability,
     )
 
 
@@ -166,10 +172,16 @@ def _rooms(case: Case, hardware: HardwareReport, needed: Callable[[Case], int]) 
     """GPUs of one kind need the same, as far as they have it."""
 
     def there(room: Room) -> Case:
+        bytes_there = capacity(hardware, room.device)
         if room.device.partition(":")[0] == case.facts.device.partition(":")[0]:
-            return replace(case, facts=replace(case.facts, capacity=capacity(hardware, room.device)))
+            facts = replace(case.facts, capacity=bytes_there, capability=capability(hardware, room.device))
+            return replace(case, facts=facts)
         return case.there(
-            room.device, room.free_bytes, fast_bf16(room.device), capacity(hardware, room.device)
+            room.device,
+            room.free_bytes,
+            fast_bf16(room.device),
+            bytes_there,
+            capability(hardware, room.device),
         )
 
     return rooms_by(hardware, case.facts.device, lambda room: needed(there(room)))

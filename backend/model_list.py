@@ -223,6 +223,7 @@ def _fits(facts: ModelFacts, hardware: HardwareReport) -> tuple[str | None, int 
         fast_bf16=memory.fast_bf16(device),
         learned=1.0,
         capacity=memory.capacity(hardware, device),
+        capability=memory.capability(hardware, device),
     )
     barred = memory.barred(device)
     return _first_that_fits([id for id in _BY_PREFERENCE if id not in barred], known)

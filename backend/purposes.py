@@ -56,6 +56,7 @@ def chat(subject: Subject, considered: Considered) -> PurposeNeed:
 
     def need(device: str) -> tuple[Need, str, Reason]:
         free = memory.free_bytes(hardware, device)
+        capability = memory.capability(hardware, device)
         precision, why = choose_precision(
             stored_precision(facts),
             weights_bytes(facts),
@@ -63,7 +64,7 @@ def chat(subject: Subject, considered: Considered) -> PurposeNeed:
             memory.fast_bf16(device),
             sys.maxsize if free is None else free,
         )
-        return answering_need(facts, precision, rows, context, device, plan), precision, why
+        return answering_need(facts, precision, rows, context, device, plan, capability), precision, why
 
     device = str(chosen.device)
     found, precision, why = need(device)

@@ -28,6 +28,13 @@ RESULT = HERE / "results" / "memory.json"
 COMMAND = "python -m benchmarks.memory"
 KINDS = ("estimate", "trace")
 CAPACITY = {"A100-80GB": 85_094_825_984}  # as its driver tells
+CAPABILITY = {
+    "A100-80GB": (8, 0),
+    "A100-40GB": (8, 0),
+    "RTX 4080 16GB": (8, 9),
+    "L40S": (8, 9),
+    "RTX3090": (8, 6),
+}
 
 
 def predicted(row: Row) -> dict[str, Need]:
@@ -36,7 +43,9 @@ def predicted(row: Row) -> dict[str, Need]:
         return {"estimate": memory_inference.predicted(row), "trace": memory_inference.traced(row)}
     capacity = CAPACITY.get(row["gpu"])
     return {
-        "estimate": estimate(plan(row), facts(row), 1.0, switches(row), capacity),
+        "estimate": estimate(
+            plan(row), facts(row), 1.0, switches(row), capacity, capability=CAPABILITY.get(row["gpu"])
+        ),
         "trace": memory_others.traced(row),
     }
 

@@ -15,9 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
 from benchmarks.memory_rows import Row, facts, published, quantisation_of
+from studio.memory.cards import blas_workspace
 from studio.memory.fake import become_fake
 from studio.memory.generation import cache_bytes, generation_need
-from studio.memory.need import Need, blas_workspace
+from studio.memory.need import Need
 from studio.memory.tracker import StorageTracker, tensors_of
 
 NEW_TOKENS = 50

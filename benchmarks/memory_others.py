@@ -35,8 +35,9 @@ from benchmarks.memory_kernels import (
 )
 from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
 from benchmarks.memory_rows import Row, published, quantisation_of, switches
+from studio.memory.cards import blas_workspace
 from studio.memory.fake import become_fake, meta_model
-from studio.memory.need import PARTS, Need, blas_workspace
+from studio.memory.need import PARTS, Need
 from studio.memory.switches import Switches
 from studio.memory.tracker import MADE_IN, StorageTracker, tensors_of
 

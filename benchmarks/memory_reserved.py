@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory import CAPACITY
+from benchmarks.memory import CAPABILITY, CAPACITY
 from benchmarks.memory_rows import Row, facts, plan, rows, switches, their_models
 from benchmarks.tables import put, table
+from studio.memory.cards import context_bytes
 from studio.memory.estimate import estimate
-from studio.memory.reserved import CONTEXT
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "memory-reserved.json"
@@ -24,8 +24,11 @@ COMMAND = "python -m benchmarks.memory_reserved"
 
 def compared(row: Row) -> dict[str, Any]:
     """A row's measurement and the interval for it, in GiB."""
-    need = estimate(plan(row), facts(row), 1.0, switches(row), CAPACITY.get(row["gpu"]))
-    beside = (0, 0) if row["metric"] == "nvidia-smi" else CONTEXT["cuda"]
+    capability = CAPABILITY.get(row["gpu"])
+    need = estimate(
+        plan(row), facts(row), 1.0, switches(row), CAPACITY.get(row["gpu"]), capability=capability
+    )
+    beside = (0, 0) if row["metric"] == "nvidia-smi" else context_bytes("cuda", capability)
     low, high = (round((end - off) / 2**30, 3) for end, off in zip(need.reserved, beside, strict=True))
     measured = float(row["measured_gib"])
     return {

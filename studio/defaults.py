@@ -39,7 +39,7 @@ class RunFacts:
     disk yet; `model` is None while its config is not known; `fast_bf16`: the device computes faster in
     bfloat16; `learned` is the share of a row's tokens that carry loss; no row has more than `most_tokens`
     (None: not all were looked at); `rows` is 0 where they could not be read; `capacity`: all bytes of a GPU
-    that is here."""
+    that is here, `capability`: its compute capability."""
 
     rows: int
     heldout_rows: int
@@ -54,6 +54,7 @@ class RunFacts:
     learned: float
     most_tokens: int | None = None
     capacity: int | None = None
+    capability: tuple[int, int] | None = None
 
 
 Choice = tuple[Any, Reason]
@@ -86,7 +87,7 @@ def worst_need(plan: Plan, facts: RunFacts) -> Need | None:
     """What the plan's largest step needs: its longest row as often as the batch is large. None where the
     model's size is not known."""
     largest = largest_step(plan, facts.rows, facts.most_tokens)
-    return need_of(largest, facts.model, facts.learned, facts.capacity)
+    return need_of(largest, facts.model, facts.learned, facts.capacity, facts.capability)
 
 
 def largest_step(plan: Plan, rows: int, most_tokens: int | None) -> Plan:

@@ -32,6 +32,7 @@ class Device:
     processes: tuple[GpuProcess, ...]
     usable: bool
     problem: Reason | None = None
+    capability: tuple[int, int] | None = None  # of an NVIDIA GPU, as its driver tells
 
 
 @dataclass(frozen=True)

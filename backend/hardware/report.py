@@ -105,6 +105,7 @@ class Hardware:
             processes=gpu.processes,
             usable=problem is None,
             problem=problem,
+            capability=gpu.capability,
         )
 
 

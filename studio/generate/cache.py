@@ -16,16 +16,36 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
+class WindowLayer(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call]
+    """Keeps a window alone: transformers' own layer holds a whole prompt, of which it looks at the end, until
+    the next token."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As that of transformers."""
+        seen = super().update(key_states, value_states, *args, **kwargs)
+        keys, values = self.keys, self.values
+        if keys is None or values is None or key_states.shape[-2] == 1:
+            return seen
+        if keys.shape[-2] < seen[0].shape[-2]:
+            self.keys, self.values = keys.clone(), values.clone()
+        return seen
+
+
 def empty(model: Any) -> DynamicCache:
     """A cache for `model`, with sliding layers where the model has them."""
-    return DynamicCache(config=model.config)
+    cache = DynamicCache(config=model.config)
+    cache.layers = [
+        WindowLayer(layer.sliding_window) if type(layer) is DynamicSlidingWindowLayer else layer
+        for layer in cache.layers
+    ]
+    return cache
 
 
 def can_join(cache: DynamicCache) -> bool:
     """Whether rows of such a cache can be put together: plain and sliding attention layers, no recurrent
     state.
     """
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+    return all(type(layer) in (DynamicLayer, WindowLayer) for layer in cache.layers)
 
 
 def size_bytes(cache: Any) -> int:

@@ -128,7 +128,9 @@ def _eager(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor) ->
     scores = scale(tape, matmul(tape, query, key, pairs))
     del query, key
     if c.form.capped:
-        scores = scale(tape, unary(tape, scale(tape, scores), "output"))
+        scores = scale(tape, scores)
+        scores = unary(tape, scores, "output")
+        scores = scale(tape, scores)
     scores = add(tape, scores, Tensor(pairs, scores.item, None))
     weights = cast(tape, unary(tape, cast(tape, scores, 4), "output"), value.item)
     del scores

@@ -26,7 +26,7 @@ def embedded(
     if c.form.masks is not None:
         return out, [out.storage, _mask(tape, c, terms.side is None)]
     if c.form.positions is None:
-        return out, [out.storage, *_window_masks(tape, c, out.item, checkpointing)]
+        return out, [out.storage, *window_masks(tape, c, out.item, checkpointing)]
     rows = c.rows if d.model_type == "opt" else 1
     places = tape.new(rows * c.length * d.hidden, c.base)
     if c.trains_base:
@@ -54,7 +54,7 @@ def _mask(tape: Tape, c: Compute, kept: bool) -> Storage | None:
     return mask
 
 
-def _window_masks(tape: Tape, c: Compute, item: int, checkpointing: bool) -> list[Storage | None]:
+def window_masks(tape: Tape, c: Compute, item: int, checkpointing: bool) -> list[Storage | None]:
     """One for all layers with the same window. Where scores are written out each kind of layer has one, in
     numbers. Layers that are computed again need them again."""
     numbers = range(c.facts.layers)

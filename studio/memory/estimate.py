@@ -6,7 +6,10 @@ run, and one stands for all that are between; else the step runs with all of the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from studio.memory.beginning import begun
+from studio.memory.cards import Capability
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
 from studio.memory.reserved import LEAST, context, interval, on_card
@@ -28,14 +31,16 @@ def estimate(
     capacity: int | None = None,
     devices: int = 1,
     sharding: Sharding = "ddp",
+    capability: Capability | None = None,
 ) -> Need:
     """What one step of a resolved plan needs on the model with these sizes.
 
     `learned`: the share of a row's tokens that carry loss; `switches`: what another program would do
     otherwise; `capacity`: bytes that the device has in all, beyond which an allocator gives back what it
-    holds unused. With several `devices` the result is that of each.
+    holds unused. With several `devices` the result is that of each. `capability`: of the GPU, where known.
     """
-    work = Workload(plan, facts, learned, switches)
+    split = devices > 1 and sharding == "fsdp"
+    work = Workload(plan, facts, learned, switches, devices if split else 1, capability)
     lasting = lasting_bytes(work)
     log = Takings(LEAST) if work.device == "cuda" else None
     moments = {
@@ -43,16 +48,16 @@ def estimate(
         for place, parts in _peaks(work, log).items()
     }
     # What a method begins with comes before anything is shared.
-    start = {"start": dict.fromkeys(PARTS, 0) | begun(work, lasting["weights"])}
+    start = {"start": dict.fromkeys(PARTS, 0) | begun(replace(work, shards=1), lasting["weights"])}
     each = per_device(moments, work, lasting, devices, sharding) | start
     place, worst = max(each.items(), key=lambda entry: sum(entry[1].values()))
     whole, tensors = dict(worst), sum(worst.values())
-    # What several devices exchange is not played back: it is more or less than what one would take.
-    beside = tensors - max(sum(parts.values()) for parts in (moments | start).values())
+    # What copies exchange is not played back: it is more than what one would take.
+    beside = 0 if split else tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
     parts = {name: size for name, size in whole.items() if size}
     need = Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside))
-    return on_card(need, work.device, capacity)
+    return on_card(need, work.device, capacity, capability)
 
 
 def _peaks(work: Workload, log: Takings | None) -> Peaks:

@@ -101,9 +101,23 @@ class Case:
         there = replace(self, facts=replace(self.facts, model=model), experiences={})
         return replace(there, plan=there._settled(plan))
 
-    def there(self, device: str, free: int | None, fast_bf16: bool, capacity: int | None = None) -> Case:
+    def there(
+        self,
+        device: str,
+        free: int | None,
+        fast_bf16: bool,
+        capacity: int | None = None,
+        capability: tuple[int, int] | None = None,
+    ) -> Case:
         """The same plan on another device, with this much free there."""
-        facts = replace(self.facts, device=device, free_bytes=free, fast_bf16=fast_bf16, capacity=capacity)
+        facts = replace(
+            self.facts,
+            device=device,
+            free_bytes=free,
+            fast_bf16=fast_bf16,
+            capacity=capacity,
+            capability=capability,
+        )
         there = replace(self, facts=facts, experiences={})
         return replace(there, plan=there._settled(self.plan.with_settings(device=device)))
 

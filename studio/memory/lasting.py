@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.memory.need import blas_workspace
+from studio.memory.cards import blas_workspace
 from studio.memory.workload import Workload
 from studio.models.forms import linear_sizes
 from studio.models.quantisation import quantised_bytes
@@ -14,10 +14,12 @@ def lasting_bytes(work: Workload) -> dict[str, int]:
     terms, plan = work.terms, work.plan
     state = plan.optimizer.state_bytes(terms.trainable, terms.itemsize, plan.optimizer_params)
     return {
-        "weights": _base(work) + _beside(work) + _widened_norms(work),
+        "weights": _base(work) + beside_bytes(work) + _widened_norms(work),
         "adapter": 0 if work.trains_base else terms.trained_bytes,
         "optimizer": state if work.switches.state_at_peak else 0,
-        "workspace": blas_workspace(plan.settings.device, handles=2),  # of the forward thread and autograd's
+        "workspace": blas_workspace(
+            plan.settings.device, handles=2, capability=work.capability
+        ),  # of the forward thread and autograd's
     }
 
 
@@ -50,7 +52,7 @@ def _wide(work: Workload) -> int:
     return 4 if work.switches.kbit_casts == "all" else work.base_itemsize
 
 
-def _beside(work: Workload) -> int:
+def beside_bytes(work: Workload) -> int:
     """Weights of towers that are loaded with the text's: frozen, their matrices in 4 bit where its are."""
     (matrices, rest), item = work.facts.beside, work.frozen_itemsize
     bits = work.quantisation.bits_per_weight if work.quantisation else 8 * item

@@ -49,6 +49,8 @@ class Compute:
     norms: int | None = None  # bytes per weight of a norm, where it is not `base`
     embedded: int | None = None  # bytes per number of the embeddings, where it is not `base`
     kernels: frozenset[str] = frozenset()
+    shards: int = 1  # that gradients are split into as they come
+    gradients: int | None = None  # bytes per number of what is kept of them, where it is not `trained`
     leaves: dict[str, Node] = field(default_factory=dict)
     casts: dict[str, Storage] = field(default_factory=dict)
     kept: list[Storage | None] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Compute:
     def leaf(self, tape: Tape, name: str, item: int | None = None) -> Node:
         """Where the gradients of a trained tensor go, of `item` bytes per number if not of `trained`."""
         if name not in self.leaves:
-            self.leaves[name] = tape.leaf(item or self.trained)
+            self.leaves[name] = tape.leaf(item or self.gradients or self.trained, self.shards)
         return self.leaves[name]
 
 

@@ -12,10 +12,10 @@ from math import prod
 from pathlib import Path
 
 from studio.errors import StudioError
+from studio.memory.cards import context_bytes
 from studio.memory.generation import layer_pass_bytes
 from studio.memory.layers import Compute
 from studio.memory.need import Need
-from studio.memory.reserved import CONTEXT
 from studio.memory.workload import Workload
 from studio.merge import POSITIONS, PROMPTS, TOKENS
 from studio.models.config import ModelFacts
@@ -52,7 +52,7 @@ def merging_need(plan: Plan, facts: ModelFacts, stored: int) -> Need:
     }
     moment, parts = max(moments.items(), key=lambda entry: sum(entry[1].values()))
     tensors = sum(parts.values())
-    low, high = CONTEXT["cpu"]
+    low, high = context_bytes("cpu")
     found = {**{name: size for name, size in parts.items() if size}, "context": (low + high) // 2}
     return Need("estimate", found, moment, (tensors + low, tensors + high), disk=stored)
 

@@ -22,9 +22,6 @@ PARTS = (
     "workspace",
     "context",
 )
-# What torch gives a cuBLAS handle to work in, on the first product of a thread, and never takes back: two of
-# 4 MiB and eight of 16 KiB (":4096:2:16:8", ATen/cuda/CublasHandlePool.cpp). 32 MiB on compute capability 9.
-_BLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,3 @@ class Need:
     def allocated(self) -> int:
         """Bytes of tensors at the worst moment."""
         return sum(size for name, size in self.parts.items() if name != "context")
-
-
-def blas_workspace(device: str | None, handles: int) -> int:
-    """Bytes of torch's counters that belong to cuBLAS; a handle belongs to a thread."""
-    return handles * _BLAS_WORKSPACE if (device or "cpu").startswith("cuda") else 0

@@ -15,8 +15,8 @@ import torch
 from studio.cost import Spent
 from studio.memory.measured import Measured
 from studio.memory.need import PARTS, Need
+from studio.memory.process import beside_allocator
 from studio.memory.rehearsal import Rehearsal, prepared
-from studio.memory.reserved import CONTEXT
 from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model, weights_dtype
@@ -47,9 +47,9 @@ def measure(plan: Plan, model_folder: Path, device: str, learned: float) -> Prob
 
     `learned` is the share of a row's tokens that carry loss. Tensors are counted by part in the second step;
     on a GPU, what its allocator counted beyond them is workspace inside kernels. `reserved` is what the
-    allocator held at most, on a processor what became resident, and the context beside it: on a processor
-    what the process held before. Raises StudioError `memory_full`, and what loading the model or preparing
-    the method may raise.
+    allocator held at most, on a processor what became resident, and the context beside it: what a GPU's
+    driver counts for the process beyond the allocator, on a processor what the process held before. Raises
+    StudioError `memory_full`, and what loading the model or preparing the method may raise.
     """
     assert plan.settings.batch is not None
     gauge = Gauge(plan, device, plan.settings.batch)
@@ -104,7 +104,7 @@ def _need(tracker: StorageTracker, measured: Measured, gauge: Gauge) -> Need:
     if measured.reserved is not None:
         parts["workspace"] += max(0, measured.peak - tracker.peak)
         held = measured.reserved
-        low, high = CONTEXT["cuda"]
+        low, high = beside_allocator(gauge.device)
     parts["context"] = (low + high) // 2
     found = {name: parts[name] for name in PARTS if parts[name]}
     return Need("probe", found, tracker.moment, (held + low, held + high))

@@ -12,24 +12,22 @@ from dataclasses import replace
 from math import prod
 
 from studio.memory.allocator import Allocator
+from studio.memory.cards import Capability, context_bytes
 from studio.memory.need import Need
+from studio.memory.sharding import gathered, split_up
 from studio.memory.step import Step, scratch
 from studio.memory.takings import Takings
 from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
 
-MIB = 2**20
-# Driver, kernels and libraries of a process that has torch on a GPU: 141 MiB on a T4 (FitCheck), 400 to 560
-# on an A100 (nvidia-smi less what the allocator held, published runs).
-CONTEXT = {"cuda": (140 * MIB, 560 * MIB), "cpu": (500 * MIB, 900 * MIB), "mps": (500 * MIB, 900 * MIB)}
 _SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
 LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
 
 
 def context(work: Workload) -> int:
     """Bytes that the process has beside its tensors, midway between what is known."""
-    low, high = CONTEXT[work.device]
+    low, high = context_bytes(work.device, work.capability)
     return (low + high) // 2
 
 
@@ -41,8 +39,8 @@ def interval(
     beside: int,
 ) -> tuple[int, int]:
     """(least, most) bytes taken from the device. `log` is of a step (None: not on a GPU); `tensors` are what
-    lives at the peak, `beside` those of them that one device alone would not have (or, negative, lacks)."""
-    low, high = CONTEXT[work.device]
+    lives at the peak, `beside` those of them that are not in the log and come on top of it."""
+    low, high = context_bytes(work.device, work.capability)
     if log is None:
         return tensors + low, int(tensors * 1.15) + high
     allocator = Allocator(LEAST)
@@ -54,13 +52,13 @@ def interval(
     return least, most
 
 
-def on_card(need: Need, device: str, capacity: int | None) -> Need:
+def on_card(need: Need, device: str, capacity: int | None, capability: Capability | None = None) -> Need:
     """The same on a GPU with so many bytes in all, where that is known: before it gives up, the allocator
     gives back what it holds unused, and asks again."""
     if capacity is None or device != "cuda":
         return need
     tensors = need.allocated
-    low, high = CONTEXT[device]
+    low, high = context_bytes(device, capability)
 
     def interval() -> tuple[int, int]:
         # No upper end is below this: where that is too much already, nothing has to be played back.
@@ -73,7 +71,11 @@ def on_card(need: Need, device: str, capacity: int | None) -> Need:
 
 def _play(allocator: Allocator, work: Workload, lasting: Mapping[str, int], log: list[int]) -> int:
     """Run the allocations of a run's first steps; the largest one of a step."""
-    sizes = [prod(shape) * work.terms.itemsize for shape in work.terms.trainable]
+    if work.shards > 1:
+        # Buffers of whole layers come again and again in the same sizes.
+        allocator.hold(gathered(work, lasting["weights"]))
+        lasting = {**lasting, **split_up(lasting, work.shards)}
+    sizes = [prod(shape) * work.terms.itemsize // work.shards for shape in work.terms.trainable]
     allocator.hold([*_weights(lasting["weights"], work.facts), *(sizes if lasting["adapter"] else ())])
     allocator.largest = 0
     allocator.play(log)
@@ -95,7 +97,7 @@ def _entries(work: Workload, log: Takings) -> list[int]:
         whole = Takings(LEAST)
         Step(work, layers, whole).run()
         entries = whole.flat()
-    return [*entries, *scratch(work)]
+    return [*entries, *(size // work.shards for size in scratch(work))]
 
 
 def _weights(total: int, facts: ModelFacts) -> Iterator[int]:

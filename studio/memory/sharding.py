@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from studio.memory.lasting import layer_bytes
+from studio.memory.lasting import beside_bytes, layer_bytes
 from studio.memory.workload import Workload
 
 Sharding = Literal["ddp", "fsdp"]
 Peaks = dict[str, dict[str, int]]  # bytes by part when most lived, by place in a step
-_SHARDED = ("weights", "adapter", "gradients", "optimizer")
+_SHARDED = ("weights", "adapter", "optimizer")
 
 
 def per_device(
@@ -18,35 +18,46 @@ def per_device(
 ) -> Peaks:
     """The peaks of a step on each of `devices`; each has a batch of its own.
 
-    `ddp`: all of it on each, and gradients once more in the buckets that are exchanged. `fsdp`: what lasts is
-    split, and so is what the optimizer makes of it while it steps. In the passes before, whole at a time are
-    the layer that computes, the next one, the tables outside of the layers, and the gradients of a layer
-    before they are split (torch's fully_shard). Within a pass the moment is the worst one of a single device,
-    where all gradients weigh: late in the backward pass of full tuning.
+    `ddp`: all of it on each, and gradients once more in the buckets that are exchanged. `fsdp` (torch's
+    fully_shard): what lasts is split, and so is what the optimizer makes of it while it steps; in the passes
+    before, some is `gathered`. Gradients are split as they come (`Workload.shards`).
     """
     if devices == 1:
         return peaks
-    gradients = work.terms.trainable_params * work.terms.itemsize
     if kind == "ddp":
+        gradients = work.terms.trainable_params * work.terms.itemsize
         return {
             place: {**parts, "gradients": parts["gradients"] + gradients} for place, parts in peaks.items()
         }
-    whole, kept = _gathered(work, lasting["weights"], gradients), lasting["workspace"]
+    whole, kept = sum(gathered(work, lasting["weights"])), lasting["workspace"]
     split = {}
     for place, parts in peaks.items():
         made = parts["workspace"] - kept
         stepping = place == "optimizer step"
         split[place] = {
-            **{name: _share(size, devices) if name in _SHARDED else size for name, size in parts.items()},
+            **parts,
+            **split_up(parts, devices),
             "workspace": kept + (_share(made, devices) if stepping else made + whole),
         }
     return split
 
 
-def _gathered(work: Workload, weights: int, gradients: int) -> int:
-    """Bytes that are whole on each device while it computes."""
-    layer, layers = layer_bytes(work), work.facts.layers
-    return 2 * layer + max(0, weights - layer * layers) + gradients // layers
+def gathered(work: Workload, weights: int) -> tuple[int, ...]:
+    """What is whole on each device while it computes, in bytes: the layer that computes, the next one, the
+    tables outside of the layers, and the gradients of a layer before they are split. In 16 bit where numbers
+    are mixed: the policy of torch's fully_shard takes the place of autocast."""
+    layer, layers, held = layer_bytes(work), work.facts.layers, work.terms.itemsize
+    outside = max(0, weights - layer * layers)
+    if work.gathers_16_bit and work.base_itemsize == 4:
+        towers = min(outside, beside_bytes(work))
+        layer, outside = layer // 2, (outside - towers) // 2 + towers
+    gradients = work.terms.trainable_params * (2 if work.gathers_16_bit else held)
+    return layer, layer, outside, gradients // layers
+
+
+def split_up(parts: Mapping[str, int], devices: int) -> dict[str, int]:
+    """Those parts that are split, on each device."""
+    return {name: _share(parts[name], devices) for name in _SHARDED if name in parts}
 
 
 def _share(size: int, devices: int) -> int:

@@ -217,14 +217,15 @@ class Tape:
         stretch.times = times
         self.total = sum(self.live)
 
-    def leaf(self, grad_item: int) -> Node:
-        """What the gradients of one trained tensor go to: the first stays, later ones are added to it."""
+    def leaf(self, grad_item: int, shards: int = 1) -> Node:
+        """What the gradients of one trained tensor go to: the first stays, or one of its `shards`; later ones
+        are added to it."""
         kept: list[Tensor] = []
 
         def accumulate(gradient: Tensor) -> tuple[()]:
             if not kept:
-                if gradient.item != grad_item:
-                    gradient = self.new(gradient.n, grad_item)
+                if gradient.item != grad_item or shards > 1:
+                    gradient = self.new(-(-gradient.n // shards), grad_item)
                 assert gradient.storage is not None
                 gradient.storage.move("gradients")
                 kept.append(gradient)

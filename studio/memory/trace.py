@@ -24,9 +24,10 @@ from studio.errors import StudioError
 from studio.identity import normalised_config
 from studio.memory.as_cuda import kernels
 from studio.memory.by_module import Layout, ModuleBytes, by_module
+from studio.memory.cards import blas_workspace
 from studio.memory.estimate import estimate
 from studio.memory.fake import become_fake, meta_model, unpacked
-from studio.memory.need import PARTS, Need, blas_workspace
+from studio.memory.need import PARTS, Need
 from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import MADE_IN, StorageTracker

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from studio.memory.cards import Capability
 from studio.memory.estimate import estimate
 from studio.memory.lasting import lasting_bytes
 from studio.memory.need import Need
@@ -27,20 +28,26 @@ _WEIGHTLESS = {
 }
 
 
-def need_of(plan: Plan, facts: ModelFacts | None, learned: float, capacity: int | None = None) -> Need | None:
+def need_of(
+    plan: Plan,
+    facts: ModelFacts | None,
+    learned: float,
+    capacity: int | None = None,
+    capability: Capability | None = None,
+) -> Need | None:
     """The estimate of a resolved plan, None where the model's number of parameters is not known.
 
-    Looking at the same plan again costs nothing. `learned` and `capacity` as for `estimate`.
+    Looking at the same plan again costs nothing. `learned`, `capacity` and `capability` as for `estimate`.
     """
     if facts is None or facts.parameters is None:
         return None
-    need = _kept(plan.with_settings(**_WEIGHTLESS), facts, learned)
-    return on_card(need, (plan.settings.device or "").partition(":")[0], capacity)
+    need = _kept(plan.with_settings(**_WEIGHTLESS), facts, learned, capability)
+    return on_card(need, (plan.settings.device or "").partition(":")[0], capacity, capability)
 
 
 @lru_cache(maxsize=4096)
-def _kept(plan: Plan, facts: ModelFacts, learned: float) -> Need:
-    return estimate(plan, facts, learned)
+def _kept(plan: Plan, facts: ModelFacts, learned: float, capability: Capability | None) -> Need:
+    return estimate(plan, facts, learned, capability=capability)
 
 
 def least_bytes(plan: Plan, facts: ModelFacts) -> int:

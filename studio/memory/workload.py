@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from studio.memory.cards import Capability
 from studio.memory.switches import STUDIO, Switches
 from studio.methods import Method, MethodMemory
 from studio.models.config import ModelFacts
@@ -16,12 +17,15 @@ from studio.plan import Plan, methods
 @dataclass(frozen=True)
 class Workload:
     """A resolved plan on a model of these sizes. `learned`: the share of a row's tokens that carry loss;
-    `switches`: what another program would do otherwise."""
+    `switches`: what another program would do otherwise; `shards`: devices that what lasts is split over;
+    `capability`: of the GPU, where it is known."""
 
     plan: Plan
     facts: ModelFacts
     learned: float
     switches: Switches = STUDIO
+    shards: int = 1
+    capability: Capability | None = None
 
     @cached_property
     def method(self) -> Method:
@@ -55,6 +59,12 @@ class Workload:
         """Bytes per number of the base outside 4 bit."""
         precision = self.plan.settings.precision
         return 4 if precision == "fp32" or (precision == "mixed" and self.trains_base) else 2
+
+    @property
+    def gathers_16_bit(self) -> bool:
+        """Whether layers that are split compute on copies in 16 bit, as torch's `MixedPrecisionPolicy` has
+        them, in the place of those that autocast would keep."""
+        return self.shards > 1 and self.plan.settings.precision == "mixed"
 
     @property
     def frozen_itemsize(self) -> int:

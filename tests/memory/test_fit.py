@@ -7,6 +7,7 @@ import pytest
 
 from studio.defaults import RunFacts, resolve
 from studio.errors import Reason
+from studio.memory.cards import context_bytes
 from studio.memory.changes import CHANGES, truncated_share
 from studio.memory.estimate import estimate
 from studio.memory.fit import (
@@ -18,7 +19,7 @@ from studio.memory.fit import (
     proposals,
 )
 from studio.memory.need import Need
-from studio.memory.reserved import CONTEXT, on_card
+from studio.memory.reserved import on_card
 from studio.memory.verdict import TIGHT, UNMEASURED, Experience, least_bytes, need_of, verdict
 from studio.models import catalogue
 from studio.plan import methods, parse_request
@@ -69,7 +70,7 @@ def test_what_a_card_cannot_hold_is_not_played_back():
         raise AssertionError
 
     need = Need("estimate", {"weights": 24 * GIB}, "backward", never)
-    low, _ = CONTEXT["cuda"]
+    low, _ = context_bytes("cuda")
     assert on_card(need, "cuda", 24 * GIB).reserved == (24 * GIB + low, 24 * GIB + low)
     assert on_card(need, "cuda", 24 * GIB + low).reserved == (24 * GIB + low, 24 * GIB + low)
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from studio.memory.cards import context_bytes
 from studio.memory.estimate import estimate
 from studio.models import catalogue
 from studio.models.config import facts_of
@@ -109,3 +110,60 @@ def test_a_run_never_takes_less_than_its_tensors(devices):
         for method in ("lora", "qlora", "lst"):
             need = estimate(planned(method), entry.facts, 0.5, devices=devices, sharding="fsdp")
             assert need.allocated < need.reserved[0] < need.reserved[1]
+
+
+LAYERS = 32
+LARGE = facts_of(
+    {
+        "model_type": "llama",
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 16,
+        "vocab_size": 32_000,
+        "tie_word_embeddings": False,
+    }
+)
+LARGE_LAYER = 4 * 1024 * 1024 + 3 * 1024 * 3072 + 2 * 1024
+LARGE_TABLES = 2 * 32_000 * 1024 + 1024
+
+
+def mixed(method="full", **settings):
+    return planned(method, precision="mixed", **settings)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_mixed_numbers_take_less_with_each_device(method, checkpointing):
+    plan = mixed(method, gradient_checkpointing=checkpointing)
+    needs = [estimate(plan, LARGE, 0.5, devices=n, sharding="fsdp") for n in (2, 4, 8, 64, 512)]
+    for found in ([need.allocated for need in needs], [need.reserved[1] for need in needs]):
+        assert found == sorted(found, reverse=True)
+
+
+def test_mixed_numbers_end_with_what_computes_and_layers_in_16_bit():
+    """Of nearly endless devices each holds what a row needs, two layers, the tables, and a layer's
+    gradients: no 16-bit copy of all weights."""
+    many = estimate(mixed(gradient_checkpointing=True), LARGE, 0.5, devices=10**6, sharding="fsdp")
+    whole = 2 * (2 * LARGE_LAYER + LARGE_TABLES) + 2 * (LAYERS * LARGE_LAYER + LARGE_TABLES) // LAYERS
+    in_16_bit = estimate(full(gradient_checkpointing=True), LARGE, 0.5, devices=10**6, sharding="fsdp")
+    assert whole < many.allocated < 1.1 * in_16_bit.allocated
+    assert many.allocated - whole < 2 * LAYERS * LARGE_LAYER / 2
+
+
+def test_mixed_numbers_are_kept_in_32_bit():
+    each = estimate(mixed(), LARGE, 0.5, devices=4, sharding="fsdp").parts
+    assert each["weights"] == pytest.approx(LARGE.parameters, rel=0.001)
+    assert each["optimizer"] == pytest.approx(2 * LARGE.parameters, rel=0.001)
+    assert each["gradients"] == pytest.approx(LARGE.parameters, rel=0.1)
+
+
+@pytest.mark.parametrize("precision", ["mixed", "bf16"])
+@pytest.mark.parametrize("devices", [2, 8, 64])
+def test_shards_are_played_back_as_they_are(precision, devices):
+    """Nothing of a single device's largest moment is in what each of several takes."""
+    plan = full(precision=precision, gradient_checkpointing=True, seq=512)
+    need = estimate(plan, LARGE, 0.5, devices=devices, sharding="fsdp")
+    low, high = (taken - beside for taken, beside in zip(need.reserved, context_bytes("cuda"), strict=True))
+    assert need.allocated <= low < 1.2 * need.allocated
+    assert high < 1.5 * need.allocated

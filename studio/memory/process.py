@@ -1,0 +1,34 @@
+"""What this process has on a GPU beside what torch's allocator holds there, by the driver's own count."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from studio.memory.cards import context_bytes
+
+
+def beside_allocator(device: str) -> tuple[int, int]:
+    """(least, most) bytes on a GPU that is in use: as counted now, or what is known of the card where the
+    driver does not tell (ROCm, Windows, a container that hides process ids)."""
+    import pynvml
+
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    counted = process_bytes(pynvml, uuid, os.getpid())
+    beside = None if counted is None else counted - torch.cuda.memory_reserved(device)
+    if beside is not None and beside > 0:
+        return beside, beside
+    return context_bytes(device, torch.cuda.get_device_capability(device))
+
+
+def process_bytes(nvml: Any, uuid: str, pid: int) -> int | None:
+    """All that a process has on one GPU; `nvml` is the module `pynvml` or its like."""
+    try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        found = [one for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid == pid]
+    except nvml.NVMLError:
+        return None
+    return found[0].usedGpuMemory if found else None

@@ -119,7 +119,10 @@ def consider(
         learned=memory.learned_share(tokens),
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
-    plan, reasons = resolve(plan, known)
+    method = methods.get(plan.method)
+    params, unfit = method.checked(plan.method_params, facts)
+    plan_errors += [problem.as_dict() for problem in unfit]
+    plan, reasons = resolve(replace(plan, method_params=params), known)
     plan_errors += _beyond_context(plan, facts)
     if (missing := _cannot_hold(plan)) is not None:
         errors["method"] = missing
@@ -195,7 +198,14 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         epochs=costs,
         seconds=_seconds(considered.plan, costs),
         command=command(request),
+        offers=_offers(considered),
     )
+
+
+def _offers(considered: Considered) -> dict[str, tuple[str, ...]]:
+    """What the method's settings may name of the model, by their addresses."""
+    offers, facts = methods.get(considered.plan.method).offers, considered.facts
+    return offers(facts) if offers is not None and facts is not None else {}
 
 
 def elsewhere(draft: Draft, considered: Considered, other: Mapping[str, Any]) -> Draft:

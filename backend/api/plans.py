@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.api.machine import Room
@@ -29,6 +29,7 @@ class Draft:
     epochs: Mapping[str, EpochCost]  # by method, as far as known from earlier work on this machine
     seconds: float | None  # of all steps, by the chosen method's
     command: str  # the same plan as a command line
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of the model, by setting
 
     @property
     def free_bytes(self) -> int | None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from studio.errors import Problem
 from studio.methods import Dimensions, Method, MethodMemory, Reads, Serving, added_itemsize
-from studio.models.forms import linears
+from studio.models.forms import ROLES, linears
+from studio.models.modules import Module, is_known, last_names, linears_of, named, unknown_names
 from studio.params import param
 
 ALL = (("auto",), ("all-linear",))
@@ -64,8 +66,8 @@ class LoraParams:
     )
     targets: tuple[str, ...] = param(
         ("auto",),
-        "The weight matrices that get an adapter, by name (q_proj, v_proj ...); auto and all-linear mean "
-        "every linear layer of the decoder.",
+        "The weight matrices that get an adapter, by name (q_proj) or by the end of a path, which may name "
+        "single layers (0.self_attn.q_proj); auto and all-linear mean every linear layer of the decoder.",
         title="Target layers",
         expert=True,
     )
@@ -120,15 +122,8 @@ class LoraParams:
 def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodMemory:
     """Two matrices of `rank` per adapted linear layer, and what else the params train; magnitudes are in 32
     bit always."""
-    wanted = None if params.targets in ALL else set(params.targets)
-    whole = {name.rpartition(".")[2] for name in params.modules_to_save}
-    matrices = [
-        (outputs, inputs)
-        for name, inputs, outputs in linears(dimensions)
-        if (wanted is None or name in wanted) and name not in whole
-    ]
-    layer = [shape for matrix in matrices for shape in _adapter(params, *matrix)]
-    adapters = layer * dimensions.layers
+    adapted = _adapted(dimensions, params)
+    adapters = [shape for module in adapted for shape in _adapter(params, *module.shapes[0])]
     tokens = ((len(params.trainable_tokens), dimensions.hidden),) if params.trainable_tokens else ()
     trainable = (*adapters, *tokens, *_whole_modules(dimensions, params.modules_to_save))
     itemsize, held, start = added_itemsize(settings), 0, STARTS[params.init]
@@ -139,19 +134,63 @@ def memory(dimensions: Dimensions, params: LoraParams, settings: Any) -> MethodM
     if tokens:
         # A forward pass puts the trained vectors into a copy of the whole table.
         held += dimensions.vocab * dimensions.hidden * (4 if settings.precision == "fp32" else 2)
-    ranks = dict.fromkeys({"*"} if wanted is None else wanted, params.rank)
+    ranks, uneven = _ranks(dimensions, adapted, params.rank)
+    matrices = {module.role: (module.shapes[0][0], module.shapes[0][1]) for module in adapted}
     return MethodMemory(
         trainable,
         itemsize,
         held,
         ranks,
+        uneven,
         dropout=params.dropout > 0,
         dora=params.dora,
         trains_tokens=bool(tokens),
-        decomposed=tuple(matrices) if start.reads != "nothing" or start.rewrites else (),
+        decomposed=tuple(matrices.values()) if start.reads != "nothing" or start.rewrites else (),
         reads=start.reads,
         taken_out=start.rewrites,
     )
+
+
+def _adapted(d: Dimensions, params: LoraParams) -> list[Module]:
+    """The linear layers that get an adapter: what trains whole gets none."""
+    wanted = None if params.targets in ALL else params.targets
+    return [
+        module
+        for module in linears_of(d)
+        if (wanted is None or any(named(module.path, name) for name in wanted))
+        and not any(named(module.path, name) for name in params.modules_to_save)
+    ]
+
+
+def _ranks(d: Dimensions, adapted: list[Module], rank: int) -> tuple[dict[str, int], bool]:
+    """As `MethodMemory` has them, and whether layers differ. A surveyed layer may have others than the usual
+    ones, which a step is not computed with: alone they stand for all."""
+    roles = [{m.role for m in adapted if m.layer == number and m.role in ROLES} for number in range(d.layers)]
+    if not any(roles):
+        return {"*": rank}, False
+    if all(each == roles[0] for each in roles):
+        return {str(role): rank for role in roles[0]}, False
+    return {f"{number}.{role}": rank for number, each in enumerate(roles) for role in each}, True
+
+
+def offers(dimensions: Dimensions) -> dict[str, tuple[str, ...]]:
+    """The names of the linear layers."""
+    known = is_known(dimensions)
+    return {"targets": tuple(last_names(linears_of(dimensions)))} if known else {}
+
+
+def check(params: LoraParams, dimensions: Dimensions | None) -> list[Problem]:
+    """Names that the model has not."""
+    names = [name for name in params.targets if (name,) not in ALL]
+    if names and len(names) < len(params.targets):
+        return [Problem("targets_all_and_some", "method.targets", {"names": names})]
+    if dimensions is None or not is_known(dimensions):
+        return []
+    linears = linears_of(dimensions)
+    if unknown := unknown_names(names, linears):
+        facts = {"unknown": unknown, "count": len(unknown), "known": last_names(linears)}
+        return [Problem("targets_unknown", "method.targets", facts)]
+    return []
 
 
 def _adapter(params: LoraParams, outputs: int, inputs: int) -> list[tuple[int, ...]]:
@@ -202,4 +241,6 @@ EXTENSION = Method(
     trains_base=False,
     rewrites_base=rewrites_base,
     serving=serving,
+    check=check,
+    offers=offers,
 )

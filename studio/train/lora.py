@@ -32,6 +32,7 @@ from transformers.pytorch_utils import Conv1D
 from studio.errors import StudioError
 from studio.methods.lora import ALL, STARTS, LoraParams
 from studio.models.anatomy import Anatomy
+from studio.models.modules import named
 from studio.train import dora
 from studio.train.dropout import Dropout
 from studio.train.lora_start import Factors, starts, whole_weight
@@ -258,9 +259,9 @@ def _targets(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
         return linears
     known = {path.rpartition(".")[2] for path in linears}
     for name in wanted:
-        if name not in known:
+        if not any(named(path, name) for path in linears):
             raise StudioError("target_unknown", target=name, known=sorted(known))
-    return [path for path in linears if path.rpartition(".")[2] in wanted]
+    return [path for path in linears if any(named(path, name) for name in wanted)]
 
 
 def _modules(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:

@@ -242,3 +242,33 @@ def test_a_preview_shows_what_is_learned(facade: StudioFacade, model: Path, sums
     assert learned == "it is 8<|end|>"
     assert "".join(text for text, _ in rows[1].pieces).startswith("<|user|>1 and 7?<|assistant|>")
     assert rows[1].learned == len(learned) - len("<|end|>") + 1
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_targets_are_held_against_the_model(
+    facade: StudioFacade, model: Path, sums: Path, method: str
+) -> None:
+    for targets, unknown in (
+        ("c_attn", ["c_attn"]),
+        ("q_proj,foo", ["foo"]),
+        ("model.layers.7.self_attn.q_proj", ["model.layers.7.self_attn.q_proj"]),
+    ):
+        draft = facade.draft(str(model), str(sums), method, {"targets": targets})
+        (problem,) = draft.problems
+        assert (problem["key"], problem["code"]) == ("method.targets", "targets_unknown")
+        assert problem["facts"]["unknown"] == unknown
+        assert problem["facts"]["known"] == list(draft.offers["targets"])
+        assert draft.memory is not None
+        assert draft.plan["method_params"]["targets"] == ["auto"]
+        with pytest.raises(StudioError) as caught:
+            facade.start(str(model), str(sums), method, {"targets": targets})
+        assert caught.value.code == "plan_invalid"
+    (problem,) = facade.draft(str(model), str(sums), method, {"targets": "k_proj,auto"}).problems
+    assert problem["code"] == "targets_all_and_some"
+    assert not facade.draft(str(model), str(sums), method, {"targets": "1.self_attn.q_proj,v_proj"}).problems
+
+
+def test_a_draft_offers_the_names_of_its_model(facade: StudioFacade, model: Path, sums: Path) -> None:
+    offers = facade.draft(str(model), str(sums)).offers
+    assert {"q_proj", "down_proj"} <= set(offers["targets"])
+    assert "targets" not in facade.draft(str(model), str(sums), "lst").offers

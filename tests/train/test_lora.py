@@ -177,11 +177,26 @@ def test_refuses_with_the_reason(settings: dict[str, Any], code: str, facts: dic
 
 
 @pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ("self_attn.q_proj", {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+        ("model.layers.1.mlp.up_proj", {"model.layers.1.mlp.up_proj"}),
+        ("0.self_attn.v_proj", {"model.layers.0.self_attn.v_proj"}),
+    ],
+)
+def test_a_target_is_a_path_or_its_end(targets: str, expected: set[str]) -> None:
+    tuned: Any = _prepared(tiny_plan(targets=targets))
+    adapted = {path for path, m in tuned.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    assert adapted == expected
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {},
         {"dora": True, "rank": 3},
         {"targets": "all-linear"},
+        {"targets": "0.self_attn.q_proj,model.layers.1.mlp.up_proj", "dora": True},
         {"targets": "q_proj,down_proj", "trainable_tokens": "4,5,9"},
         {"modules_to_save": "norm,lm_head,v_proj,input_layernorm,model.layers.0.post_attention_layernorm"},
         {"modules_to_save": "embed_tokens", "dora": True},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from studio.methods.lora import EXTENSION as LORA
-from studio.methods.lora import STARTS, LoraParams
+from studio.methods.lora import STARTS, LoraParams, check, offers
 from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
 from studio.params import param
 
@@ -36,5 +37,7 @@ EXTENSION = replace(
     torch="studio.train.lora:QloraTuner",
     rewrites_base=False,
     serving="own_copy",
+    check=partial(check, packed=True),
+    offers=partial(offers, packed=True),
     quantisation=quantisation,
 )

@@ -16,6 +16,7 @@ from backend.facade import StudioFacade
 from studio.errors import StudioError
 from studio.plan import Plan
 from tests.backend.conftest import write_sums
+from ui.words import Words
 
 
 def test_the_screen_process_never_imports_torch(home: Path, model: Path, sums: Path) -> None:
@@ -272,3 +273,40 @@ def test_a_draft_offers_the_names_of_its_model(facade: StudioFacade, model: Path
     offers = facade.draft(str(model), str(sums)).offers
     assert {"q_proj", "down_proj"} <= set(offers["targets"])
     assert "targets" not in facade.draft(str(model), str(sums), "lst").offers
+
+
+def test_tokens_yield_to_a_table_that_trains_whole(facade: StudioFacade, sums: Path) -> None:
+    for module in ("lm_head", "embed_tokens", "model.embed_tokens"):
+        given = {"trainable_tokens": "7", "modules_to_save": module}
+        draft = facade.draft("starter", str(sums), set=given)
+        assert not draft.problems
+        assert draft.plan["method_params"]["trainable_tokens"] == []
+        assert draft.reasons["trainable_tokens"].facts["modules"] == [module]
+    given = {"trainable_tokens": "7", "modules_to_save": "norm"}
+    draft = facade.draft("starter", str(sums), set=given)
+    assert draft.plan["method_params"]["trainable_tokens"] == ["7"]
+    assert "trainable_tokens" not in draft.reasons
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "key", "code"),
+    [
+        ("lora", {"targets": "q_proj", "modules_to_save": "q_proj"}, "modules_to_save", "targets_all_whole"),
+        ("lora", {"trainable_tokens": "99999999"}, "trainable_tokens", "token_unknown"),
+        ("lora", {"modules_to_save": "norm,nose"}, "modules_to_save", "modules_unknown"),
+        ("qlora", {"modules_to_save": "q_proj"}, "modules_to_save", "modules_in_4_bit"),
+        ("qlora", {"modules_to_save": "nose"}, "modules_to_save", "modules_unknown"),
+        ("lora", {"init": "pissa", "rank": 4096}, "rank", "init_rank_too_high"),
+    ],
+)
+def test_what_cannot_be_on_the_model_is_said_before_it_starts(
+    facade: StudioFacade, sums: Path, method: str, given: dict[str, Any], key: str, code: str
+) -> None:
+    draft = facade.draft("starter", str(sums), method, given)
+    (problem,) = draft.problems
+    assert (problem["key"], problem["code"]) == (f"method.{key}", code)
+    assert draft.memory is not None
+    assert all(Words().problem(problem))
+    with pytest.raises(StudioError) as caught:
+        facade.start("starter", str(sums), method, given)
+    assert [p["code"] for p in caught.value.facts["problems"]] == [code]

@@ -29,15 +29,18 @@ def param(
     title: str | None = None,
     low: float | None = None,
     high: float | None = None,
+    off: float | None = None,
     choices: tuple[str, ...] | None = None,
     expert: bool = False,
 ) -> Any:
     """A field of a params dataclass.
 
-    `low` and `high` are inclusive. `choices` are the allowed texts. `expert` folds it away on the screen.
+    `low` and `high` are inclusive; `off` is one value outside of them, which switches it off. `choices` are
+    the allowed texts. `expert` folds it away on the screen.
     A default of None means "the studio chooses, and says why".
     """
-    meta = {"help": help, "title": title, "low": low, "high": high, "choices": choices, "expert": expert}
+    limits = {"low": low, "high": high, "off": off, "choices": choices}
+    meta = {"help": help, "title": title, **limits, "expert": expert}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -58,9 +61,10 @@ class ParamInfo:
     choices: tuple[str, ...] | None
     optional: bool
     expert: bool
+    off: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON form; `range` is `[low, high]`, the list of choices, or null."""
+        """JSON form; `range` is `[low, high]`, the list of choices, or null; `off` a value beside it."""
         limits = None if self.low is None and self.high is None else [self.low, self.high]
         return {
             "name": self.name,
@@ -69,6 +73,7 @@ class ParamInfo:
             "help": self.help,
             "title": self.title,
             "range": list(self.choices) if self.choices else limits,
+            "off": self.off,
             "optional": self.optional,
             "expert": self.expert,
         }
@@ -97,6 +102,7 @@ def _info(f: dataclasses.Field[Any], hint: Any) -> ParamInfo:
         choices=meta["choices"],
         optional=optional,
         expert=meta["expert"],
+        off=meta["off"],
     )
 
 
@@ -154,7 +160,9 @@ def _value(info: ParamInfo, raw: Any) -> Any:
         raise _Unfit("setting_not_a_choice", value=raw, choices=list(info.choices))
     below = info.low is not None and value < info.low
     above = info.high is not None and value > info.high
-    if below or above:
+    if (below or above) and info.off is not None and value != info.off:
+        raise _Unfit("setting_off_or_range", value=value, low=info.low, high=info.high, off=info.off)
+    if (below or above) and info.off is None:
         raise _Unfit("setting_out_of_range", value=value, low=info.low, high=info.high)
     return value
 

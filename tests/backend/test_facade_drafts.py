@@ -297,6 +297,10 @@ def test_tokens_yield_to_a_table_that_trains_whole(facade: StudioFacade, sums: P
         ("qlora", {"modules_to_save": "q_proj"}, "modules_to_save", "modules_in_4_bit"),
         ("qlora", {"modules_to_save": "nose"}, "modules_to_save", "modules_unknown"),
         ("lora", {"init": "pissa", "rank": 4096}, "rank", "init_rank_too_high"),
+        ("lst", {"skip_every": "1"}, "skip_every", "setting_off_or_range"),
+        ("qst", {"skip_every": "1"}, "skip_every", "setting_off_or_range"),
+        ("full", {"freeze_layers": "1000"}, "freeze_layers", "freezes_everything"),
+        ("full", {"freeze_layers": "6"}, "freeze_layers", "freezes_everything"),
     ],
 )
 def test_what_cannot_be_on_the_model_is_said_before_it_starts(
@@ -310,3 +314,13 @@ def test_what_cannot_be_on_the_model_is_said_before_it_starts(
     with pytest.raises(StudioError) as caught:
         facade.start("starter", str(sums), method, given)
     assert [p["code"] for p in caught.value.facts["problems"]] == [code]
+
+
+def test_the_last_values_that_leave_something_to_train_are_taken(facade: StudioFacade, sums: Path) -> None:
+    for method, given in (
+        ("full", {"freeze_layers": "5"}),
+        ("lst", {"skip_every": "2"}),
+        ("lst", {"skip_every": "0"}),
+        ("lora", {"init": "pissa", "rank": 64}),
+    ):
+        assert not facade.draft("starter", str(sums), method, given).problems

@@ -124,7 +124,7 @@ def consider(
     plan_errors += [problem.as_dict() for problem in unfit]
     plan, reasons = resolve(replace(plan, method_params=params), known)
     plan_errors += _beyond_context(plan, facts)
-    if (missing := _cannot_hold(plan)) is not None:
+    if (missing := memory.unable(device).get(plan.method)) is not None:
         errors["method"] = missing
     cases, measured = _cases(plan, known, reasons, tokens, store, memory.card(hardware, device))
     return Considered(
@@ -168,16 +168,6 @@ def _beyond_context(plan: Plan, facts: ModelFacts | None) -> list[dict[str, Any]
     return [Problem("seq_beyond_context", "seq", {"seq": seq, "context": context}).as_dict()]
 
 
-def _cannot_hold(plan: Plan) -> StudioError | None:
-    """Why this machine can't hold the base as the method wants it; None if it can."""
-    method, device = methods.get(plan.method), plan.settings.device or "cpu"
-    if plan.method not in memory.barred(device):
-        return None
-    if device.startswith("mps"):
-        return StudioError("quantisation_device", method=method.title, device=device)
-    return StudioError("bitsandbytes_missing", method=method.title)
-
-
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     """The form that the screen shows."""
     split, settings, case = considered.split, considered.plan.settings, considered.case
@@ -199,6 +189,7 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         seconds=_seconds(considered.plan, costs),
         command=command(request),
         offers=_offers(considered),
+        unable=memory.unable(considered.known.device),
     )
 
 

@@ -56,7 +56,7 @@ from backend.chat.service import ChatService
 from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
-from backend.hardware import report
+from backend.hardware import choose_device, report
 from backend.home import locate_home, open_home
 from backend.inputs import folder_if_on_disk
 from backend.jobs.launchers import Launcher
@@ -158,7 +158,8 @@ class StudioFacade(KeptConversations):
     def methods(self) -> list[dict[str, Any]]:
         # The light ones first: who chooses the first in the list chooses well.
         listed = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
-        return [_entry(method) for method in listed]
+        unable = memory.unable(choose_device(self.hardware())[0])
+        return [_entry(m) | {"unable": unable[m.id].as_dict() if m.id in unable else None} for m in listed]
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:
         methods.get(method)

@@ -164,7 +164,17 @@ def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     (problem,) = facade.draft(str(model), str(sums), "qst").problems
     assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
     assert {"qlora", "qst", "adamw_8bit", "paged_adamw_8bit"} == memory.barred("cuda:0")
-    assert not facade.draft(str(model), str(sums), "lst").problems
+    draft = facade.draft(str(model), str(sums), "lst")
+    assert not draft.problems
+    assert {id: error.code for id, error in draft.unable.items()} == dict.fromkeys(
+        ("qlora", "qst"), "bitsandbytes_missing"
+    )
+    listed = {method["id"]: method["unable"] for method in facade.methods()}
+    assert listed == {
+        **dict.fromkeys(("lora", "lst", "full")),
+        "qlora": {"code": "bitsandbytes_missing", "facts": {"method": "QLoRA"}},
+        "qst": {"code": "bitsandbytes_missing", "facts": {"method": "Quantised side-tuning (QST)"}},
+    }
 
 
 @pytest.mark.parametrize(

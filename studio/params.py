@@ -31,15 +31,17 @@ def param(
     high: float | None = None,
     off: float | None = None,
     choices: tuple[str, ...] | None = None,
+    never: Mapping[str, str] | None = None,
     expert: bool = False,
 ) -> Any:
     """A field of a params dataclass.
 
     `low` and `high` are inclusive; `off` is one value outside of them, which switches it off. `choices` are
-    the allowed texts. `expert` folds it away on the screen.
+    the allowed texts; `never` are some that others allow, by the code of the problem that says why this one
+    does not. `expert` folds it away on the screen.
     A default of None means "the studio chooses, and says why".
     """
-    limits = {"low": low, "high": high, "off": off, "choices": choices}
+    limits = {"low": low, "high": high, "off": off, "choices": choices, "never": never or {}}
     meta = {"help": help, "title": title, **limits, "expert": expert}
     return dataclasses.field(default=default, metadata=meta)
 
@@ -62,6 +64,7 @@ class ParamInfo:
     optional: bool
     expert: bool
     off: float | None = None
+    never: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; `range` is `[low, high]`, the list of choices, or null; `off` a value beside it."""
@@ -103,6 +106,7 @@ def _info(f: dataclasses.Field[Any], hint: Any) -> ParamInfo:
         optional=optional,
         expert=meta["expert"],
         off=meta["off"],
+        never=meta["never"],
     )
 
 
@@ -157,7 +161,8 @@ def _value(info: ParamInfo, raw: Any) -> Any:
     if value == () and info.default != ():
         raise _Unfit("setting_not_list", value="")
     if info.choices and any(v not in info.choices for v in (value if info.type == "list" else [value])):
-        raise _Unfit("setting_not_a_choice", value=raw, choices=list(info.choices))
+        code = info.never.get(str(value), "setting_not_a_choice")
+        raise _Unfit(code, value=raw, choices=list(info.choices))
     below = info.low is not None and value < info.low
     above = info.high is not None and value > info.high
     if (below or above) and info.off is not None and value != info.off:

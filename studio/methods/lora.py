@@ -94,6 +94,7 @@ class LoraParams:
         "the data. The model starts out the same.",
         title="Initialisation",
         choices=WHOLE_STARTS,
+        never={name: "init_needs_4_bit" for name in STARTS if name not in WHOLE_STARTS},
         expert=True,
     )
     lora_plus: float = param(
@@ -207,7 +208,9 @@ def check(params: LoraParams, dimensions: Dimensions | None, *, packed: bool = F
     if dimensions is None or not is_known(dimensions):
         return []
     found = list(_unknown(params, names, dimensions, packed))
-    tokens = (text for text in params.trainable_tokens if text.isdecimal() and int(text) >= dimensions.vocab)
+    tokens = (
+        text for text in params.trainable_tokens if text.isdecimal() and float(text) >= dimensions.vocab
+    )
     for text in tokens:
         facts = {"token": text, "tokens": dimensions.vocab}
         found.append(Problem("token_unknown", "method.trainable_tokens", facts))

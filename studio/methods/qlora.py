@@ -21,6 +21,7 @@ class QloraParams(LoraParams):
         "the model as it was.",
         title="Initialisation",
         choices=tuple(name for name, start in STARTS.items() if not start.rewrites),
+        never={name: "init_rewrites_4_bit" for name, start in STARTS.items() if start.rewrites},
         expert=True,
     )
     quant: str = param("nf4", QUANT_HELP, title="4-bit format", choices=KINDS, expert=True)

@@ -334,3 +334,25 @@ def test_the_last_values_that_leave_something_to_train_are_taken(facade: StudioF
         ("lora", {"init": "pissa", "rank": 64}),
     ):
         assert not facade.draft("starter", str(sums), method, given).problems
+
+
+@pytest.mark.parametrize(
+    ("method", "init", "code", "why"),
+    [
+        *(
+            ("qlora", init, "init_rewrites_4_bit", "rounded anew")
+            for init in ("pissa", "olora", "corda", "lora_ga")
+        ),
+        ("lora", "loftq", "init_needs_4_bit", "4 bit"),
+        ("lora", "nose", "setting_not_a_choice", "eva"),
+    ],
+)
+def test_a_beginning_that_a_method_lacks_is_refused_with_the_reason(
+    facade: StudioFacade, model: Path, sums: Path, method: str, init: str, code: str, why: str
+) -> None:
+    (problem,) = facade.draft(str(model), str(sums), method, {"init": init}).problems
+    assert (problem["key"], problem["code"]) == ("method.init", code)
+    cause, fix = Words().problem(problem)
+    assert init in cause
+    assert why in cause + fix
+    assert ("eva" in fix) == (init != "eva")

@@ -119,9 +119,12 @@ def consider(
         learned=memory.learned_share(tokens),
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
-    plan, reasons = resolve(plan, known)
+    method = methods.get(plan.method)
+    params, unfit = method.checked(plan.method_params, facts)
+    plan_errors += [problem.as_dict() for problem in unfit]
+    plan, reasons = resolve(replace(plan, method_params=params), known)
     plan_errors += _beyond_context(plan, facts)
-    if (missing := _cannot_hold(plan)) is not None:
+    if (missing := memory.unable(device).get(plan.method)) is not None:
         errors["method"] = missing
     cases, measured = _cases(plan, known, reasons, tokens, store, memory.card(hardware, device))
     return Considered(
@@ -165,16 +168,6 @@ def _beyond_context(plan: Plan, facts: ModelFacts | None) -> list[dict[str, Any]
     return [Problem("seq_beyond_context", "seq", {"seq": seq, "context": context}).as_dict()]
 
 
-def _cannot_hold(plan: Plan) -> StudioError | None:
-    """Why this machine can't hold the base as the method wants it; None if it can."""
-    method, device = methods.get(plan.method), plan.settings.device or "cpu"
-    if plan.method not in memory.barred(device):
-        return None
-    if device.startswith("mps"):
-        return StudioError("quantisation_device", method=method.title, device=device)
-    return StudioError("bitsandbytes_missing", method=method.title)
-
-
 def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
     """The form that the screen shows."""
     split, settings, case = considered.split, considered.plan.settings, considered.case
@@ -195,7 +188,15 @@ def draft_of(request: Request, considered: Considered, store: Store) -> Draft:
         epochs=costs,
         seconds=_seconds(considered.plan, costs),
         command=command(request),
+        offers=_offers(considered),
+        unable=memory.unable(considered.known.device),
     )
+
+
+def _offers(considered: Considered) -> dict[str, tuple[str, ...]]:
+    """What the method's settings may name of the model, by their addresses."""
+    offers, facts = methods.get(considered.plan.method).offers, considered.facts
+    return offers(facts) if offers is not None and facts is not None else {}
 
 
 def elsewhere(draft: Draft, considered: Considered, other: Mapping[str, Any]) -> Draft:

@@ -50,7 +50,7 @@ from backend.conversations.facade import KeptConversations
 from backend.conversations.service import Conversations
 from backend.datasets import Datasets
 from backend.extensions import listed, params_of
-from backend.hardware import report
+from backend.hardware import choose_device, report
 from backend.home import locate_home, open_home
 from backend.inputs import folder_if_on_disk
 from backend.jobs.launchers import Launcher
@@ -150,7 +150,11 @@ class StudioFacade(Products, KeptConversations):
     def methods(self) -> list[dict[str, Any]]:
         # The light ones first: who chooses the first in the list chooses well.
         light_first = sorted(methods.all().values(), key=lambda m: m.capable("trains_base", m.params()))
-        return listed(light_first)
+        unable = memory.unable(choose_device(self.hardware())[0])
+        return [
+            entry | {"unable": unable[entry["id"]].as_dict() if entry["id"] in unable else None}
+            for entry in listed(light_first)
+        ]
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:
         methods.get(method)

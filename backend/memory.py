@@ -11,6 +11,7 @@ from backend.api import FitProposal, HardwareReport, MemoryLimits, MemoryNeed, R
 from backend.calibration import Known
 from studio.data.check import TokenStats
 from studio.defaults import cpu_has_bf16, largest_step
+from studio.errors import StudioError
 from studio.memory import fit
 from studio.memory.changes import Histogram
 from studio.memory.estimate import estimate
@@ -57,6 +58,16 @@ def barred(device: str) -> frozenset[str]:
         return frozenset()
     in_4_bit = frozenset(id for id, method in methods.all().items() if method.quantisation is not None)
     return in_4_bit | frozenset(id for id, o in optimizers.all().items() if o.package == "bitsandbytes")
+
+
+def unable(device: str) -> dict[str, StudioError]:
+    """The methods that a device can't run, by id, and why."""
+    found = {id: methods.all()[id] for id in sorted(barred(device) & methods.all().keys())}
+    if device.startswith("mps"):
+        return {
+            id: StudioError("quantisation_device", method=m.title, device=device) for id, m in found.items()
+        }
+    return {id: StudioError("bitsandbytes_missing", method=m.title) for id, m in found.items()}
 
 
 def histogram(tokens: TokenStats | None) -> Histogram:

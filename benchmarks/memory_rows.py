@@ -13,7 +13,7 @@ from typing import Any
 from studio.memory.switches import Switches
 from studio.models.config import ModelFacts, facts_of
 from studio.models.families import FAMILIES
-from studio.models.forms import FORMS, ROLES, Form
+from studio.models.forms import FORMS, PATHS, Form
 from studio.models.quantisation import Quantisation
 from studio.plan import Plan, parse_request
 
@@ -33,10 +33,10 @@ _FORMS = {
 def their_models() -> Iterator[None]:
     """While it lasts, models of these programs are known that the studio does not tune, or that they wrote
     themselves."""
-    tables: tuple[dict[str, Any], ...] = (FORMS, ROLES, FAMILIES)
+    tables: tuple[dict[str, Any], ...] = (FORMS, PATHS, FAMILIES)
     own = [dict(table) for table in tables]
     FORMS.update(_FORMS)
-    ROLES["gpt_bigcode"] = ROLES["gpt2"]
+    PATHS["gpt_bigcode"] = PATHS["gpt2"]
     FAMILIES["gpt_bigcode"] = FAMILIES["gpt2"]
     try:
         yield

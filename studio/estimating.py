@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studio.defaults import RunFacts, cpu_has_bf16, resolve, worst_need
-from studio.errors import Reason, StudioError
+from studio.errors import PlanError, Reason, StudioError
 from studio.generate.precision import choose_precision, stored_precision, weights_bytes
 from studio.memory.answering import answering_need, usual_context
 from studio.memory.merging import merging_need, stored_bytes
@@ -18,7 +18,7 @@ from studio.models.config import ModelFacts, read_config
 from studio.models.locate import locate
 from studio.models.survey_apart import Surveys
 from studio.names import parse
-from studio.plan import Plan, parse_request
+from studio.plan import Plan, methods, parse_request
 
 Purpose = Literal["train", "chat", "merge"]
 
@@ -39,6 +39,7 @@ def estimate(
         settings: As `--set` takes them: `batch`, `seq`, `rank`, `device`, ...; what is left out is chosen.
 
     Raises:
+        PlanError: where the settings name what the model has not.
         StudioError: `model_not_counted` where the number of weights is not known; `method_not_mergeable`; and
             those of `studio.names.parse`, `studio.models.locate.locate`, `studio.models.config.read_config`
             and `studio.plan.parse_request`.
@@ -47,6 +48,9 @@ def estimate(
     facts = _sizes(model)
     if facts.parameters is None:
         raise StudioError("model_not_counted", name=model, type=facts.model_type)
+    _, problems = methods.get(plan.method).checked(plan.method_params, facts)
+    if problems:
+        raise PlanError(problems)
     device = plan.settings.device or "cpu"
     if purpose == "chat" and method is None:
         return _noted(_answering(facts, device, plan, None), facts)

@@ -29,15 +29,20 @@ def param(
     title: str | None = None,
     low: float | None = None,
     high: float | None = None,
+    off: float | None = None,
     choices: tuple[str, ...] | None = None,
+    never: Mapping[str, str] | None = None,
     expert: bool = False,
 ) -> Any:
     """A field of a params dataclass.
 
-    `low` and `high` are inclusive. `choices` are the allowed texts. `expert` folds it away on the screen.
+    `low` and `high` are inclusive; `off` is one value outside of them, which switches it off. `choices` are
+    the allowed texts; `never` are some that others allow, by the code of the problem that says why this one
+    does not. `expert` folds it away on the screen.
     A default of None means "the studio chooses, and says why".
     """
-    meta = {"help": help, "title": title, "low": low, "high": high, "choices": choices, "expert": expert}
+    limits = {"low": low, "high": high, "off": off, "choices": choices, "never": never or {}}
+    meta = {"help": help, "title": title, **limits, "expert": expert}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -58,9 +63,11 @@ class ParamInfo:
     choices: tuple[str, ...] | None
     optional: bool
     expert: bool
+    off: float | None = None
+    never: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON form; `range` is `[low, high]`, the list of choices, or null."""
+        """JSON form; `range` is `[low, high]`, the list of choices, or null; `off` a value beside it."""
         limits = None if self.low is None and self.high is None else [self.low, self.high]
         return {
             "name": self.name,
@@ -69,6 +76,7 @@ class ParamInfo:
             "help": self.help,
             "title": self.title,
             "range": list(self.choices) if self.choices else limits,
+            "off": self.off,
             "optional": self.optional,
             "expert": self.expert,
         }
@@ -97,6 +105,8 @@ def _info(f: dataclasses.Field[Any], hint: Any) -> ParamInfo:
         choices=meta["choices"],
         optional=optional,
         expert=meta["expert"],
+        off=meta["off"],
+        never=meta["never"],
     )
 
 
@@ -151,10 +161,13 @@ def _value(info: ParamInfo, raw: Any) -> Any:
     if value == () and info.default != ():
         raise _Unfit("setting_not_list", value="")
     if info.choices and any(v not in info.choices for v in (value if info.type == "list" else [value])):
-        raise _Unfit("setting_not_a_choice", value=raw, choices=list(info.choices))
+        code = info.never.get(str(value), "setting_not_a_choice")
+        raise _Unfit(code, value=raw, choices=list(info.choices))
     below = info.low is not None and value < info.low
     above = info.high is not None and value > info.high
-    if below or above:
+    if (below or above) and info.off is not None and value != info.off:
+        raise _Unfit("setting_off_or_range", value=value, low=info.low, high=info.high, off=info.off)
+    if (below or above) and info.off is None:
         raise _Unfit("setting_out_of_range", value=value, low=info.low, high=info.high)
     return value
 

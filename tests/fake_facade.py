@@ -179,6 +179,7 @@ class FakeFacade(FakeLibrary, FakeExports, FakeChat):
                 "title": "LoRA",
                 "summary": "Trains small low-rank matrices beside the frozen weights.",
                 "params": [i.as_dict() for i in params.describe(content.FakeLora)],
+                "unable": None,
             }
         ]
 

@@ -123,6 +123,7 @@ def test_description_is_what_form_and_docs_need():
         "help": "How many.",
         "title": "Count",
         "range": [1, 10],
+        "off": None,
         "optional": False,
         "expert": False,
     }
@@ -139,3 +140,19 @@ def test_description_is_what_form_and_docs_need():
 def test_saved_form_reads_back_to_the_same():
     settings, _ = read(count=5, rate=0.5, names="a,b")
     assert parse(Sample, to_dict(settings)) == (settings, [])
+
+
+@dataclass(frozen=True)
+class Every:
+    every: int = param(0, "Every k-th.", low=2, high=9, off=0)
+
+
+def test_one_value_beside_a_range_switches_off():
+    for value in (0, "0", 2, 9):
+        assert parse(Every, {"every": value})[1] == []
+    for value in (1, -1, 10):
+        (problem,) = parse(Every, {"every": value})[1]
+        assert problem.code == "setting_off_or_range"
+        assert problem.facts == {"value": value, "low": 2, "high": 9, "off": 0}
+    (info,) = describe(Every)
+    assert (info.as_dict()["range"], info.as_dict()["off"]) == ([2, 9], 0)

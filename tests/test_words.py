@@ -115,8 +115,11 @@ AROUND = {"error": set(), "reason": set(), "problem": {"key", "row", "column", "
 def keys_of(kind, code):
     if kind == "error":
         return [f"error.{code}.message", f"error.{code}.remedy"]
-    if kind == "problem":
+    # A problem that is a refusal too has a refusal's words.
+    if kind == "problem" and (f"problem.{code}.fix" in ENGLISH or f"error.{code}.remedy" not in ENGLISH):
         return [f"problem.{code}.message", f"problem.{code}.fix"]
+    if kind == "problem":
+        return keys_of("error", code)
     if f"hardware.{code}.message" in ENGLISH:
         return [f"hardware.{code}.message", f"hardware.{code}.remedy"]
     return [f"reason.{code}"]

@@ -31,6 +31,7 @@ class Field:
     given: Any
     reason: str | None
     problem: str | None
+    offers: tuple[str, ...] = ()  # names of the chosen model that it can take
 
     @property
     def expert(self) -> bool:
@@ -78,6 +79,7 @@ def fields(
                     given.get(address),
                     words.reason(reason) if reason else None,
                     " ".join(words.problem(problem)) if problem else None,
+                    draft.offers.get(address, ()),
                 )
             )
     return out
@@ -100,6 +102,8 @@ def render(text: Text, field: Field) -> Markup:
     """Label, control, and one line below: the problem, else the reason, else what the setting is."""
     changed = field.given not in (None, "")
     line = field.problem or field.reason or field.info["help"]
+    if field.offers and not field.problem:
+        line = f"{line} {text('form.offers', names=field.offers)}"
     name = f"set-{field.address.replace('.', '-')}"
     return h(
         "div",

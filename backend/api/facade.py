@@ -66,7 +66,8 @@ class Facade(ChatFacade, LibraryFacade, Protocol):
         ...
 
     def methods(self) -> list[dict[str, Any]]:
-        """`[{"id", "title", "summary", "params": [ParamInfo.as_dict(), ...]}]`."""
+        """`[{"id", "title", "summary", "params": [ParamInfo.as_dict(), ...], "unable": None}]`; `unable` is
+        `{"code", "facts"}` where this machine can't run it: why."""
         ...
 
     def settings(self, method: str = "lora") -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.api.machine import Room
 from backend.api.memory import EpochCost, FitProposal, MemoryNeed
-from studio.errors import Reason
+from studio.errors import Reason, StudioError
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Draft:
     epochs: Mapping[str, EpochCost]  # by method, as far as known from earlier work on this machine
     seconds: float | None  # of all steps, by the chosen method's
     command: str  # the same plan as a command line
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of the model, by setting
+    unable: Mapping[str, StudioError] = field(default_factory=dict)  # methods that can't run there, and why
 
     @property
     def free_bytes(self) -> int | None:

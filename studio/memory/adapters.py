@@ -13,7 +13,7 @@ def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int,
     if c.linears_train or c.trains(path):
         return product(tape, c, x, name, inputs, outputs)
     out = frozen(tape, c, x, inputs, outputs)
-    rank = c.rank(role)
+    rank = c.rank(path, role)
     if rank is None:
         return out
     if "lora" in c.kernels:

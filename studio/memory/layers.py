@@ -18,7 +18,7 @@ from studio.memory.tape import (
     unary,
 )
 from studio.models.config import ModelFacts
-from studio.models.forms import Form, form_of, linear_name
+from studio.models.forms import Form, form_of
 from studio.models.windows import narrowed
 
 
@@ -27,7 +27,7 @@ class Compute:
     """How a model computes: sizes of numbers, what trains, and which kernels run.
 
     `base` and `trained` are bytes per number of frozen and of trained weights; `ranks` are those of the
-    adapters by name of their linear layer, "*" of all. `leaves` are the trained tensors met so far, by name;
+    adapters as `studio.methods.MethodMemory` has them. `leaves` are the trained tensors met so far, by name;
     `kept` lives until the backward pass is over.
     """
 
@@ -69,9 +69,15 @@ class Compute:
         """How the family builds a layer."""
         return form_of(self.facts)
 
-    def rank(self, role: str) -> int | None:
-        """Of the adapter beside the linear layer with this role, None if it has none."""
-        return self.ranks.get(linear_name(self.facts, role), self.ranks.get("*"))
+    def rank(self, path: str, role: str) -> int | None:
+        """Of the adapter beside a layer's linear layer with this role, None if it has none."""
+        keys = (f"{path}.{role}", role, "*")
+        return next((self.ranks[key] for key in keys if key in self.ranks), None)
+
+    def adapts(self, number: int) -> bool:
+        """Whether a layer has adapters."""
+        layers = [key.partition(".")[0] for key in self.ranks]
+        return any(not layer.isdigit() or int(layer) == number for layer in layers)
 
     def trains(self, path: str) -> bool:
         """Whether the base's own weights at this path train."""

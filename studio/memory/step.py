@@ -78,7 +78,7 @@ class Step:
             with self.tape.at(self._place(number)):
                 return self.c.again(self.tape, decoder_layer(self.tape, self.c, x, str(number)))
 
-        trains = bool(self.c.ranks) or number >= self.c.frozen_layers
+        trains = self.c.adapts(number) if self.c.ranks else number >= self.c.frozen_layers
         return checkpointed(self.tape, run, state, trains, whole=self.work.switches.reentrant)
 
     def _place(self, number: int) -> str:

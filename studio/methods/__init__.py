@@ -7,11 +7,11 @@ a string and follows `studio.train.tuner.Tuner`, so that listing the methods imp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal, Protocol
 
-from studio.errors import Reason
+from studio.errors import Problem, Reason
 from studio.models.quantisation import Quantisation
 from studio.models.surveyed import Survey
 from studio.train.side.shape import SideShape
@@ -47,6 +47,8 @@ class Dimensions(Protocol):
     @property
     def own(self) -> Mapping[str, Any]: ...
     @property
+    def beside(self) -> tuple[int, int]: ...
+    @property
     def survey(self) -> Survey | None: ...
 
 
@@ -58,9 +60,10 @@ class MethodMemory:
     often as they occur), `itemsize` the bytes of each of their numbers, and `held` those of what the method
     keeps beside them all the time.
 
-    Of the computation: `ranks` of the adapters beside linear layers, by name, whether their input is dropped
-    out at random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which
-    then keeps nothing itself, and whether its output is added to the model's; what of the base itself trains
+    Of the computation: `ranks` of the adapters beside linear layers, by role (`*`: all; where not all
+    layers have the same, `uneven`, by number and role: `0.q_proj`), whether their input is dropped out at
+    random, and whether rows have a trained length (`dora`); `side`, a network beside the model, which then
+    keeps nothing itself, and whether its output is added to the model's; what of the base itself trains
     (`trains_tokens`: single rows of its embeddings, in a copy); which of `trainable` stand in the place of a
     module of the base (`whole`).
 
@@ -72,6 +75,7 @@ class MethodMemory:
     itemsize: int
     held: int = 0
     ranks: Mapping[str, int] = field(default_factory=dict)
+    uneven: bool = False
     dropout: bool = False
     dora: bool = False
     side: SideShape | None = None
@@ -87,7 +91,8 @@ class MethodMemory:
 
     def alike(self, layers: int) -> bool:
         """Whether a step does the same in each of so many layers."""
-        return not self.frozen_layers and (self.side is None or len(self.side.taps) == layers)
+        tapped = self.side is None or len(self.side.taps) == layers
+        return tapped and not (self.frozen_layers or self.uneven)
 
     @property
     def trainable_params(self) -> int:
@@ -108,8 +113,10 @@ class Method:
     (beside a shared base, row by row where its switch can, else one at a time) or `own_copy` (the base as it
     is held for others won't do). `memory(dimensions, params,
     settings)` gives the method's terms for the estimate. `choose(params, dimensions)` fills in what was left
-    open and depends on the model, with the reason of each choice by the param's name. `quantisation(params)`
-    says how the base is to be held in 4 bit; without it the base is held as the plan's precision says.
+    open and depends on the model, with the reason of each choice by the param's name. `check(params,
+    dimensions)` names what cannot be on this model (None: not known), each under its param's key, whose
+    default then stands in; `offers(dimensions)` the names that a param can take. `quantisation(params)` says
+    how the base is to be held in 4 bit; without it the base is held as the plan's precision says.
     `backward_through_base`: whether a step keeps activations of the base, which checkpointing could save.
     """
 
@@ -125,6 +132,8 @@ class Method:
     rewrites_base: bool | Callable[[Any], bool]
     serving: Serving | Callable[[Any], Serving]
     choose: Callable[[Any, Dimensions], tuple[Any, dict[str, Reason]]] | None = None
+    check: Callable[[Any, Dimensions | None], list[Problem]] | None = None
+    offers: Callable[[Dimensions], dict[str, tuple[str, ...]]] | None = None
     quantisation: Callable[[Any], Quantisation] | None = None
     backward_through_base: bool = True
 
@@ -136,6 +145,13 @@ class Method:
     def served(self, params: Any) -> Serving:
         """How the chat engine can hold what was learned under these params."""
         return self.serving(params) if callable(self.serving) else self.serving
+
+    def checked(self, params: Any, dimensions: Dimensions | None) -> tuple[Any, list[Problem]]:
+        """The params with the default in the place of what cannot be on this model, and why it cannot."""
+        problems = self.check(params, dimensions) if self.check else []
+        names = {str(problem.key).removeprefix("method.") for problem in problems}
+        usual = type(params)()
+        return replace(params, **{name: getattr(usual, name) for name in names}), problems
 
     def base_quantisation(self, params: Any) -> Quantisation | None:
         """How the base is held under these params; None: in the plan's precision."""

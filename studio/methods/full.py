@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from studio.errors import Problem
 from studio.methods import Dimensions, Method, MethodMemory
 from studio.models.weights import weights_of
 from studio.params import param
@@ -42,6 +43,14 @@ def memory(dimensions: Dimensions, params: FullParams, settings: Any) -> MethodM
     )
 
 
+def check(params: FullParams, dimensions: Dimensions | None) -> list[Problem]:
+    """Whether a layer is left to train."""
+    if dimensions is None or params.freeze_layers < dimensions.layers:
+        return []
+    facts = {"layers": dimensions.layers, "frozen": params.freeze_layers}
+    return [Problem("freezes_everything", "method.freeze_layers", facts)]
+
+
 EXTENSION = Method(
     id="full",
     title="Full fine-tuning",
@@ -56,4 +65,5 @@ EXTENSION = Method(
     trains_base=True,
     rewrites_base=False,
     serving="own_copy",
+    check=check,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studio.errors import Reason
+from studio.errors import Problem, Reason
 from studio.methods import Dimensions, Method, MethodMemory, added_itemsize
 from studio.params import param
 from studio.train.side.shape import automatic_reduction, side_shape
@@ -41,8 +41,9 @@ class LstParams:
         0,
         "Leaves out the side block of every k-th layer (4: the first, fifth, ninth ...), for less memory and "
         "time; 0 leaves out none.",
-        low=0,
+        low=2,
         high=1000,
+        off=0,
         expert=True,
     )
     pointers: int = param(
@@ -89,6 +90,13 @@ def choose(params: LstParams, dimensions: Dimensions) -> tuple[LstParams, dict[s
     return replace(params, reduction=reduction), {"reduction": Reason(code, facts)}
 
 
+def check(params: LstParams, dimensions: Dimensions | None) -> list[Problem]:
+    """Whether a layer is left to read."""
+    if dimensions is None or side_shape(dimensions.hidden, dimensions.layers, params).taps:
+        return []
+    return [Problem("side_without_layers", "method.skip_every", {"skip_every": params.skip_every})]
+
+
 EXTENSION = Method(
     id="lst",
     title="Ladder side-tuning (LST)",
@@ -104,5 +112,6 @@ EXTENSION = Method(
     rewrites_base=False,
     serving="switched",
     choose=choose,
+    check=check,
     backward_through_base=False,
 )

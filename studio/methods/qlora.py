@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from studio.methods.lora import EXTENSION as LORA
-from studio.methods.lora import STARTS, LoraParams
+from studio.methods.lora import STARTS, LoraParams, check, offers
 from studio.models.quantisation import DOUBLE_HELP, KINDS, QUANT_HELP, quantisation
 from studio.params import param
 
@@ -20,6 +21,7 @@ class QloraParams(LoraParams):
         "the model as it was.",
         title="Initialisation",
         choices=tuple(name for name, start in STARTS.items() if not start.rewrites),
+        never={name: "init_rewrites_4_bit" for name, start in STARTS.items() if start.rewrites},
         expert=True,
     )
     quant: str = param("nf4", QUANT_HELP, title="4-bit format", choices=KINDS, expert=True)
@@ -36,5 +38,7 @@ EXTENSION = replace(
     torch="studio.train.lora:QloraTuner",
     rewrites_base=False,
     serving="own_copy",
+    check=partial(check, packed=True),
+    offers=partial(offers, packed=True),
     quantisation=quantisation,
 )

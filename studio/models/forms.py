@@ -36,6 +36,7 @@ class Sizes(Protocol):
 _ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv", "o_proj"})
 _MLP = frozenset({"gate_proj", "up_proj", "gate_up", "down_proj"})
 _QKV = frozenset({"q_proj", "k_proj", "v_proj"})
+ROLES = _ATTENTION | _MLP  # of the linear layers that a decoder layer is computed with
 
 
 @dataclass(frozen=True)
@@ -176,19 +177,26 @@ _OWN: dict[str, Callable[[Form, Mapping[str, Any]], Form]] = {
     "cohere": _cohere,
     "falcon": _falcon,
 }
-# Names of the linear layers by role, for families that have others than Llama's.
-ROLES: dict[str, Mapping[str, str]] = {
-    "gpt2": {"qkv": "c_attn", "o_proj": "c_proj", "up_proj": "c_fc", "down_proj": "c_proj"},
-    "opt": {"o_proj": "out_proj", "up_proj": "fc1", "down_proj": "fc2"},
-    "phi3": {"qkv": "qkv_proj", "gate_up": "gate_up_proj"},
+# Paths of the linear layers within a decoder layer by role: Llama's, and those of families that have others.
+_USUAL: Mapping[str, str] = {
+    **{role: f"self_attn.{role}" for role in ("q_proj", "k_proj", "v_proj", "o_proj")},
+    **{role: f"mlp.{role}" for role in ("gate_proj", "up_proj", "down_proj")},
+}
+PATHS: dict[str, Mapping[str, str]] = {
+    "gpt2": {"qkv": "attn.c_attn", "o_proj": "attn.c_proj", "up_proj": "mlp.c_fc", "down_proj": "mlp.c_proj"},
+    "opt": {"o_proj": "self_attn.out_proj", "up_proj": "fc1", "down_proj": "fc2"},
+    "phi3": {"qkv": "self_attn.qkv_proj", "gate_up": "mlp.gate_up_proj"},
     "gpt_neox": {
-        "qkv": "query_key_value",
-        "o_proj": "dense",
-        "up_proj": "dense_h_to_4h",
-        "down_proj": "dense_4h_to_h",
+        "qkv": "attention.query_key_value",
+        "o_proj": "attention.dense",
+        "up_proj": "mlp.dense_h_to_4h",
+        "down_proj": "mlp.dense_4h_to_h",
     },
 }
-ROLES["falcon"] = ROLES["gpt_neox"]
+PATHS["falcon"] = dict(PATHS["gpt_neox"]) | {
+    "qkv": "self_attention.query_key_value",
+    "o_proj": "self_attention.dense",
+}
 
 
 def form_of(d: Sizes) -> Form:
@@ -206,11 +214,17 @@ def form_of(d: Sizes) -> Form:
     return form if biased == form.biased else replace(form, biased=biased)
 
 
-def linear_name(d: Sizes, role: str) -> str:
-    """What a family calls the linear layer with this role."""
+def linear_path(d: Sizes, role: str) -> str:
+    """Where a family keeps the linear layer with this role within a decoder layer; of a surveyed model its
+    name alone."""
     if d.survey:
         return next((linear.name for linear in d.survey.linears if linear.role == role), role)
-    return ROLES.get(d.model_type, {}).get(role, role)
+    return PATHS.get(d.model_type, {}).get(role, _USUAL.get(role, role))
+
+
+def linear_name(d: Sizes, role: str) -> str:
+    """What a family calls the linear layer with this role."""
+    return linear_path(d, role).rpartition(".")[2]
 
 
 def linears(d: Sizes) -> list[tuple[str, int, int]]:

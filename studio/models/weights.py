@@ -67,17 +67,18 @@ def _layer(d: Whole, form: Form) -> tuple[Shape, ...]:
         if role in form.biased:
             matrices.append((outputs,))
     for part in form.head_norms:
-        matrices.append(_head_norm(d, form, part))
-    return (*matrices, *_experts(d, form), *_norm(d, form) * form.norms)
+        matrices.append(head_norm(d, form, part))
+    return (*matrices, *experts_of(d, form), *norm_of(d, form) * form.norms)
 
 
-def _head_norm(d: Whole, form: Form, part: str) -> Shape:
+def head_norm(d: Whole, form: Form, part: str) -> Shape:
+    """Of the norm of each head's queries or keys."""
     if form.norm != "cohere":
         return (d.head_dim,)
     return (d.heads if part == "query" else d.kv_heads, d.head_dim)
 
 
-def _experts(d: Whole, form: Form) -> tuple[Shape, ...]:
+def experts_of(d: Whole, form: Form) -> tuple[Shape, ...]:
     """All experts of a layer in two tensors, and the router that chooses among them."""
     if form.mlp != "experts":
         return ()
@@ -89,8 +90,8 @@ def _experts(d: Whole, form: Form) -> tuple[Shape, ...]:
     )
 
 
-def _norm(d: Whole, form: Form) -> tuple[Shape, ...]:
-    """A layer norm scales and shifts, the others only scale."""
+def norm_of(d: Whole, form: Form) -> tuple[Shape, ...]:
+    """Of one norm: a layer norm scales and shifts, the others only scale."""
     if form.norm != "layer":
         return ((d.hidden,),)
     return ((d.hidden,), (d.hidden,)) if d.own.get("layer_norm_elementwise_affine", True) else ()
@@ -103,7 +104,7 @@ def _around(d: Whole, form: Form) -> tuple[Shape, ...]:
     narrow = d.own.get("word_embed_proj_dim") or d.hidden
     if narrow != d.hidden:
         shapes += ((d.hidden, narrow), (narrow, d.hidden))
-    return (*shapes, *(_norm(d, form) if form.last_norm else ()))
+    return (*shapes, *(norm_of(d, form) if form.last_norm else ()))
 
 
 def matrices(d: Whole) -> int:

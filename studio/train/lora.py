@@ -32,6 +32,7 @@ from transformers.pytorch_utils import Conv1D
 from studio.errors import StudioError
 from studio.methods.lora import ALL, STARTS, LoraParams
 from studio.models.anatomy import Anatomy
+from studio.models.modules import named
 from studio.train import dora
 from studio.train.dropout import Dropout
 from studio.train.lora_start import Factors, starts, whole_weight
@@ -59,7 +60,7 @@ class LoraTuner(Tuner):
 
     def prepare(self, model: nn.Module, context: TunerContext) -> nn.Module:
         """Raises StudioError `target_unknown` if a target names no linear layer of the decoder,
-        `module_unknown`, `token_unknown`, and `init_rank_too_high`."""
+        `module_unknown`, `token_unknown`, `targets_all_whole`, and `init_rank_too_high`."""
         config, start = self._config(context), STARTS[self.params.init]
         paths = sorted(cast(set[str], config.target_modules))
         # Random beginnings come from the global generator: give it the run's seed, and its state back.
@@ -186,18 +187,25 @@ class LoraTuner(Tuner):
         anatomy, params = context.anatomy, self.params
         whole = _modules(anatomy, params.modules_to_save)
         tied = anatomy.embeddings.weight is getattr(anatomy.head, "weight", None)
-        tables = {_path(anatomy, anatomy.embeddings), _path(anatomy, anatomy.head)}
+        table, head = _path(anatomy, anatomy.embeddings), _path(anatomy, anatomy.head)
+        # Single vectors of a table that trains whole train with it.
+        single = not ({table, head} if tied else {table}) & set(whole)
+        targets = [path for path in _targets(anatomy, params.targets) if path not in whole]
+        if not targets:
+            raise StudioError("targets_all_whole", modules=list(params.modules_to_save))
         return LoraConfig(
             r=params.rank,
             lora_alpha=cast(int, params.alpha),  # peft divides by the rank; a fraction is fine
             lora_dropout=params.dropout,
-            target_modules=[path for path in _targets(anatomy, params.targets) if path not in whole],
+            target_modules=targets,
             fan_in_fan_out=any(isinstance(m, Conv1D) for _, m in anatomy.linears()),
             use_rslora=params.rslora,
             use_dora=params.dora,
             modules_to_save=whole or None,
-            trainable_token_indices=_token_ids(context, params.trainable_tokens) or None,
-            ensure_weight_tying=tied and bool(tables & set(whole)),
+            trainable_token_indices=(_token_ids(context, params.trainable_tokens) or None)
+            if single
+            else None,
+            ensure_weight_tying=tied and bool({table, head} & set(whole)),
             task_type="CAUSAL_LM",
         )
 
@@ -258,22 +266,25 @@ def _targets(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
         return linears
     known = {path.rpartition(".")[2] for path in linears}
     for name in wanted:
-        if name not in known:
+        if not any(named(path, name) for path in linears):
             raise StudioError("target_unknown", target=name, known=sorted(known))
-    return [path for path in linears if path.rpartition(".")[2] in wanted]
+    return [path for path in linears if any(named(path, name) for name in wanted)]
 
 
 def _modules(anatomy: Anatomy, wanted: tuple[str, ...]) -> list[str]:
-    """Full paths of the modules to train whole, each given by path or by its last name. Only modules with
-    weights of their own, not held in 4 bit."""
+    """Full paths of the modules to train whole, each given by path or by the end of it. Only modules of the
+    text tower and its head, with weights of their own, not held in 4 bit."""
+    tower = (f"{anatomy.family.decoder}.", anatomy.family.head)
     paths = [
         path
         for path, module in anatomy.model.named_modules()
-        if (own := list(module.parameters(recurse=False))) and all(p.is_floating_point() for p in own)
+        if path.startswith(tower)
+        and (own := list(module.parameters(recurse=False)))
+        and all(p.is_floating_point() for p in own)
     ]
     found: list[str] = []
     for name in wanted:
-        fitting = [path for path in paths if name in (path, path.rpartition(".")[2])]
+        fitting = [path for path in paths if named(path, name)]
         if not fitting:
             known = sorted({path.rpartition(".")[2] for path in paths})
             raise StudioError("module_unknown", module=name, known=known)

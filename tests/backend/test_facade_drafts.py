@@ -16,6 +16,7 @@ from backend.facade import StudioFacade
 from studio.errors import StudioError
 from studio.plan import Plan
 from tests.backend.conftest import write_sums
+from ui.words import Words
 
 
 def test_the_screen_process_never_imports_torch(home: Path, model: Path, sums: Path) -> None:
@@ -163,7 +164,17 @@ def test_a_method_that_cannot_run_here_says_so_before_it_starts(
     (problem,) = facade.draft(str(model), str(sums), "qst").problems
     assert (problem["key"], problem["code"]) == ("method", "bitsandbytes_missing")
     assert {"qlora", "qst", "adamw_8bit", "paged_adamw_8bit"} == memory.barred("cuda:0")
-    assert not facade.draft(str(model), str(sums), "lst").problems
+    draft = facade.draft(str(model), str(sums), "lst")
+    assert not draft.problems
+    assert {id: error.code for id, error in draft.unable.items()} == dict.fromkeys(
+        ("qlora", "qst"), "bitsandbytes_missing"
+    )
+    listed = {method["id"]: method["unable"] for method in facade.methods()}
+    assert listed == {
+        **dict.fromkeys(("lora", "lst", "full")),
+        "qlora": {"code": "bitsandbytes_missing", "facts": {"method": "QLoRA"}},
+        "qst": {"code": "bitsandbytes_missing", "facts": {"method": "Quantised side-tuning (QST)"}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -242,3 +253,106 @@ def test_a_preview_shows_what_is_learned(facade: StudioFacade, model: Path, sums
     assert learned == "it is 8<|end|>"
     assert "".join(text for text, _ in rows[1].pieces).startswith("<|user|>1 and 7?<|assistant|>")
     assert rows[1].learned == len(learned) - len("<|end|>") + 1
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_targets_are_held_against_the_model(
+    facade: StudioFacade, model: Path, sums: Path, method: str
+) -> None:
+    for targets, unknown in (
+        ("c_attn", ["c_attn"]),
+        ("q_proj,foo", ["foo"]),
+        ("model.layers.7.self_attn.q_proj", ["model.layers.7.self_attn.q_proj"]),
+    ):
+        draft = facade.draft(str(model), str(sums), method, {"targets": targets})
+        (problem,) = draft.problems
+        assert (problem["key"], problem["code"]) == ("method.targets", "targets_unknown")
+        assert problem["facts"]["unknown"] == unknown
+        assert problem["facts"]["known"] == list(draft.offers["targets"])
+        assert draft.memory is not None
+        assert draft.plan["method_params"]["targets"] == ["auto"]
+        with pytest.raises(StudioError) as caught:
+            facade.start(str(model), str(sums), method, {"targets": targets})
+        assert caught.value.code == "plan_invalid"
+    (problem,) = facade.draft(str(model), str(sums), method, {"targets": "k_proj,auto"}).problems
+    assert problem["code"] == "targets_all_and_some"
+    assert not facade.draft(str(model), str(sums), method, {"targets": "1.self_attn.q_proj,v_proj"}).problems
+
+
+def test_a_draft_offers_the_names_of_its_model(facade: StudioFacade, model: Path, sums: Path) -> None:
+    offers = facade.draft(str(model), str(sums)).offers
+    assert {"q_proj", "down_proj"} <= set(offers["targets"])
+    assert "targets" not in facade.draft(str(model), str(sums), "lst").offers
+
+
+def test_tokens_yield_to_a_table_that_trains_whole(facade: StudioFacade, sums: Path) -> None:
+    for module in ("lm_head", "embed_tokens", "model.embed_tokens"):
+        given = {"trainable_tokens": "7", "modules_to_save": module}
+        draft = facade.draft("starter", str(sums), set=given)
+        assert not draft.problems
+        assert draft.plan["method_params"]["trainable_tokens"] == []
+        assert draft.reasons["trainable_tokens"].facts["modules"] == [module]
+    given = {"trainable_tokens": "7", "modules_to_save": "norm"}
+    draft = facade.draft("starter", str(sums), set=given)
+    assert draft.plan["method_params"]["trainable_tokens"] == ["7"]
+    assert "trainable_tokens" not in draft.reasons
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "key", "code"),
+    [
+        ("lora", {"targets": "q_proj", "modules_to_save": "q_proj"}, "modules_to_save", "targets_all_whole"),
+        ("lora", {"trainable_tokens": "99999999"}, "trainable_tokens", "token_unknown"),
+        ("lora", {"modules_to_save": "norm,nose"}, "modules_to_save", "modules_unknown"),
+        ("qlora", {"modules_to_save": "q_proj"}, "modules_to_save", "modules_in_4_bit"),
+        ("qlora", {"modules_to_save": "nose"}, "modules_to_save", "modules_unknown"),
+        ("lora", {"init": "pissa", "rank": 4096}, "rank", "init_rank_too_high"),
+        ("lst", {"skip_every": "1"}, "skip_every", "setting_off_or_range"),
+        ("qst", {"skip_every": "1"}, "skip_every", "setting_off_or_range"),
+        ("full", {"freeze_layers": "1000"}, "freeze_layers", "freezes_everything"),
+        ("full", {"freeze_layers": "6"}, "freeze_layers", "freezes_everything"),
+    ],
+)
+def test_what_cannot_be_on_the_model_is_said_before_it_starts(
+    facade: StudioFacade, sums: Path, method: str, given: dict[str, Any], key: str, code: str
+) -> None:
+    draft = facade.draft("starter", str(sums), method, given)
+    (problem,) = draft.problems
+    assert (problem["key"], problem["code"]) == (f"method.{key}", code)
+    assert draft.memory is not None
+    assert all(Words().problem(problem))
+    with pytest.raises(StudioError) as caught:
+        facade.start("starter", str(sums), method, given)
+    assert [p["code"] for p in caught.value.facts["problems"]] == [code]
+
+
+def test_the_last_values_that_leave_something_to_train_are_taken(facade: StudioFacade, sums: Path) -> None:
+    for method, given in (
+        ("full", {"freeze_layers": "5"}),
+        ("lst", {"skip_every": "2"}),
+        ("lst", {"skip_every": "0"}),
+        ("lora", {"init": "pissa", "rank": 64}),
+    ):
+        assert not facade.draft("starter", str(sums), method, given).problems
+
+
+@pytest.mark.parametrize(
+    ("method", "init", "code", "why"),
+    [
+        *(
+            ("qlora", init, "init_rewrites_4_bit", "rounded anew")
+            for init in ("pissa", "olora", "corda", "lora_ga")
+        ),
+        ("lora", "loftq", "init_needs_4_bit", "4 bit"),
+        ("lora", "nose", "setting_not_a_choice", "eva"),
+    ],
+)
+def test_a_beginning_that_a_method_lacks_is_refused_with_the_reason(
+    facade: StudioFacade, model: Path, sums: Path, method: str, init: str, code: str, why: str
+) -> None:
+    (problem,) = facade.draft(str(model), str(sums), method, {"init": init}).problems
+    assert (problem["key"], problem["code"]) == ("method.init", code)
+    cause, fix = Words().problem(problem)
+    assert init in cause
+    assert why in cause + fix
+    assert ("eva" in fix) == (init != "eva")

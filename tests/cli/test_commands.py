@@ -7,12 +7,13 @@ import pytest
 
 from backend.api import Dependent, HardwareReport, Product
 from backend.api.chat import ChatDelta
+from studio.errors import StudioError
 from tests import fake_content
 from tests.fake_facade import FakeFacade
 from tests.fake_library import DOWNLOADS
 from ui.cli import documents
 from ui.cli.main import main
-from ui.cli.methods import _param_line
+from ui.cli.methods import param_line
 from ui.words import Words
 
 RUN_FIELDS = {
@@ -40,19 +41,52 @@ def test_gpu_lists_devices_and_names_one_that_cannot_be_used(tmp_path, capsys):
     assert document["reason"] is None
 
 
+PARAM = {"name": "x", "type": "list", "default": None, "help": "Help.", "range": None, "off": None}
+
+
 @pytest.mark.parametrize(("default", "said"), [(None, "auto"), ([], "none"), (["a", "b"], "a,b"), (0, "0")])
 def test_a_default_that_is_open_is_not_one_that_is_empty(default, said):
-    line = _param_line({"name": "x", "type": "list", "default": default, "help": "Help."})
+    line = param_line({**PARAM, "default": default}, Words().text)
     assert line == f"  x (list, default {said})  Help."
+
+
+@pytest.mark.parametrize(
+    ("type", "range", "off", "said"),
+    [
+        ("str", ["adapter", "linear"], None, "str, adapter | linear, default auto"),
+        ("int", [1, 4096], None, "int, 1 to 4096, default auto"),
+        ("int", [2, 1000], 0, "int, 0 or 2 to 1000, default auto"),
+        ("float", [0.001, None], None, "float, at least 0.001, default auto"),
+        ("float", [None, 5], None, "float, at most 5, default auto"),
+        ("bool", None, None, "bool, default auto"),
+    ],
+)
+def test_what_a_setting_can_be_stands_beside_it(type, range, off, said):
+    line = param_line({**PARAM, "type": type, "range": range, "off": off}, Words().text)
+    assert line == f"  x ({said})  Help."
 
 
 def test_methods(command):
     (lora,) = command("methods", "--json").document
     assert lora["id"] == "lora"
+    assert lora["unable"] is None
     by_name = {p["name"]: p for p in lora["params"]}
-    assert {"name", "type", "default", "help", "range"} <= set(by_name["rank"])
+    assert {"name", "type", "default", "help", "range", "off"} <= set(by_name["rank"])
     assert by_name["rank"]["range"] == [1, 1024]
-    assert "rank (int, default 8)" in command("methods").out
+    assert "rank (int, 1 to 1024, default 8)" in command("methods").out
+
+
+def test_methods_say_what_this_machine_cannot_run(tmp_path, capsys, monkeypatch):
+    facade = FakeFacade(tmp_path)
+    unable = {"code": "bitsandbytes_missing", "facts": {"method": "LoRA"}}
+    (listed,) = facade.methods()
+    monkeypatch.setattr(facade, "methods", lambda: [listed | {"unable": unable}])
+    message, remedy = Words().error(StudioError.from_dict(unable))
+    assert main(["methods", "--json"], open_facade=lambda _home: facade) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert document["unable"] == {**unable, "message": message, "remedy": remedy}
+    assert main(["methods"], open_facade=lambda _home: facade) == 0
+    assert f"  Not on this machine: {message} {remedy}" in capsys.readouterr().out.splitlines()
 
 
 def test_check(command):

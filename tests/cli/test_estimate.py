@@ -398,3 +398,28 @@ def test_what_cannot_be_built_is_refused_as_before(real, tmp_path):
     ran = real("estimate", str(config), "--json")
     assert ran.code == 1
     assert ran.document["error"]["code"] == "model_not_counted"
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize(
+    "targets", ["c_attn", "q_proj,foo", "model.layers.99.self_attn.q_proj", "k_proj,auto"]
+)
+def test_targets_that_the_model_has_not_are_refused_by_name(real, method, targets):
+    ran = real("estimate", "starter", "--method", method, "--set", f"targets={targets}", "--json")
+    (problem,) = ran.document["error"]["facts"]["problems"]
+    assert ran.code == 1
+    assert problem["key"] == "method.targets"
+    if "auto" in targets:
+        assert (problem["code"], problem["facts"]) == ("targets_all_and_some", {"names": ["k_proj"]})
+        return
+    assert problem["code"] == "targets_unknown"
+    assert problem["facts"]["unknown"] == [name for name in targets.split(",") if name != "q_proj"]
+    assert {"q_proj", "down_proj"} <= set(problem["facts"]["known"])
+    assert "q_proj" in ran.document["error"]["message"]
+
+
+def test_targets_by_path_are_counted_as_such(real):
+    one = real("estimate", "starter", "--set", "targets=model.layers.0.self_attn.q_proj", "--json").document
+    every = real("estimate", "starter", "--set", "targets=self_attn.q_proj", "--json").document
+    assert every["trainable_params"] == 6 * one["trainable_params"] > 0
+    assert every["settings"]["targets"] == ["self_attn.q_proj"]

@@ -46,6 +46,20 @@ def compare(config, plan, learned=0.5):
     return estimate(plan, facts, learned).allocated / trace(plan, config, learned).allocated - 1
 
 
+@pytest.mark.parametrize(
+    ("name", "targets", "checkpointing"),
+    [
+        ("llama", "0.self_attn.q_proj,model.layers.4.mlp.down_proj", False),
+        ("llama", "3.self_attn.v_proj", True),
+        ("gpt2", "attn.c_proj", False),
+        ("gpt2", "c_proj", True),
+    ],
+)
+def test_adapters_in_some_places_alone_agree_with_the_trace(name, targets, checkpointing):
+    config, given = CONFIGS[name], {"targets": targets, "gradient_checkpointing": checkpointing}
+    assert abs(compare(config, plan_of("lora", facts_of(config), **given))) <= 0.01
+
+
 def test_grid_is_whole():
     assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES)
     assert set(METHODS) == set(methods.all())

@@ -165,6 +165,11 @@ def _prepared(plan: Plan) -> nn.Module:
         ({"modules_to_save": "nose"}, "module_unknown", {"module": "nose"}),
         ({"trainable_tokens": "nose"}, "token_unknown", {"token": "nose"}),
         ({"trainable_tokens": "260"}, "token_unknown", {"token": "260", "tokens": 260}),
+        (
+            {"targets": "q_proj", "modules_to_save": "q_proj"},
+            "targets_all_whole",
+            {"modules": ["q_proj"]},
+        ),
         ({"init": "pissa", "rank": 17}, "init_rank_too_high", {"rank": 17, "most": 16}),
         ({"init": "lora_ga", "rank": 9}, "init_rank_too_high", {"rank": 18, "most": 16}),
     ],
@@ -176,15 +181,45 @@ def test_refuses_with_the_reason(settings: dict[str, Any], code: str, facts: dic
     assert refusal.value.facts.items() >= facts.items()
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
+def test_tokens_yield_to_a_table_that_trains_whole(tied: bool, module: str) -> None:
+    model = tiny_model(tie_word_embeddings=tied).requires_grad_(False)
+    plan = tiny_plan(trainable_tokens="7", modules_to_save=module)
+    tuned = make_tuner(plan).prepare(model, _context(model, plan))
+    trained = [name for name, p in tuned.named_parameters() if p.requires_grad]
+    whole = [name for name in trained if "modules_to_save" in name]
+    assert len(whole) == 1
+    # Alone a head that is no table leaves the table's tokens to train.
+    single = [name for name in trained if "trainable_tokens" in name]
+    assert len(single) == (1 if module == "lm_head" and not tied else 0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ("self_attn.q_proj", {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+        ("model.layers.1.mlp.up_proj", {"model.layers.1.mlp.up_proj"}),
+        ("0.self_attn.v_proj", {"model.layers.0.self_attn.v_proj"}),
+    ],
+)
+def test_a_target_is_a_path_or_its_end(targets: str, expected: set[str]) -> None:
+    tuned: Any = _prepared(tiny_plan(targets=targets))
+    adapted = {path for path, m in tuned.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    assert adapted == expected
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {},
         {"dora": True, "rank": 3},
         {"targets": "all-linear"},
+        {"targets": "0.self_attn.q_proj,model.layers.1.mlp.up_proj", "dora": True},
         {"targets": "q_proj,down_proj", "trainable_tokens": "4,5,9"},
         {"modules_to_save": "norm,lm_head,v_proj,input_layernorm,model.layers.0.post_attention_layernorm"},
         {"modules_to_save": "embed_tokens", "dora": True},
+        {"modules_to_save": "0.self_attn.k_proj,model.layers.1.input_layernorm,model.norm"},
         {"targets": "q_proj", "dora": True, "adapter_dtype": "bf16", "precision": "bf16"},
     ],
 )

@@ -59,3 +59,10 @@ def test_a_field_has_a_label_and_names_its_help(facade, words):
     assert '<label for="set-lr">' in drawn
     assert 'aria-describedby="set-lr-line"' in drawn
     assert 'id="set-lr-line"' in drawn
+
+
+def test_a_field_names_what_the_model_offers(facade, words):
+    field = replace(fields_of(facade, words, {})["targets"], offers=("q_proj", "v_proj"))
+    assert "This model has: q_proj, v_proj." in forms.render(words.text, field)
+    refused = forms.render(words.text, replace(field, problem="There is none."))
+    assert "This model has" not in refused

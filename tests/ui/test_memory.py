@@ -8,6 +8,7 @@ import pytest
 from markupsafe import escape
 
 from backend.api import Calibration, GpuProcess, MemoryLimits, MemoryNeed, Reason, Room
+from studio.errors import StudioError
 from tests.fake_content import GIB, PROPOSALS
 from ui import acts
 from ui.fragments import how, memory
@@ -155,3 +156,15 @@ def test_the_most_that_fits_says_what_does_not(words):
     assert html.index("LoRA") < html.index("QLoRA")
     assert words.text("limits.context", tokens="512") in html
     assert html.count("\u2013") == 3
+
+
+def test_the_card_of_a_method_that_cannot_run_here_says_why(words, facade):
+    shown = facade.draft("starter", "pirate")
+    methods = [*facade.methods(), {"id": "qst", "title": "QST", "summary": "Beside 4 bit.", "params": []}]
+    why = StudioError("bitsandbytes_missing", method="QST")
+    cards = str(how.method_cards(words, methods, "lora", replace(shown, unable={"qst": why})))
+    row = cards[cards.index('data-name="qst"') :]
+    assert words.text("how.unable") in row
+    for sentence in words.error(why):
+        assert escape(sentence) in row
+    assert words.text("how.unable") not in str(how.method_cards(words, methods, "lora", shown))

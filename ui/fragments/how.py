@@ -12,8 +12,7 @@ from ui.forms import Field, grid
 from ui.fragments import memory, plan
 from ui.fragments.format import bytes_text
 from ui.fragments.html import classes, h, join
-from ui.fragments.parts import fits_badge, fold, heading
-from ui.fragments.text import Text
+from ui.fragments.parts import badge, fits_badge, fold, heading
 from ui.words import Words
 
 
@@ -28,7 +27,7 @@ def view(
     return join(
         heading(text("how.title"), text("how.lead.no" if memory.too_big(draft) else "how.lead")),
         plan.problem_list(words, draft),
-        method_cards(text, methods, chosen, draft),
+        method_cards(words, methods, chosen, draft),
         memory.make_fit(words, draft),
         grid(text, main),
         fold(text("how.expert", count=len(expert)), grid(text, expert), open_=changed),
@@ -36,11 +35,13 @@ def view(
     )
 
 
-def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, draft: Draft) -> Markup:
-    """One row per method: what it does, what it costs, when to take it, whether it fits here."""
+def method_cards(words: Words, methods: Sequence[Mapping[str, Any]], chosen: str, draft: Draft) -> Markup:
+    """One row per method: what it does, what it costs, when to take it, whether it fits here, or why it
+    can't run."""
+    text = words.text
     return h(
         "div",
-        [_method_row(text, method, method["id"] == chosen, draft) for method in methods],
+        [_method_row(words, method, method["id"] == chosen, draft) for method in methods],
         memory.legend(text, list(draft.method_needs.values())) if draft.method_needs else None,
         class_="list methods",
         role="group",
@@ -48,7 +49,8 @@ def method_cards(text: Text, methods: Sequence[Mapping[str, Any]], chosen: str, 
     )
 
 
-def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draft) -> Markup:
+def _method_row(words: Words, method: Mapping[str, Any], chosen: bool, draft: Draft) -> Markup:
+    text, unable = words.text, draft.unable.get(method["id"])
     need = draft.method_needs.get(method["id"])
     scale = memory.scale_of(draft, list(draft.method_needs.values()))
     return h(
@@ -58,17 +60,22 @@ def _method_row(text: Text, method: Mapping[str, Any], chosen: bool, draft: Draf
             "span",
             h("span", method["title"], class_="strong"),
             h("span", method["summary"], class_="quiet block"),
+            h("span", " ".join(words.error(unable)), class_="problem block") if unable else None,
             memory.bar(text, need, draft.free_bytes, scale) if need else None,
             memory.epoch_line(text, draft, method["id"]),
             class_="grow",
         ),
         h(
             "span",
-            fits_badge(text, need.fits),
-            h("span", text("model.needs", size=bytes_text(need.needed_bytes)), class_="quiet block"),
+            badge("bad", "bad", text("how.unable"))
+            if unable
+            else fits_badge(text, need.fits if need else None),
+            h("span", text("model.needs", size=bytes_text(need.needed_bytes)), class_="quiet block")
+            if need
+            else None,
             class_="row-end",
         )
-        if need
+        if need or unable
         else None,
         class_=classes("row pick", chosen and "chosen"),
         type="button",

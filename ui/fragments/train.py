@@ -100,7 +100,10 @@ def _method(text: Text, choice: Wizard, methods: Sequence[dict[str, object]]) ->
             "span",
             h(
                 "select",
-                [h("option", m["title"], value=m["id"], selected=m["id"] == choice.method) for m in methods],
+                [
+                    h("option", _title(text, m), value=m["id"], selected=m["id"] == choice.method)
+                    for m in methods
+                ],
                 id="train-method",
                 data_act="method",
             ),
@@ -109,6 +112,10 @@ def _method(text: Text, choice: Wizard, methods: Sequence[dict[str, object]]) ->
         h("p", chosen["summary"], class_="help"),
         class_="field",
     )
+
+
+def _title(text: Text, method: Mapping[str, object]) -> object:
+    return text("train.method.unable", title=method["title"]) if method["unable"] else method["title"]
 
 
 def side(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import torch
-
 from studio.memory.cards import context_bytes
 
 
@@ -14,6 +12,7 @@ def beside_allocator(device: str) -> tuple[int, int]:
     """(least, most) bytes on a GPU that is in use: as counted now, or what is known of the card where the
     driver does not tell (ROCm, Windows, a container that hides process ids)."""
     import pynvml
+    import torch
 
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     counted = process_bytes(pynvml, uuid, os.getpid())

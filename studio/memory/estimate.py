@@ -8,7 +8,7 @@ of them.
 from __future__ import annotations
 
 from studio.memory.beginning import begun
-from studio.memory.lasting import lasting_bytes
+from studio.memory.lasting import lasting_bytes, paged_bytes
 from studio.memory.need import Need
 from studio.memory.reserved import LEAST, context, interval
 from studio.memory.sharding import Peaks, Sharding, per_device
@@ -51,8 +51,14 @@ def estimate(
     # What several devices exchange is not played back: it is more or less than what one would take.
     beside = tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
+    paged = whole["paged"] = paged_bytes(work) // (devices if sharding == "fsdp" else 1)
     parts = {name: size for name, size in whole.items() if size}
-    return Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside, capacity))
+
+    def reserved() -> tuple[int, int]:
+        low, high = interval(work, lasting, log, tensors, beside, capacity)
+        return low, high + paged  # it may have been moved out, all of it
+
+    return Need("estimate", parts, place, reserved)
 
 
 def _peaks(work: Workload, log: Takings | None) -> Peaks:

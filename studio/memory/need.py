@@ -16,12 +16,15 @@ PARTS = (
     "adapter",
     "gradients",
     "optimizer",
+    "paged",
     "activations",
     "logits",
     "cache",
     "workspace",
     "context",
 )
+# Not in torch's counters.
+BESIDE = ("paged", "context")
 # What torch gives a cuBLAS handle to work in, on the first product of a thread, and never takes back: two of
 # 4 MiB and eight of 16 KiB (":4096:2:16:8", ATen/cuda/CublasHandlePool.cpp). 32 MiB on compute capability 9.
 _BLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
@@ -76,7 +79,7 @@ class Need:
     @property
     def allocated(self) -> int:
         """Bytes of tensors at the worst moment."""
-        return sum(size for name, size in self.parts.items() if name != "context")
+        return sum(size for name, size in self.parts.items() if name not in BESIDE)
 
 
 def blas_workspace(device: str | None, handles: int) -> int:

@@ -197,6 +197,30 @@ def test_trained_numbers_are_those_of_the_model(name):
         assert terms.trainable_params == trained
 
 
+def test_what_a_gpu_may_page_out_is_a_part_of_its_own():
+    from studio.memory.trace import trace
+
+    config = CONFIGS["llama"] | {"num_hidden_layers": 2}
+    facts = facts_of(config)
+
+    def both(optimizer, device="cuda:0"):
+        settings = {"optimizer": optimizer, "optimizer_impl": "loop", "device": device}
+        plan = plan_of("full", facts, **settings)
+        return estimate(plan, facts, 0.5), trace(plan, config, 0.5)
+
+    plain, paged = both("adamw_8bit"), both("paged_adamw_8bit")
+    large = [512 * 512, 512 * 128, 512 * 1408, 16000 * 512]  # numbers of its matrices
+    moved = 2 * (2 * large[3] + 2 * (2 * large[0] + 3 * large[2]))  # keys and values are below 100,000
+    for before, after in zip(plain, paged, strict=True):
+        assert "paged" not in before.parts
+        assert after.parts["paged"] == moved
+        assert after.parts["optimizer"] == before.parts["optimizer"] - moved
+        assert after.allocated == before.allocated - moved
+        assert after.reserved[0] < before.reserved[0]
+        assert after.reserved[1] >= after.allocated + moved
+    assert "paged" not in both("paged_adamw_8bit", "cpu")[0].parts
+
+
 @pytest.mark.parametrize("optimizer", sorted(optimizers.all()))
 def test_every_optimizer_agrees_with_the_trace(optimizer):
     """On so few tokens that most lives while it steps one tensor after the other."""

@@ -35,6 +35,7 @@ from benchmarks.memory_kernels import (
 )
 from benchmarks.memory_litgpt import LitGPT, hold_in_4_bit
 from benchmarks.memory_rows import Row, published, quantisation_of, switches
+from studio.memory.autocast import as_on_cuda
 from studio.memory.cards import blas_workspace
 from studio.memory.fake import become_fake, meta_model
 from studio.memory.need import PARTS, Need
@@ -52,6 +53,7 @@ def traced(row: Row) -> Need:
     with ExitStack() as stack:
         stack.enter_context(mode)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(as_on_cuda())
         step = _Step(row, model)
         stack.enter_context(_rope(step))
         tracker = stack.enter_context(StorageTracker(vocabulary=step.vocabulary))
@@ -128,13 +130,6 @@ def _drop(module: nn.Dropout, x: Tensor) -> Tensor:
     return torch.native_dropout(x, module.p, True)[0] if module.p else x
 
 
-def _norm_in_32_bit(module: nn.LayerNorm, x: Tensor) -> Tensor:
-    """CUDA's autocast list of operations in 32 bit holds layer_norm, a processor's does not."""
-    assert module.bias is not None
-    bias, weight = module.bias.float(), module.weight.float()
-    return functional.layer_norm(x.float(), module.normalized_shape, weight, bias, module.eps)
-
-
 def _four_bit(module: Any, x: Tensor) -> Tensor:
     given, bias = x.dtype, module.bias
     bias = None if bias is None else bias.to(torch.bfloat16)
@@ -157,8 +152,6 @@ def _stand_in(model: nn.Module, row: Row, s: Switches) -> None:
         name = type(module).__name__
         if isinstance(module, nn.Dropout):
             one.forward = partial(_drop, module)
-        elif isinstance(module, nn.LayerNorm) and s.autocast:
-            one.forward = partial(_norm_in_32_bit, module)
         elif isinstance(module, Linear4bit):
             one.forward = partial(_four_bit, module)
         elif name.endswith("RMSNorm") and "rms" in s.kernels:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from studio.memory.autocast import as_on_cuda
 from studio.train.dropout import Dropout
 
 
@@ -80,6 +81,8 @@ def _attention(*args: Any, attn_mask: Tensor | None = None, **kwargs: Any) -> Te
 def _rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     if weight is None:
         return _RMS_NORM(x, shape, None, eps)
+    if torch.is_autocast_enabled("cpu"):  # a function of torch's own would do it for itself
+        x, weight = x.float(), weight.float()
     return cast(Tensor, _RmsNorm.apply(x, weight))  # type: ignore[no-untyped-call]
 
 
@@ -118,7 +121,7 @@ def kernels(model: nn.Module) -> Iterator[None]:
         for name, child in list(parent.named_children()):
             if isinstance(child, Dropout):
                 setattr(parent, name, nn.Dropout(child.p))
-    with _stood_in(), _autocast_seen(), _spreading():
+    with as_on_cuda(), _stood_in(), _autocast_seen(), _spreading():
         yield
 
 

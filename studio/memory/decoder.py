@@ -23,7 +23,6 @@ from studio.memory.tape import (
     split,
     unary,
 )
-from studio.models.forms import Form
 
 
 def rotated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
@@ -103,6 +102,8 @@ def _fused(tape: Tape, c: Compute, query: Tensor, key: Tensor, value: Tensor, ma
         query, key, value = cast(tape, query, 2), cast(tape, key, 2), cast(tape, value, 2)
     told = masked or c.form.masks == "true"
     mask = tape.new(c.rows * c.length**2, query.item).storage if told else None
+    if c.form.masks == "distances" and c.autocast and c.base == 4:  # in numbers already, and narrowed
+        mask = tape.new(c.facts.heads * c.rows * c.length**2, 2).storage
     out, sums = tape.new(query.n, query.item), tape.new(c.tokens * c.facts.heads, 4)
     saved = (query.storage, key.storage, value.storage, out.storage, sums.storage, mask)
     sizes = [(x.n, x.item) for x in (query, key, value)]
@@ -184,29 +185,31 @@ def mlp(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     if form.mlp == "gated":
         return _gated(tape, c, x, path, d.intermediate)
     if form.mlp == "plain":
-        inner = _activated(tape, form, linear(tape, c, x, path, "up_proj", d.hidden, d.intermediate))
+        inner = _activated(tape, c, linear(tape, c, x, path, "up_proj", d.hidden, d.intermediate))
     else:
         gate, up = split(tape, linear(tape, c, x, path, "gate_up", d.hidden, 2 * d.intermediate), 2)
-        inner = mul(tape, up, _activated(tape, form, gate))
+        inner = mul(tape, up, _activated(tape, c, gate))
         del gate, up
     del x
     return linear(tape, c, inner, path, "down_proj", d.intermediate, d.hidden)
 
 
 def _gated(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
-    gate = _activated(tape, c.form, linear(tape, c, x, path, "gate_proj", c.facts.hidden, width))
+    gate = _activated(tape, c, linear(tape, c, x, path, "gate_proj", c.facts.hidden, width))
     inner = mul(tape, gate, linear(tape, c, x, path, "up_proj", c.facts.hidden, width))
     del gate, x
     return linear(tape, c, inner, path, "down_proj", width, c.facts.hidden)
 
 
-def _activated(tape: Tape, form: Form, x: Tensor) -> Tensor:
-    if form.activation == "output":
+def _activated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
+    if c.form.activation == "output":
         return unary(tape, x, "output")
-    if form.activation == "kernel":
+    if c.form.activation == "kernel":
         return unary(tape, x, "input")
     half = scale(tape, x)
-    inside = scale(tape, add(tape, x, scale(tape, power(tape, x))))
+    cube = power(tape, cast(tape, x, 4) if c.wide else x)
+    inside = scale(tape, add(tape, x, scale(tape, cube)))
+    del cube
     return mul(tape, half, scale(tape, unary(tape, inside, "output")))
 
 

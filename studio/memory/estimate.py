@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from studio.memory.beginning import begun
 from studio.memory.cards import Capability
-from studio.memory.lasting import lasting_bytes
+from studio.memory.lasting import lasting_bytes, paged_bytes
 from studio.memory.need import Need
 from studio.memory.reserved import LEAST, context, interval, on_card
 from studio.memory.sharding import Peaks, Sharding, per_device
@@ -55,9 +55,14 @@ def estimate(
     # What copies exchange is not played back: it is more than what one would take.
     beside = 0 if split else tensors - max(sum(parts.values()) for parts in (moments | start).values())
     whole["context"] = context(work)
+    paged = whole["paged"] = paged_bytes(work) // (devices if sharding == "fsdp" else 1)
     parts = {name: size for name, size in whole.items() if size}
-    need = Need("estimate", parts, place, lambda: interval(work, lasting, log, tensors, beside))
-    return on_card(need, work.device, capacity, capability)
+
+    def reserved() -> tuple[int, int]:
+        low, high = interval(work, lasting, log, tensors, beside)
+        return low, high + paged  # it may have been moved out, all of it
+
+    return on_card(Need("estimate", parts, place, reserved), work.device, capacity, capability)
 
 
 def _peaks(work: Workload, log: Takings | None) -> Peaks:

@@ -144,6 +144,8 @@ class LadderTape:
         weight = Tensor(width, item, None, self.c.leaf(tape, name))
         if not self.c.cuda:
             return cast(tape, rms(tape, cast(tape, x, 4), weight, x.n // width), item)
+        if self.c.wide:
+            x, weight, item = cast(tape, x, 4), cast(tape, weight, 4), 4
         stats, n = tape.new(x.n // width, 4), x.n
         return tape.result(
             tape.new(n, item),

@@ -16,11 +16,20 @@ def lasting_bytes(work: Workload) -> dict[str, int]:
     return {
         "weights": _base(work) + beside_bytes(work) + _widened_norms(work),
         "adapter": 0 if work.trains_base else terms.trained_bytes,
-        "optimizer": state if work.switches.state_at_peak else 0,
+        "optimizer": state - paged_bytes(work) if work.switches.state_at_peak else 0,
         "workspace": blas_workspace(
             plan.settings.device, handles=2, capability=work.capability
         ),  # of the forward thread and autograd's
     }
+
+
+def paged_bytes(work: Workload) -> int:
+    """What of the optimizer's state a GPU's driver may move to main memory: no counter of torch's has it."""
+    if work.device != "cuda" or not work.switches.state_at_peak:
+        return 0
+    terms, plan = work.terms, work.plan
+    paged: int = plan.optimizer.paged_bytes(terms.trainable, terms.itemsize, plan.optimizer_params)
+    return paged
 
 
 def _base(work: Workload) -> int:

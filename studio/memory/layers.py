@@ -64,6 +64,11 @@ class Compute:
         """The width of the token table and of what the head reads."""
         return self.facts.own.get("word_embed_proj_dim") or self.facts.hidden
 
+    @property
+    def wide(self) -> bool:
+        """Whether a GPU's autocast computes in 32 bit what is on its list (`studio.memory.autocast`)."""
+        return self.autocast and self.cuda
+
     @cached_property
     def form(self) -> Form:
         """How the family builds a layer."""

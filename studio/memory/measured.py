@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from studio.memory.need import BESIDE
+
 # From outside a step can't be taken apart: gradients, activations, logits and workspace are one part.
 STEP = "step"
 TOLD = ("weights", "adapter", "optimizer", STEP)
@@ -27,10 +29,11 @@ class Measured:
 
 
 def told(parts: Mapping[str, int]) -> dict[str, int]:
-    """The parts of a `Need` in those that a measurement can tell; a GPU's context is no tensor's."""
+    """The parts of a `Need` in those that a measurement can tell; a GPU's context is no tensor's, and what it
+    may page out is in no counter."""
     found = dict.fromkeys(TOLD, 0)
     for name, size in parts.items():
-        if name != "context":
+        if name not in BESIDE:
             found[name if name in found else STEP] += size
     return found
 

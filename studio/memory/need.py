@@ -16,12 +16,15 @@ PARTS = (
     "adapter",
     "gradients",
     "optimizer",
+    "paged",
     "activations",
     "logits",
     "cache",
     "workspace",
     "context",
 )
+# Not in torch's counters.
+BESIDE = ("paged", "context")
 
 
 @dataclass(frozen=True)
@@ -73,4 +76,4 @@ class Need:
     @property
     def allocated(self) -> int:
         """Bytes of tensors at the worst moment."""
-        return sum(size for name, size in self.parts.items() if name != "context")
+        return sum(size for name, size in self.parts.items() if name not in BESIDE)

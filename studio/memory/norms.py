@@ -11,7 +11,7 @@ from studio.memory.tape import Tape, Tensor, cast, mul, power, scale, unary
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
     """The family's normalisation over the last `width` elements."""
     weight = Tensor(width, c.trained if c.trains_base else c.norms or c.base, None, None)
-    if c.autocast and c.cuda and c.form.norm == "layer":  # on CUDA's list of operations in 32 bit
+    if c.wide and c.form.norm == "layer":
         x = cast(tape, x, 4)
     if "rms" in c.kernels:
         return _one_kernel(tape, x, x.n // width)

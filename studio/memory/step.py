@@ -148,4 +148,4 @@ def _compute(work: Workload) -> Compute:
 
 def _read_only(c: Compute) -> Compute:
     """The backbone beneath a side network."""
-    return replace(c, ranks={}, trains_base=False, autocast=False)
+    return replace(c, ranks={}, trains_base=False)

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,7 +36,8 @@ from studio.models.anatomy import Anatomy
 from studio.models.config import ModelFacts, facts_of, surveyed_facts, to_survey, to_trace
 from studio.models.load import weights_dtype
 from studio.models.survey import found_family, survey
-from studio.optimizers import adamw_8bit
+from studio.optimizers import adamw_8bit, none_paged
+from studio.optimizers.paged_adamw_8bit import PAGED_FROM
 from studio.plan import Plan, methods
 
 
@@ -70,8 +72,10 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
         in_8_bit = plan.optimizer.state_bytes is adamw_8bit.state_bytes
         makeable = plan.with_settings(optimizer="adamw", optimizer_impl="fused") if in_8_bit else plan
         rehearsal = Rehearsal(makeable, base, tuned, tuner, "cpu", learned, family)
+        paged: _InEightBits | None = None
         if in_8_bit:
-            rehearsal.optimizer = _InEightBits(rehearsal.optimizer.param_groups)
+            pages = cuda and plan.optimizer.paged_bytes is not none_paged
+            paged = rehearsal.optimizer = _InEightBits(rehearsal.optimizer.param_groups, pages)
         anatomy = Anatomy(base, family)
         places = Places(rehearsal.computation)
         tracker = StorageTracker(vocabulary=anatomy.config.vocab_size, places=places)
@@ -82,7 +86,8 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
             tracker.restart_peak()
             rehearsal.step(tracker)
     facts = surveyed_facts(config, survey(config)) if surveyed else facts_of(config)
-    return _need(plan, facts, learned, tracker, layout_of(rehearsal.computation, anatomy))
+    need = _need(plan, facts, learned, tracker, layout_of(rehearsal.computation, anatomy))
+    return replace(need, parts=need.parts | {"paged": paged.paged}) if paged and paged.paged else need
 
 
 def layout_of(root: nn.Module, anatomy: Anatomy) -> Layout:
@@ -130,8 +135,9 @@ def _as_if_real(flash: bool) -> Iterator[None]:
 class _InEightBits(Optimizer):
     """The state that bitsandbytes keeps; its own steps read numbers that fake tensors do not have."""
 
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
+    def __init__(self, groups: list[dict[str, Any]], pages: bool) -> None:
         super().__init__(groups, {})
+        self._pages, self.paged = pages, 0  # bytes in memory that no counter of tensors has
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -141,9 +147,13 @@ class _InEightBits(Optimizer):
                 continue
             small = weight.numel() < adamw_8bit.SMALLEST
             blocks = -(-weight.numel() // adamw_8bit.BLOCK)
+            pages = self._pages and weight.numel() >= PAGED_FROM
             for name in ("state1", "state2"):
                 dtype = torch.float32 if small else torch.uint8
-                self.state[weight][name] = torch.empty_like(weight, dtype=dtype)
+                if pages:
+                    self.paged += weight.numel()
+                else:
+                    self.state[weight][name] = torch.empty_like(weight, dtype=dtype)
                 if not small:
                     self.state[weight][f"scales of {name}"] = weight.new_empty(blocks, dtype=torch.float32)
 

@@ -21,6 +21,11 @@ def one_copy(shape: Shape, itemsize: int, params: Any) -> tuple[int, int]:  # no
     return itemsize * prod(shape), itemsize * prod(shape)
 
 
+def none_paged(shapes: Shapes, itemsize: int, params: Any) -> int:  # noqa: ARG001
+    """All of the state stays where it is."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """A rule. `state_bytes(shapes, itemsize, params)`: bytes of state for trained tensors of these shapes,
@@ -28,7 +33,8 @@ class Optimizer:
     `implementations` that it has, the best first. A `loop` steps one tensor after the other:
     `loop_scratch(shape, itemsize, params)` are the bytes that live at most beside one of this shape
     meanwhile, and what is left of them until the next one is done. `package`: what has to be installed for
-    it, beside torch."""
+    it, beside torch. `paged_bytes`, called as `state_bytes`: what of the state stands on a GPU in memory that
+    its driver may move out."""
 
     id: str
     title: str
@@ -40,6 +46,7 @@ class Optimizer:
     loop_scratch: Callable[[Shape, int, Any], tuple[int, int]] = one_copy
     implementations: tuple[str, ...] = ("fused", "foreach", "loop")
     package: str | None = None
+    paged_bytes: Callable[[Shapes, int, Any], int] = none_paged
 
 
 def numbers(shapes: Shapes) -> int:

@@ -3,9 +3,19 @@
 
 from __future__ import annotations
 
-from studio.optimizers import Optimizer
+from math import prod
+
+from studio.optimizers import Optimizer, Shapes
 from studio.optimizers.adamw import AdamWParams
 from studio.optimizers.adamw_8bit import state_bytes
+
+PAGED_FROM = 100_000  # numbers of a tensor from which its averages are paged; scales never are
+
+
+def paged_bytes(shapes: Shapes, itemsize: int, params: AdamWParams) -> int:  # noqa: ARG001
+    """Two averages of a byte a number."""
+    return sum(2 * size for shape in shapes if (size := prod(shape)) >= PAGED_FROM)
+
 
 EXTENSION = Optimizer(
     id="paged_adamw_8bit",
@@ -18,4 +28,5 @@ EXTENSION = Optimizer(
     loop_scratch=lambda *_: (0, 0),  # one kernel, in place
     implementations=("loop",),
     package="bitsandbytes",
+    paged_bytes=paged_bytes,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,61 @@ def test_grid_is_whole():
     assert set(METHODS) == set(methods.all())
     cells = {(*case.values[:2], case.values[2]["gradient_checkpointing"]) for case in grid()}
     assert cells >= set(product(FAMILIES, METHODS, (False, True)))
+
+
+def on_a_gpu():
+    """Every family as it runs by default on a GPU, by methods that take turns, twice each."""
+    for row, name in enumerate(CONFIGS):
+        for column in range(2):
+            marks = () if name in ("gpt2", "opt") else pytest.mark.slow
+            method = METHODS[(row + 2 * column) % len(METHODS)]
+            settings = {"gradient_checkpointing": bool((row + column) % 2)}
+            yield pytest.param(name, method, settings, marks=marks, id=f"{name}-{method}")
+
+
+@pytest.mark.parametrize(("name", "method", "settings"), list(on_a_gpu()))
+def test_estimate_agrees_with_the_trace_as_on_a_gpu(name, method, settings):
+    """There autocast computes norms and powers in 32 bit."""
+    layers = "n_layer" if name.startswith("gpt2") else "num_hidden_layers"
+    config = CONFIGS[name] | {layers: 4}
+    plan = plan_of(method, facts_of(config), device="cuda:0", precision="mixed", **settings)
+    assert abs(compare(config, plan)) <= 0.015
+
+
+def test_autocast_in_32_bit_is_that_of_the_installed_torch():
+    import torch
+
+    from studio.memory import autocast
+
+    header = Path(torch.__file__).parent / "include" / "ATen" / "autocast_mode.h"
+    text = header.read_text(encoding="utf-8")
+    for macro, known in (
+        ("AT_FORALL_FP32", autocast.IN_32_BIT),
+        ("AT_FORALL_FP32_SET_OPT_DTYPE", autocast.INTO_32_BIT),
+        ("AT_FORALL_PROMOTE", autocast.IN_THE_WIDEST),
+    ):
+        body = text.split(f"#define {macro}(_)")[1].split("\n\n")[0]
+        said = [found.replace(", ", ".") for found in re.findall(r"_\(([\w, ]+)\)", body)]
+        assert sorted(said) == sorted(known.split())
+
+
+def test_a_processors_autocast_is_its_own_again_afterwards():
+    import torch
+
+    from studio.memory.autocast import as_on_cuda
+
+    narrow = torch.ones(2, 4, dtype=torch.bfloat16)
+
+    def norm_cube_and_likelihood():
+        with torch.autocast("cpu", torch.bfloat16):
+            made = torch.nn.functional.layer_norm(narrow, (4,)), narrow**3, narrow.softmax(-1)
+        return [x.dtype for x in made]
+
+    before = norm_cube_and_likelihood()
+    with as_on_cuda():
+        assert norm_cube_and_likelihood() == [torch.float32] * 3
+        assert torch.nn.functional.layer_norm(narrow, (4,)).dtype == torch.bfloat16  # outside of autocast
+    assert norm_cube_and_likelihood() == before == [torch.bfloat16] * 3
 
 
 @pytest.mark.parametrize(("name", "method", "settings"), list(grid()))
@@ -160,6 +217,30 @@ def test_trained_numbers_are_those_of_the_model(name):
         trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
         terms = methods.get(method).memory(facts, plan.method_params, plan.settings)
         assert terms.trainable_params == trained
+
+
+def test_what_a_gpu_may_page_out_is_a_part_of_its_own():
+    from studio.memory.trace import trace
+
+    config = CONFIGS["llama"] | {"num_hidden_layers": 2}
+    facts = facts_of(config)
+
+    def both(optimizer, device="cuda:0"):
+        settings = {"optimizer": optimizer, "optimizer_impl": "loop", "device": device}
+        plan = plan_of("full", facts, **settings)
+        return estimate(plan, facts, 0.5), trace(plan, config, 0.5)
+
+    plain, paged = both("adamw_8bit"), both("paged_adamw_8bit")
+    large = [512 * 512, 512 * 128, 512 * 1408, 16000 * 512]  # numbers of its matrices
+    moved = 2 * (2 * large[3] + 2 * (2 * large[0] + 3 * large[2]))  # keys and values are below 100,000
+    for before, after in zip(plain, paged, strict=True):
+        assert "paged" not in before.parts
+        assert after.parts["paged"] == moved
+        assert after.parts["optimizer"] == before.parts["optimizer"] - moved
+        assert after.allocated == before.allocated - moved
+        assert after.reserved[0] < before.reserved[0]
+        assert after.reserved[1] >= after.allocated + moved
+    assert "paged" not in both("paged_adamw_8bit", "cpu")[0].parts
 
 
 @pytest.mark.parametrize("optimizer", sorted(optimizers.all()))

@@ -18,7 +18,8 @@ from ui.words import Words
 
 # In the order in which a bar stacks them: what stays, then what comes and goes.
 PARTS = (
-    *("weights", "adapter", "optimizer", "gradients", "activations", "logits", "cache", "workspace"),
+    *("weights", "adapter", "optimizer", "paged", "gradients", "activations", "logits", "cache"),
+    "workspace",
     *("context", "reserve"),
 )
 MOMENTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backend.api import ExportRequest, MergeRequest, Product
+from backend.asked import rows_of_each
+from backend.descent import descent_of
 from backend.facade import StudioFacade
+from backend.home import Home
 from backend.jobs import kinds
 from backend.jobs.launchers.local import LocalLauncher
 from studio.errors import StudioError
@@ -105,14 +109,88 @@ def test_merging_into_the_stored_weights_is_another_model(facade: StudioFacade) 
     assert stored["passed"] is False
 
 
-def test_a_merge_is_exported(facade: StudioFacade) -> None:
-    merge = facade.merge(MergeRequest(["run:sums-1"]))
-    whole = exported(facade, f"merge:{merge}")
+def test_a_merge_is_exported(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    """Asked what the runs in it were asked, with their names on the card, whichever way it is made."""
     combined = facade.merge(MergeRequest(["run:sums-1"], how="linear", weights=[0.5]))
-    adapter = exported(facade, f"merge:{combined}", format="adapter")
-    for made in (whole, adapter):
-        assert made.facts["parity"]["passed"] is True
-        assert made.facts["parity"]["prompts"] >= 1
+    kept = tmp_path / "secret-place" / "m-half"
+    whole = facade.merge(MergeRequest([f"merge:{combined}"], weights=[0.5], out=str(kept)))
+    for made in (
+        exported(facade, f"merge:{combined}", format="adapter"),
+        exported(facade, f"merge:{whole}"),
+        exported(facade, f"path:{kept}"),
+    ):
+        parity = made.facts["parity"]
+        assert (parity["passed"], parity["prompts"], made.facts["rows_of"]) == (True, 8, ["run:sums-1"])
+        card = (Path(str(made.path)) / "README.md").read_text(encoding="utf-8")
+        assert facade._runs.job("sums-1").hashes["dataset"] in card
+        assert f"| base | {model.name}, content {facade._runs.job('sums-1').hashes['base']} |" in card
+        assert f"| {combined} | linear" in card.replace("merge:", "")
+        assert "run:sums-1 at weight 0.5" in card
+        assert "rank 8" in card
+        assert "secret-place" not in card
+        assert str(model.parent) not in card
+    assert (Path(str(made.path)) / "recipe.sh").is_file()
+    assert "# m-half (Whole model" in card
+
+
+def test_a_merge_of_several_is_asked_rows_of_each(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    """Also the one of a mix, and where a run is deleted: its recipe is known longer than its rows."""
+    other = tmp_path / "other.jsonl"
+    rows = ({"prompt": f"What is {i}?", "completion": f"it is {i}"} for i in range(60))
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = facade.start(str(model), str(other), "lora", set={**SETTINGS, "seed": 4})
+    mix = {"base": f"path:{model}", "adapters": [["run:sums-1", 0.5], [f"run:{run}", 1.0]]}
+    merge = facade.product(facade.merge(MergeRequest([f"mix:{json.dumps(mix)}"])))
+    assert (merge.facts["rows_of"], merge.facts["prompts"]) == (["run:sums-1", f"run:{run}"], 8)
+    asked = rows_of_each(descent_of(Home(facade.home), facade._store, f"merge:{merge.run}").learned)
+    assert [len(streams) for streams in asked.values()] == [4, 4]
+    assert exported(facade, f"merge:{merge.run}").facts["rows_of"] == ["run:sums-1", f"run:{run}"]
+    facade.delete(run, knowing=(merge.run,))
+    made = exported(facade, f"merge:{merge.run}")
+    assert made.facts["rows_of"] == ["run:sums-1"]
+    card = (Path(str(made.path)) / "README.md").read_text(encoding="utf-8")
+    assert f"| run:{run} | lora" in card
+    assert "seed" in (Path(str(made.path)) / "recipe.sh").read_text(encoding="utf-8")
+
+
+def test_a_merge_whose_runs_are_gone_is_asked_a_greeting_and_says_so(
+    facade: StudioFacade, tmp_path: Path
+) -> None:
+    adapter = shutil.copytree(own_adapter(facade, "sums-1"), tmp_path / "taken-along")
+    merge = facade.merge(MergeRequest([str(adapter)], how="linear"))
+    made = exported(facade, f"merge:{merge}", format="adapter")
+    assert (made.facts["rows_of"], made.facts["parity"]["prompts"]) == ([], 1)
+    card = (Path(str(made.path)) / "README.md").read_text(encoding="utf-8")
+    assert "a greeting alone" in card
+    assert "| taken-along | an adapter from elsewhere" in card
+
+
+@pytest.mark.worker
+def test_the_recipe_of_a_merge_makes_it_again(facade: StudioFacade, model: Path, tmp_path: Path) -> None:
+    """Its commands, followed in an empty home, end in the same weights."""
+    mix = {"base": f"path:{model}", "adapters": [["run:sums-1", 0.5], ["run:sums-1", -0.25]]}
+    merge = facade.merge(MergeRequest([f"mix:{json.dumps(mix)}"]))
+    made = exported(facade, f"merge:{merge}")
+    data = write_sums(tmp_path / "sums.jsonl", 60)
+    home = tmp_path / "fresh"
+    ran = subprocess.run(
+        ["sh", str(Path(str(made.path)) / "recipe.sh")],
+        cwd=Path(__file__).resolve().parents[2],
+        env={
+            **os.environ,
+            "STUDIO": f"{sys.executable} -m ui.cli --home {home}",
+            "BASE": str(model),
+            "DATA_1": str(data),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    last = ran.stdout.splitlines()[-1].removeprefix("merge:")
+    torch.testing.assert_close(
+        logits(home / "runs" / last / "merged"), logits(Path(str(made.path))), rtol=0, atol=1e-5
+    )
 
 
 # Takes every folder with a package of the studio's name off the path.
@@ -256,6 +334,7 @@ def test_the_recipe_runs_by_itself(facade: StudioFacade, model: Path, tmp_path: 
     made = exported(facade, f"run:{run}", format=format)
     data = write_sums(tmp_path / "sums.jsonl", 60)
     script = Path(str(made.path)) / "recipe.py"
+    assert "'model': None" in script.read_text(encoding="utf-8")  # a folder of this machine
     ran = subprocess.run(
         [sys.executable, "-c", _HIDE + _AS_MAIN, str(script), "--data", str(data), "--model", str(model)],
         cwd=tmp_path,

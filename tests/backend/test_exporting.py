@@ -249,6 +249,21 @@ def test_a_side_network_runs_without_the_studio(
     assert found["cached"].tolist() == found["slow"].tolist()
 
 
+def test_a_side_network_knows_its_base_by_content(facade: StudioFacade, tmp_path: Path) -> None:
+    """A base of the same shape with other weights is refused by the file's name, unless that is not asked."""
+    made = exported(facade, "run:sums-2", format="adapter")
+    other = write_model(tmp_path / "other", seed=9)
+    for more, code in ([], 1), (["--no-check"], 0):
+        ran = subprocess.run(
+            [sys.executable, str(Path(str(made.path)) / "side_network.py"), *more, str(other), "Hi"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == code, ran.stderr
+        assert ("model.safetensors has other content" in ran.stderr) == (code == 1)
+
+
 def _by_the_studio(facade: StudioFacade, model: Path, run: str) -> torch.Tensor:
     from studio.export.subject import Subject
     from studio.manifests import manifest_of

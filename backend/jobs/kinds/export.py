@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backend.asked import GREETING, rows_of_each
 from backend.descent import descent_of
 from backend.exporting import learned_of
-from backend.inputs import base_hash
+from backend.inputs import base_identity_of
 from backend.jobs.kinds import Made, Outcome, Work, go_on
 from backend.jobs.kinds.merge import files_in
 from backend.jobs.kinds.train import model_folder
@@ -45,12 +45,14 @@ class ExportKind:
         from studio.export.export import export
         from studio.export.subject import Subject
 
+        identity = base_identity_of(base, work.home)
         subject = Subject(
             base,
-            base_hash(base, work.home),
+            identity.hash,
             None if part is None else part.folder,
             None if part is None else part.tokenizer,
             plan["precision"],
+            identity.files,
         )
         _remember_inputs(work, subject, part)
         format = exports.get(plan["format"])

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 import assets
-from studio.export.commands import command, public_name, recipe, rule_text
+from studio.export.commands import bare_name, command, public_name, recipe, rule_text
 from studio.export.descent import Descent, Learned
 from studio.export.parity import Parity
 from studio.export.subject import Subject
@@ -61,7 +61,7 @@ def write_card(folder: Path, subject: Subject, format: ExportFormat, origin: Ori
         .from_string(text)
         .render(
             _facts(learned, descent),
-            title=f"{_bare(origin.name)} ({format.title})",
+            title=f"{bare_name(origin.name)} ({format.title})",
             what=format.summary,
             own_base=_own_base(subject, origin),
             base=public_name(descent.root),
@@ -84,11 +84,6 @@ def _own_base(subject: Subject, origin: Origin) -> dict[str, str] | None:
     if subject.adapter is None or origin.base == origin.descent.root:
         return None
     return {"name": public_name(origin.base), "hash": subject.base_hash}
-
-
-def _bare(name: str) -> str:
-    public = public_name(name)
-    return public.partition(":")[2] or public
 
 
 def licence(base: Path) -> str | None:

@@ -37,6 +37,12 @@ def public_name(model: str) -> str:
     return PurePath(name.value).name if name.kind == "path" else str(name)
 
 
+def bare_name(model: str) -> str:
+    """`public_name` without what says of which kind it is."""
+    public = public_name(model)
+    return public.partition(":")[2] or public
+
+
 def command(plan: Plan) -> str:
     """The studio's command for this plan, with all that is not as it stands by itself."""
     words = ["python", "launch.py", "train", public_name(plan.model), PurePath(plan.dataset).name]

@@ -25,12 +25,15 @@ def descent_of(home: Home, store: Store, model: str) -> Descent:
     """The steps behind a model, by its name (no mix). Of what is no job's, only that it is there."""
     walk = _Walk(home, store)
     walk.visit(parse(model))
-    root = walk.root or model
+    root, steps = walk.root or model, tuple(walk.steps.values())
+    # As it was when it was tuned; what lies there now may be another one.
+    over = (step for step in steps if isinstance(step, Learned) and step.base == root)
+    hash = next((found for step in over if (found := step.base_hash) is not None), None)
     try:
         folder = locate(root, home.runs)
-        return Descent(root, folder, base_hash(folder, home), tuple(walk.steps.values()))
     except StudioError:
-        return Descent(root, steps=tuple(walk.steps.values()))
+        return Descent(root, None, hash, steps)
+    return Descent(root, folder, hash or base_hash(folder, home), steps)
 
 
 class _Walk:
@@ -72,7 +75,7 @@ class _Walk:
             except StudioError:  # deleted
                 adapter = None
             run = folder if folder.is_dir() else None
-            read = Plan.from_dict(dict(plan))
+            read = _read(plan)
             self.steps[text] = Learned(text, base, read, run, adapter, hashes, result or {})
         return text
 
@@ -120,3 +123,11 @@ class _Walk:
         sql = "SELECT made_by FROM artifact WHERE path = ? AND made_by IS NOT NULL ORDER BY id DESC LIMIT 1"
         made: str | None = self._store.value(sql, name.value)
         return made
+
+
+def _read(plan: Mapping[str, Any]) -> Plan | None:
+    """A run's plan; None for one that this studio does not understand any more."""
+    try:
+        return Plan.from_dict(dict(plan))
+    except (StudioError, LookupError, TypeError, ValueError):
+        return None

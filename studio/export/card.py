@@ -66,7 +66,7 @@ def write_card(folder: Path, subject: Subject, format: ExportFormat, origin: Ori
             own_base=_own_base(subject, origin),
             base=public_name(descent.root),
             base_id=base.value if base.kind == "hub" else None,
-            base_hash=descent.root_hash or subject.base_hash,
+            base_hash=descent.root_hash or (subject.base_hash if origin.base == descent.root else "unknown"),
             licence=licence(descent.root_folder or subject.base),
             library="peft" if format.id == "adapter" and not side else "transformers",
             method=None if subject.method is None else subject.method[0].id,

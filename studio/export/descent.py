@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from studio.errors import StudioError
 from studio.manifests import manifest_of
 from studio.plan import Plan
 
@@ -28,8 +29,16 @@ class Learned:
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
-        """What lies beside its weights; empty where they are gone."""
-        return {} if self.adapter is None else manifest_of(self.adapter)
+        """What lies beside its weights; empty where they are gone, or nothing does."""
+        try:
+            return {} if self.adapter is None else manifest_of(self.adapter)
+        except StudioError:
+            return {}
+
+    @property
+    def base_hash(self) -> str | None:
+        """Hash of the base that it was tuned over."""
+        return self.hashes.get("base") or self.manifest.get("base")
 
     @property
     def rows_hash(self) -> str | None:

@@ -154,6 +154,18 @@ def test_a_merge_of_several_is_asked_rows_of_each(facade: StudioFacade, model: P
     assert "seed" in (Path(str(made.path)) / "recipe.sh").read_text(encoding="utf-8")
 
 
+def test_the_base_of_a_run_is_known_when_it_is_gone(
+    facade: StudioFacade, model: Path, tmp_path: Path
+) -> None:
+    away = model.rename(tmp_path / "away")
+    try:
+        found = descent_of(Home(facade.home), facade._store, "run:sums-1")
+    finally:
+        away.rename(model)
+    assert (found.root, found.root_folder) == (f"path:{model}", None)
+    assert found.root_hash == facade._runs.job("sums-1").hashes["base"]
+
+
 def test_a_merge_whose_runs_are_gone_is_asked_a_greeting_and_says_so(
     facade: StudioFacade, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from backend.jobs import record
 from backend.merging import base_name, free_folder, is_adapter, precision
 from backend.parts import Part, parts_of
 from studio.errors import PlanError, Problem, StudioError
+from studio.export.commands import bare_name
 from studio.exports import EXACT, ExportFormat, exports
 from studio.manifests import manifest_of, method_of
 from studio.models.config import load_config
@@ -92,7 +93,7 @@ def _subject(home: Home, request: ExportRequest) -> _Subject:
     params = _params(format, request)
     learned = learned_of(home, name)
     base = base_name(home, learned) if learned else _whole(home, name)
-    _require_fit(home, format, learned, base)
+    _require_fit(home, format, name, learned, base)
     return _Subject(str(name), format, params, learned, base)
 
 
@@ -126,16 +127,16 @@ def _params(format: ExportFormat, request: ExportRequest) -> Any:
     return params
 
 
-def _require_fit(home: Home, format: ExportFormat, learned: Part | None, base: str) -> None:
+def _require_fit(home: Home, format: ExportFormat, name: ModelName, learned: Part | None, base: str) -> None:
     """Raise what makes this format impossible for this model."""
     if learned is None and not format.merged:
-        raise StudioError("export_no_adapter", model=base)
+        raise StudioError("export_no_adapter", model=bare_name(str(name)))
     if learned is not None:
         method, params = method_of(manifest_of(learned.folder))
         if format.merged and not method.capable("mergeable", params):
             raise StudioError("method_not_mergeable", method=method.title)
         if not format.merged and method.capable("trains_base", params):
-            raise StudioError("export_no_adapter", model=learned.name)
+            raise StudioError("export_no_adapter", model=bare_name(str(name)))
     folder = folder_if_on_disk(base, home.runs)
     family = None if folder is None else load_config(folder / "config.json").get("model_type")
     if family is not None and format.families is not None and family not in format.families:

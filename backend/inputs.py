@@ -8,7 +8,7 @@ from backend.home import Home
 from studio.data.render import Renderer
 from studio.data.rows import read_rows
 from studio.errors import StudioError
-from studio.identity import base_identity, dataset_hash, json_hash
+from studio.identity import BaseIdentity, base_identity, dataset_hash, json_hash
 from studio.models.hub import known_hashes
 from studio.models.locate import locate
 
@@ -38,7 +38,12 @@ def folder_if_on_disk(model: str, runs: Path) -> Path | None:
 
 def base_hash(folder: Path, home: Home) -> str:
     """Hash of a model's content; files are read once, then known by path, size and time."""
-    return base_identity(folder, home.cache / "hashes.json", known_hashes(folder)).hash
+    return base_identity_of(folder, home).hash
+
+
+def base_identity_of(folder: Path, home: Home) -> BaseIdentity:
+    """As `base_hash`, with the hash of each weight file."""
+    return base_identity(folder, home.cache / "hashes.json", known_hashes(folder))
 
 
 def renderer_hashes(folder: Path, model: Path, home: Home) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The recipe of this model, runnable: `python recipe.py --data ROWS.jsonl [--model FOLDER_OR_HUB_ID]`.
+"""The recipe of this model, runnable: `python recipe.py --data ROWS.jsonl --model FOLDER_OR_HUB_ID`.
 
 With the studio itself:
 
@@ -12,29 +12,73 @@ the data is {"messages": [...]}, {"prompt", "completion"} or {"instruction", "in
 import argparse
 import json
 import random
+import re
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, get_scheduler
 
 RECIPE = {}
+OPEN, CLOSE = "\ue000", "\ue001"
 
 
 def messages(row):
     """A row as a conversation."""
     if "messages" in row:
         return row["messages"]
-    asked = row.get("prompt") or "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
+    asked = row.get("prompt") or "\n".join(filter(None, (row["instruction"], row.get("input"))))
     answer = row["completion"] if "completion" in row else row["output"]
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 
 def encode(row, tokenizer):
-    """Token ids, and the labels: those of the last answer, -100 before it."""
-    said = messages(row)
-    prompt = tokenizer.apply_chat_template(said[:-1], add_generation_prompt=True, return_dict=False)
-    ids = tokenizer.apply_chat_template(said, return_dict=False)[: RECIPE["seq"]]
-    return ids, ([-100] * len(prompt) + ids[len(prompt) :])[: len(ids)]
+    """Token ids, and the labels: those of every answer with the token that ends it, -100 elsewhere."""
+    text, spans = answers(messages(row), tokenizer)
+    coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, special = coded["input_ids"], set(tokenizer.all_special_ids)
+    labels = [-100] * len(ids)
+    for place, (start, end) in enumerate(coded["offset_mapping"]):
+        for first, last in spans:
+            swallowed = start < first and ids[place] in special  # a role's token with white space behind it
+            if start < last and end > first and not swallowed:
+                labels[place] = ids[place]
+    return ids[: RECIPE["seq"]], labels[: RECIPE["seq"]]
+
+
+def answers(said, tokenizer):
+    """The conversation as text, and where each answer stands in it."""
+    hello = [{"role": "user", "content": "Hello?"}]
+    asked = tokenizer.apply_chat_template(hello, tokenize=False)
+    prompted = tokenizer.apply_chat_template(hello, tokenize=False, add_generation_prompt=True)
+    pairs = zip(asked, prompted, strict=False)
+    shared = next(
+        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(prompted))
+    )
+    opening = prompted[shared:]
+    marked = tokenizer.apply_chat_template([wrapped(message) for message in said], tokenize=False)
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    ends = re.compile(r"\s*(" + "|".join(map(re.escape, [*added, *tokenizer.all_special_tokens])) + ")")
+    text, *pieces = marked.split(OPEN)
+    spans, before = [], 0
+    for piece in pieces:
+        answer, rest = piece.split(CLOSE)
+        opened = text.rfind(opening, before) if opening else -1
+        start = len(text) if opened < 0 else opened + len(opening)
+        closed = ends.match(rest)
+        before = len(text) + len(answer)
+        spans.append((start, before + (closed.end() if closed else 0)))
+        text += answer + rest
+    if text != tokenizer.apply_chat_template(said, tokenize=False):
+        raise SystemExit("The chat template of this base changes or leaves out an answer.")
+    return text, spans
+
+
+def wrapped(message):
+    """An answer between marks, which stand inside the white space at its ends; others as they are."""
+    if message["role"] != "assistant":
+        return message
+    core = message["content"].strip()
+    return {**message, "content": message["content"].replace(core, f"{OPEN}{core}{CLOSE}", 1)}
 
 
 def batch_of(rows, pad):
@@ -71,12 +115,15 @@ def load(name, device):
 def main():
     """Train, and save beside this file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--model", default=RECIPE["model"])
+    parser.add_argument("--data", required=True, help="the rows, one JSON object a line")
+    help = f"the base, a folder or a hub id: {RECIPE['base']}"
+    parser.add_argument("--model", default=RECIPE["model"], help=help.replace("%", "%%"))
     parser.add_argument("--steps", type=int, default=RECIPE["steps"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default="trained")
     given = parser.parse_args()
+    if given.model is None:
+        parser.error(f"--model is needed, the folder of {RECIPE['base']}")
     torch.manual_seed(RECIPE["seed"])
     order = random.Random(RECIPE["seed"])
     tokenizer = AutoTokenizer.from_pretrained(given.model)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from studio.export.standalone import FILE, standalone_source
 from studio.export.subject import Progress, Subject
 from studio.exports.adapter import AdapterParams
+from studio.identity import file_sha256, weight_files
 from studio.merge.verify import BOUNDS
 from studio.models.config import load_config
 from studio.models.families import family_of
@@ -47,7 +48,12 @@ class AdapterWriter:
             model_type = load_config(self._subject.base / "config.json")["model_type"]
             (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
             dtype = str(self._subject.dtype).removeprefix("torch.")
-            facts = {"quantised": self._quantised(), "dtype": dtype, "base": self._subject.base_hash}
+            facts = {
+                "quantised": self._quantised(),
+                "dtype": dtype,
+                "base": self._subject.base_hash,
+                "base_files": self._base_files(),
+            }
             body = json.loads((folder / "side.json").read_text(encoding="utf-8"))
             (folder / "side.json").write_text(json.dumps(body | facts, indent=1), encoding="utf-8")
         progress(1.0)
@@ -55,7 +61,9 @@ class AdapterWriter:
     def open(self, folder: Path) -> nn.Module:
         if self._beside:
             load = _run(folder / FILE).load
-            return cast(nn.Module, load(str(self._subject.base), folder, dtype=self._subject.dtype))
+            return cast(
+                nn.Module, load(str(self._subject.base), folder, check=False, dtype=self._subject.dtype)
+            )
         from peft import PeftModel
 
         options: dict[str, Any] = {"dtype": self._subject.dtype, "local_files_only": True}
@@ -69,6 +77,13 @@ class AdapterWriter:
     def allowed(self, folder: Path) -> float:
         del folder
         return BOUNDS[self._subject.dtype]
+
+    def _base_files(self) -> dict[str, str]:
+        """sha256 of each weight file of the base, which the loader compares."""
+        known = self._subject.base_files
+        if known is not None:
+            return dict(known)
+        return {file.name: file_sha256(file) for file in weight_files(self._subject.base)}
 
     def _quantised(self) -> dict[str, Any] | None:
         """bitsandbytes' settings for the base, as transformers takes them."""

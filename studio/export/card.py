@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,16 +16,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 import assets
+from studio.export.commands import bare_name, command, public_name, recipe, rule_text
+from studio.export.descent import Descent, Learned
 from studio.export.parity import Parity
 from studio.export.subject import Subject
 from studio.exports import ExportFormat
 from studio.names import parse
 from studio.params import to_dict
-from studio.plan import Plan, addresses
+from studio.plan import Plan
 
-CARD, SCRIPT = "README.md", "recipe.py"
+CARD, SCRIPT, COMMANDS = "README.md", "recipe.py", "recipe.sh"
 _LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_rslora", "use_dora")
-_OPTIONS = frozenset({"steps", "epochs", "batch", "seq", "lr", "seed"})  # of the command line's own
 _USE = {
     "adapter": "Load the base, then `PeftModel.from_pretrained(base, THIS_FOLDER)` of peft.",
     "side": '`python side_network.py BASE "a prompt"`, or `from side_network import load`.',
@@ -37,46 +37,53 @@ _USE = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: its own name, the base's, and the run's folder (None: it is of no run)."""
+    """Where a model comes from: its own name, the base's, what both were made of, and of which runs the rows
+    are that it was compared on (none: it was asked a greeting)."""
 
     name: str
     base: str
-    run: Path | None = None
-
-    @property
-    def plan(self) -> Plan | None:
-        """The run's; None for a merge, which has none of its own."""
-        body = {} if self.run is None else _json(self.run / "plan.json")
-        return Plan.from_dict(body) if "settings" in body else None
+    descent: Descent
+    rows_of: tuple[str, ...] = ()
 
 
 def write_card(folder: Path, subject: Subject, format: ExportFormat, origin: Origin, parity: Parity) -> None:
-    """Write README.md, and recipe.py where plain transformers and peft can follow the recipe."""
-    plan = origin.plan
+    """Write README.md; recipe.py where plain transformers and peft can follow the recipe, and recipe.sh where
+    merges are part of it."""
+    descent, learned = origin.descent, origin.descent.last
+    plan = None if learned is None else learned.plan
     script = plan is not None and _write_script(folder, subject, plan)
+    if descent.merges:
+        (folder / COMMANDS).write_text(recipe(descent), encoding="utf-8")
     text = (assets.path("export", "card.md")).read_text(encoding="utf-8")
-    facts = _learned(subject, origin, plan) if plan is not None else {"plan": None}
-    base = parse(origin.base)
-    side = (folder / "side.json").is_file()
+    base, side = parse(descent.root), (folder / "side.json").is_file()
     rendered = (
         Environment(undefined=StrictUndefined, keep_trailing_newline=True)
         .from_string(text)
         .render(
-            facts,
-            title=f"{origin.name.partition(':')[2] or origin.name} ({format.title})",
+            _facts(learned, descent),
+            title=f"{bare_name(origin.name)} ({format.title})",
             what=format.summary,
-            base=public_name(origin.base),
+            own_base=_own_base(subject, origin),
+            base=public_name(descent.root),
             base_id=base.value if base.kind == "hub" else None,
-            base_hash=subject.base_hash,
-            licence=licence(subject.base),
+            base_hash=descent.root_hash or (subject.base_hash if origin.base == descent.root else "unknown"),
+            licence=licence(descent.root_folder or subject.base),
             library="peft" if format.id == "adapter" and not side else "transformers",
             method=None if subject.method is None else subject.method[0].id,
             parity=parity,
+            rows_of=[public_name(name) for name in origin.rows_of],
             use=_USE["side" if side else format.id],
             script=script,
         )
     )
     (folder / CARD).write_text(rendered, encoding="utf-8")
+
+
+def _own_base(subject: Subject, origin: Origin) -> dict[str, str] | None:
+    """What stands between this model and the root: merged weights that it was tuned over."""
+    if subject.adapter is None or origin.base == origin.descent.root:
+        return None
+    return {"name": public_name(origin.base), "hash": subject.base_hash}
 
 
 def licence(base: Path) -> str | None:
@@ -88,48 +95,36 @@ def licence(base: Path) -> str | None:
     return found[1] if found else None
 
 
-def public_name(model: str) -> str:
-    """A model's name without the folders above it."""
-    name = parse(model)
-    return PurePath(name.value).name if name.kind == "path" else str(name)
-
-
-def command(plan: Plan) -> str:
-    """The studio's command for this plan, with all that is not as it stands by itself."""
-    spaces = {"plan": plan.settings, "method": plan.method_params, "objective": plan.objective_params}
-    spaces["optimizer"] = plan.optimizer_params
-    words = ["python", "launch.py", "train", public_name(plan.model), PurePath(plan.dataset).name]
-    words += ["--method", plan.method, "--objective", plan.objective]
-    for address, info in addresses(plan.method, plan.objective, plan.settings.optimizer or "adamw").items():
-        space, _, name = address.rpartition(".")
-        held = [spaces[space]] if space else list(spaces.values())
-        value = next(getattr(params, name) for params in held if hasattr(params, name))
-        if value is None or value == info.default or address == "device":
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-        text = text.lower() if isinstance(value, bool) else text
-        words += [f"--{address}", text] if address in _OPTIONS else ["--set", f"{address}={text}"]
-    return shlex.join(words)
-
-
-def _learned(subject: Subject, origin: Origin, plan: Plan) -> dict[str, Any]:
-    assert origin.run is not None
-    assert subject.adapter is not None
-    result = origin.run / "result.json"
-    ended = _json(result) if result.is_file() else {}
-    manifest = next(
-        _json(file)
-        for folder in (subject.adapter, subject.adapter.parent)
-        if (file := folder / "manifest.json").is_file()
-    )
-    lines = (origin.run / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+def _facts(learned: Learned | None, descent: Descent) -> dict[str, Any]:
+    """What is said of the run, and of all that went into merges."""
+    inputs = [step for step in descent.learned if step is not learned]
     return {
-        "plan": plan,
+        "run": learned and learned.plan and _learned(learned),
+        "merges": [
+            {
+                "name": merge.name,
+                "parts": [{"name": public_name(name), "weight": weight} for name, weight in merge.parts],
+                "rule": rule_text(merge),
+            }
+            for merge in descent.merges
+        ],
+        "inputs": [
+            {"name": public_name(step.name), "known": _learned(step) if step.plan else None}
+            for step in inputs
+        ],
+    }
+
+
+def _learned(learned: Learned) -> dict[str, Any]:
+    plan, ended = learned.plan, learned.ended
+    assert plan is not None
+    return {
+        "method": plan.method,
         "params": {key: value for key, value in to_dict(plan.method_params).items() if value is not None},
         "dataset": PurePath(plan.dataset).name,
-        "rows": len(lines),
-        "rows_hash": manifest["rows"],
-        "steps": manifest.get("step", ended.get("steps")),
+        "rows": learned.rows,
+        "rows_hash": learned.rows_hash,
+        "steps": learned.manifest.get("step", ended.get("steps")),
         "loss": _number(ended.get("loss")),
         "eval_loss": _number(ended.get("eval_loss")),
         "peak_mb": _number((ended.get("peak_memory_bytes") or 0) / 1e6 or None),
@@ -150,8 +145,10 @@ def _write_script(folder: Path, subject: Subject, plan: Plan) -> bool:
     if not config.is_file() and not method.capable("trains_base", params):
         return False
     held, settings = subject.quantisation, plan.settings
+    base = parse(plan.model)
     recipe: Mapping[str, Any] = {
-        "model": public_name(plan.model).removeprefix("hub:"),
+        "model": base.value if base.kind == "hub" else None,  # others have names that only this studio knows
+        "base": f"{public_name(plan.model)}, content {subject.base_hash}",
         "lora": {key: value for key, value in _json(config).items() if key in _LORA}
         if config.is_file()
         else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +28,15 @@ Progress = Callable[[float], None]
 @dataclass(frozen=True)
 class Subject:
     """A model: its base (folder and hash) and what was learned beside it (None: the base itself), the
-    tokenizer (the run's; None: the base's), and the precision that the run was planned with."""
+    tokenizer (the run's; None: the base's), the precision that the run was planned with, and the sha256 of
+    the base's weight files where they are known."""
 
     base: Path
     base_hash: str
     adapter: Path | None = None
     tokenizer: Path | None = None
     precision: str = "fp32"
+    base_files: Mapping[str, str] | None = None
 
     @property
     def words(self) -> Path:

@@ -151,10 +151,13 @@ def peft_form(changes: Mapping[str, Factors], *, fan_in_fan_out: bool) -> PeftFo
 def write_adapter(folder: Path, adapter: PeftForm, density: float | None = None) -> None:
     """Write an adapter into the existing `folder`, in PEFT's format, or compressed to a density."""
     (folder / CONFIG).write_text(json.dumps(adapter.config, indent=1), encoding="utf-8")
+    file = folder / (WEIGHTS if density is None else compeft.WEIGHTS)
     if density is None:
-        save_file(adapter.tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(adapter.tensors, file, metadata={"format": "pt"})
     else:
-        compeft.save(adapter.tensors, folder / compeft.WEIGHTS, density)
+        compeft.save(adapter.tensors, file, density)
+    # safetensors lets nobody else read it; whom the folder is for says the process, as for its other files.
+    file.chmod((folder / CONFIG).stat().st_mode & 0o777)
 
 
 def _of_layer(pattern: Mapping[str, Any] | None, path: str, usual: float) -> float:

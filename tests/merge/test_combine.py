@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,20 @@ def test_compression_is_ternary_small_and_comes_back(
     after = deltas(again.folder)
     for path in LAYERS:
         assert np.abs(after[path] - packed.factors(path).whole().numpy()).max() <= 1e-5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no modes there")
+@pytest.mark.parametrize("density", [None, 0.2])
+def test_whoever_may_read_the_settings_may_read_the_weights(
+    folders: list[Path], tmp_path: Path, density: float | None
+) -> None:
+    before = os.umask(0o027)
+    try:
+        cat = merges.get("cat")
+        made = combine([(folders[0], 1.0)], cat, cat.params(), tmp_path / "out", density=density)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in made.folder.iterdir()} == {0o640}
 
 
 def test_large_gaps_between_kept_numbers_come_back(tmp_path: Path) -> None:

@@ -210,6 +210,14 @@ def test_the_smallest_difference_is_written_out(page: Page, facade: FakeFacade) 
     assert page.text("exporting.off.allowed", bound="610") in shown
 
 
+def test_one_that_was_asked_a_greeting_alone_says_so(page: Page, facade: FakeFacade) -> None:
+    product, detail = facade.product("export-3"), facade.run("export-3")
+    for rows_of, said in ([], True), (["run:pirate-1"], False):
+        made = replace(product, facts={**product.facts, "rows_of": rows_of})
+        shown = str(draw.job(page.text, detail, made, None, None))
+        assert (page.text("exporting.greeting") in shown) == said
+
+
 def test_two_exports_of_one_model_are_told_apart(page: Page, facade: FakeFacade) -> None:
     facade.export(ExportRequest("run:pirate-1", "gguf"))
     shown = str(export._jobs(page, Exporting()))

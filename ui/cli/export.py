@@ -58,6 +58,7 @@ def _said(facts: Mapping[str, Any], output: Output) -> list[str]:
     if parity := facts.get("parity"):
         key = "cli.export_parity" if parity["passed"] else "cli.export_no_parity"
         said.append(output.words.text(key, **parity))
+        said += [output.words.text("cli.export_greeting")] if facts.get("rows_of") == [] else []
         said.append(output.words.text("cli.export_size", size=bytes_text(facts["size_bytes"])))
     if facts.get("uploaded"):
         said.append(output.words.text("cli.export_uploaded", page=facts["uploaded"]))

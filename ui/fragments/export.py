@@ -21,7 +21,7 @@ from ui.fragments.text import Text
 from ui.fragments.who import grouped, model_label
 
 Refused = tuple[str, str]  # cause and remedy
-_EXPLAINED = ("README.md", "recipe.py", "Modelfile", "side_network.py", "manifest.json")
+_EXPLAINED = ("README.md", "recipe.py", "recipe.sh", "Modelfile", "side_network.py", "manifest.json")
 
 
 def form(
@@ -247,6 +247,7 @@ def done(text: Text, product: Product, upload_error: Refused | None) -> Markup:
     return join(
         h("p", _parity_badge(text, parity), class_="line"),
         h("p", text(f"exporting.parity.{passed}.line")),
+        h("p", text("exporting.greeting"), class_="quiet") if facts.get("rows_of") == [] else None,
         numbers(
             [
                 (

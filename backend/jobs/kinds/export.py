@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.asked import GREETING, rows_of_each
+from backend.descent import descent_of
 from backend.exporting import learned_of
-from backend.inputs import base_hash
+from backend.inputs import base_identity_of
 from backend.jobs.kinds import Made, Outcome, Work, go_on
-from backend.jobs.kinds.merge import GREETING, files_in, known_streams
+from backend.jobs.kinds.merge import files_in
 from backend.jobs.kinds.train import model_folder
 from backend.parts import Part
 from backend.store.lineage import read
@@ -42,22 +45,26 @@ class ExportKind:
         from studio.export.export import export
         from studio.export.subject import Subject
 
+        identity = base_identity_of(base, work.home)
         subject = Subject(
             base,
-            base_hash(base, work.home),
+            identity.hash,
             None if part is None else part.folder,
             None if part is None else part.tokenizer,
             plan["precision"],
+            identity.files,
         )
         _remember_inputs(work, subject, part)
         format = exports.get(plan["format"])
-        origin = Origin(plan["part"] or plan["model"], plan["model"], part.run if part else None)
+        descent = descent_of(work.home, work.store, plan["asked"])
+        rows = rows_of_each([descent.last] if descent.last else descent.learned)
+        origin = Origin(plan["asked"], plan["model"], descent, tuple(rows))
         made = export(
             subject,
             format,
             parse_params(format.params, plan["params"])[0],
             folder / EXPORTED if plan["out"] is None else Path(plan["out"]),
-            _prompts(part, subject.renderer),
+            _prompts(rows, subject.renderer),
             companions=lambda to, parity: write_card(to, subject, format, origin, parity),
             said=lambda phase, share: go_on(work, phase, share),
         )
@@ -65,6 +72,7 @@ class ExportKind:
             "format": format.id,
             "size_bytes": made.size_bytes,
             "parity": asdict(made.parity),
+            "rows_of": list(rows),
         }
         work.sink.event("exported", facts)
         facts |= _uploaded(work, made.folder)
@@ -100,11 +108,9 @@ def _remember_inputs(work: Work, subject: Subject, part: Part | None) -> None:
         work.writer.statements(read(work.job.id, role, kind, hash, str(path), {"name": name}))
 
 
-def _prompts(part: Part | None, renderer: Renderer) -> list[list[int]]:
-    """What the run's held-out rows ask, as token ids; a greeting where there are none."""
-    asked = [
-        _asked(stream, renderer)[-_PROMPT_TOKENS:] for stream in known_streams(part.run if part else None)
-    ]
+def _prompts(rows: Mapping[str, Sequence[Stream]], renderer: Renderer) -> list[list[int]]:
+    """What the rows ask, as token ids; a greeting where there are none."""
+    asked = [_asked(stream, renderer)[-_PROMPT_TOKENS:] for streams in rows.values() for stream in streams]
     return [ids for ids in asked if ids] or [renderer.encode_prompt([GREETING])]
 
 

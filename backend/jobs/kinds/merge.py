@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.inputs import HELDOUT, ROWS, TOKENIZER, base_hash
+from backend.asked import GREETING, rows_of_each
+from backend.descent import descent_of
+from backend.inputs import TOKENIZER, base_hash
 from backend.jobs.kinds import Made, Outcome, Work, go_on
 from backend.jobs.kinds.train import model_folder
 from backend.parts import Part, parts_of, rule_of
 from backend.store.lineage import read
 from studio.data.render import Renderer
-from studio.data.rows import Message, Stream, read_rows
+from studio.data.rows import Stream
 from studio.files import write_json
 from studio.identity import file_sha256
 from studio.manifests import manifest_of
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from studio.merge.verify import Verified
 
 ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
-GREETING = Message.of("user", "Hello!")
 
 
 class MergeKind:
@@ -45,7 +46,7 @@ class MergeKind:
         if plan["mixed"] is not None:  # its adapters become one first
             _combine(work, inputs, {**plan["mixed"], "compress": None}, folder / ADAPTER)
             inputs = [(folder / ADAPTER, 1.0)]
-        return _into_base(work, parts[0], *inputs[0], tokenizer)
+        return _into_base(work, *inputs[0], tokenizer)
 
 
 KIND = MergeKind()
@@ -101,7 +102,7 @@ def _expand(folder: Path) -> None:
     combine([(folder / COMPRESSED, 1.0)], cat, cat.params(), folder / ADAPTER)
 
 
-def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: Path | None) -> Outcome:
+def _into_base(work: Work, adapter: Path, weight: float, tokenizer: Path | None) -> Outcome:
     from studio.merge.into_base import Source, merge_into_base
     from studio.merge.verify import verify
 
@@ -110,7 +111,8 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
     work.sink.phase("loading", None)
     source = Source(adapter, base, base_hash(base, work.home), tokenizer, plan["precision"])
     out = Path(plan["out"]) if plan["out"] is not None else folder / MERGED
-    exact, prompts = bool(plan["exact"]), _prompts(part, source)
+    rows = rows_of_each(descent_of(work.home, work.store, f"merge:{work.job.id}").learned)
+    exact, prompts = bool(plan["exact"]), _prompts(rows, source)
     verified: list[Verified] = []
 
     def compare(written: Path) -> None:
@@ -131,6 +133,7 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
         "exact": exact,
         "weight": weight,
         "prompts": len(prompts),
+        "rows_of": list(rows),
         "verified": {**asdict(found.written), "passed": found.written.passed},
         "ways": asdict(found.ways) if found.ways else None,
     }
@@ -139,20 +142,11 @@ def _into_base(work: Work, part: Part, adapter: Path, weight: float, tokenizer: 
     return Outcome("finish", {**facts, "path": str(out), "files": files_in(out)}, (made,))
 
 
-def _prompts(part: Part, source: Source) -> list[list[int]]:
-    """Held-out rows of the run, else rows that it learned from, else a greeting, as token ids."""
+def _prompts(rows: Mapping[str, Sequence[Stream]], source: Source) -> list[list[int]]:
+    """The rows as token ids; a greeting where there are none."""
     renderer = Renderer.from_folder(source.tokenizer or source.base)
-    streams = known_streams(part.run)
-    return [renderer.encode(stream, TOKENS).ids for stream in streams] or [renderer.encode_prompt([GREETING])]
-
-
-def known_streams(run: Path | None, count: int = 8) -> list[Stream]:
-    """The first held-out rows of a run, else rows that it learned from; none where it keeps none."""
-    for name in (HELDOUT, ROWS):
-        rows = read_rows(run / name) if run and (run / name).is_file() else []
-        if rows:
-            return [next(iter(row.streams.values())) for row in rows[:count]]
-    return []
+    found = [renderer.encode(stream, TOKENS).ids for streams in rows.values() for stream in streams]
+    return found or [renderer.encode_prompt([GREETING])]
 
 
 def _write_plan(folder: Path, model: str, manifest: Mapping[str, Any], merged: Path | None) -> None:

@@ -119,10 +119,7 @@ def consider(
         learned=memory.learned_share(tokens),
         most_tokens=tokens.max if tokens and split and tokens.measured >= len(split.train) else None,
     )
-    method = methods.get(plan.method)
-    params, unfit = method.checked(plan.method_params, facts)
-    plan_errors += [problem.as_dict() for problem in unfit]
-    plan, reasons = resolve(replace(plan, method_params=params), known)
+    plan, reasons = resolve(_held_against(plan, facts, plan_errors), known)
     plan_errors += _beyond_context(plan, facts)
     if (missing := memory.unable(device).get(plan.method)) is not None:
         errors["method"] = missing
@@ -158,6 +155,13 @@ def _cases(
     measured = calibration.known(store, cases, card)
     experiences = measured.experiences(cases)
     return tuple(replace(each, experiences=experiences) for each in cases), measured
+
+
+def _held_against(plan: Plan, facts: ModelFacts | None, problems: list[dict[str, Any]]) -> Plan:
+    """The plan without what its method cannot do on the model, which goes to `problems`."""
+    params, found = methods.get(plan.method).checked(plan.method_params, facts)
+    problems += [problem.as_dict() for problem in found]
+    return replace(plan, method_params=params)
 
 
 def _beyond_context(plan: Plan, facts: ModelFacts | None) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ class ModelList:
         try:
             return self._tunable(name)
         except StudioError as error:
-            if error.code != "architecture_unknown" or name.kind != "hub":
+            if not error.code.startswith("architecture_") or name.kind != "hub":
                 raise
         known = hub.local_folder(name.value, name.revision)
         return read_config(known or hub.fetch_config(name.value, name.revision), self._surveys)

@@ -27,7 +27,7 @@ from studio.train.side.pointer import _Pointed
 from studio.train.side.shape import side_shape
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
-from tests.toys.folders import tiny_model, tiny_plan, write_model
+from tests.toys.folders import OTHER_CONFIGS, tiny_model, tiny_plan, write_model
 
 FAMILIES = (
     "llama",
@@ -41,6 +41,7 @@ FAMILIES = (
     "opt",
     "gpt_neox",
     "falcon",
+    *OTHER_CONFIGS,
 )
 
 

@@ -94,7 +94,7 @@ class Source:
         split = fused.reshape(-1, self.head_dim, *fused.shape[1:])
         keys = (split.shape[0] - self.heads) // 2
         if _QKV[self.family] == "in turn":
-            return tuple(part.flatten(0, 1) for part in split.split([self.heads, keys, keys]))
+            return tuple(part.flatten(0, 1) for part in torch.split(split, [self.heads, keys, keys]))
         split = split.reshape(keys, -1, *split.shape[1:])
         return split[:, :-2].flatten(0, 2), split[:, -2].flatten(0, 1), split[:, -1].flatten(0, 1)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from studio.errors import StudioError
-from studio.models.families import FAMILIES, Family
+from studio.models.families import FAMILIES, WITHOUT_ATTENTION, Family
 
 _TOKENS = 6
 _ATTENTION = ("attn", "attention")
@@ -58,7 +58,7 @@ def _locate(model: Any, kind: str) -> Family:
     layers = max(_chains(model, spans, order), key=len, default=None)
     if layers is None:
         raise missing("layers")
-    if not all(_has_attention(layer) for layer in layers):
+    if kind in WITHOUT_ATTENTION or not all(_has_attention(layer) for layer in layers):
         raise StudioError("architecture_without_attention", architecture=kind)
     where, _, name = paths[id(layers)].rpartition(".")
     inside = f"{where}."

@@ -67,17 +67,21 @@ def _refusal(model: nn.Module) -> StudioError:
     return refused.value
 
 
-def _mamba() -> Any:
-    config = AutoConfig.for_model(
-        "mamba", vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4, time_step_rank=4
-    )
-    return AutoModelForCausalLM.from_config(config)
-
-
-def test_layers_without_attention_are_refused_for_that_reason() -> None:
-    refusal = _refusal(_mamba())
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "mamba", "state_size": 4, "time_step_rank": 4},
+        {"model_type": "rwkv", "attention_hidden_size": 16},
+        {"model_type": "recurrent_gemma", "num_attention_heads": 2, "intermediate_size": 32},
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_layers_without_attention_are_refused_for_that_reason(config: dict[str, Any]) -> None:
+    """All layers, or as in RecurrentGemma most of them."""
+    sizes = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 3, "pad_token_id": 0}
+    refusal = _refusal(AutoModelForCausalLM.from_config(AutoConfig.for_model(**config, **sizes)))
     assert refusal.code == "architecture_without_attention"
-    assert refusal.facts["architecture"] == "mamba"
+    assert refusal.facts["architecture"] == config["model_type"]
 
 
 def _tripled(module: nn.Module, args: Any, output: Any) -> None:

@@ -90,7 +90,8 @@ class ModelList:
         try:
             return self._tunable(name)
         except StudioError as error:
-            if error.code not in ("architecture_unknown", "model_remote_code") or name.kind != "hub":
+            counted = error.code.startswith("architecture_") or error.code == "model_remote_code"
+            if not counted or name.kind != "hub":
                 raise
             where = hub.local_folder(name.value, name.revision) or hub.fetch_config(name.value, name.revision)
             if error.code == "model_remote_code" and to_survey(_config_in(where)):

@@ -38,6 +38,7 @@ FOR_TORCH = (
     "studio/models/anatomy.py",
     "studio/models/layer_form.py",
     "studio/models/load.py",
+    "studio/models/located.py",
     "studio/models/survey.py",
     "backend/hardware/torch_probe.py",
 )

@@ -1,4 +1,4 @@
-"""A model taken apart by what `studio.models.families` knows of its architecture.
+"""A model taken apart by what `studio.models.families` knows of its architecture, or what it is seen to do.
 
 Loss, methods, memory and merging ask an `Anatomy` instead of looking at the model. Parts are looked up by
 path each time, since a method may have replaced them.
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from studio.models.families import Family, family_of
+from studio.models.families import FAMILIES, Family
+from studio.models.located import located
 from studio.registry import load_part
 
 
@@ -28,17 +29,17 @@ class Hidden:
 
 
 class Anatomy:
-    """A causal language model of a known family, taken apart by name.
+    """A causal language model taken apart: by name where its family is known, else as it is found to run.
 
     `model` is the model as transformers made it. Methods change it in place, so an anatomy stays right.
     """
 
     def __init__(self, model: nn.Module, family: Family | None = None) -> None:
-        """`family`, if it is not that of the model's type. Raises StudioError `architecture_unknown` for a
-        model of a family that is not known."""
+        """`family`, if it is not that of the model's type. Raises for a family that is not known what
+        `located` raises."""
         config = cast(Any, model).config
         self.model = model
-        self.family = family or family_of(config.model_type)
+        self.family = family or FAMILIES.get(config.model_type) or located(model)
         self.config: Any = config.get_text_config()
         self._balance = load_part(self.family.router_loss) if self.family.router_loss else None
 

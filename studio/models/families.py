@@ -53,8 +53,15 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# What RWKV calls so looks back through a state, and has no keys that a cache could hold.
+WITHOUT_ATTENTION = ("falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm")
+
+
 def family_of(model_type: str | None) -> Family:
-    """The family; `StudioError("architecture_unknown")` (architecture, known) for one that is not known."""
+    """The family; `StudioError("architecture_unknown")` (architecture, known) for one that is not known, and
+    `architecture_without_attention` (architecture) where that is why."""
+    if model_type in WITHOUT_ATTENTION:
+        raise StudioError("architecture_without_attention", architecture=model_type)
     if model_type not in FAMILIES:
         raise StudioError("architecture_unknown", architecture=model_type, known=sorted(FAMILIES))
     return FAMILIES[model_type]

@@ -137,10 +137,10 @@ def test_a_model_that_cannot_be_tuned_is_refused_before_its_weights_are_fetched(
     facade = StudioFacade(home, launcher=HereAndNow())
     with pytest.raises(StudioError) as caught:
         facade.model("hub:ada/mamba")
-    assert caught.value.code == "architecture_unknown"
+    assert caught.value.code == "architecture_without_attention"
     error = facade.run(facade.start("hub:ada/mamba", data, set={"steps": 3})).summary.error
     assert error is not None
-    assert error["code"] == "architecture_unknown"
+    assert error["code"] == "architecture_without_attention"
     assert not [p for method, p, _ in hub.requests if method == "GET" and p.endswith(".safetensors")]
     facade.close()
 

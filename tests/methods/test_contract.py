@@ -50,6 +50,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "qlora",
         {"init": "eva", "dora": True, "trainable_tokens": "4", "modules_to_save": "norm"},
     ),
+    "side_linear": ("lst", {"downsampler": "linear", "tap_bits": "16"}),
+    "side_max": ("qst", {"downsampler": "max", "output": "side"}),
+    "side_average": ("lst", {"downsampler": "average", "skip_every": 2, "pointers": 0}),
+    "side_pruned": ("lst", {"init": "pruned", "reduction": 2, "tap_bits": "16"}),
+    "frozen": ("full", {"freeze_embeddings": True, "freeze_layers": 1}),
 }
 PRODUCT = [*METHODS, *VARIANTS]
 ALL = [*PRODUCT, *(toy.id for toy in TOYS)]
@@ -75,6 +80,11 @@ PINNED = {
     "pissa_dora_rslora": [6.602749, 5.568890, 4.512048],
     "loftq": [6.856783, 5.772372, 4.882708],
     "qlora_of_all": [7.083440, 5.193101, 4.290368],
+    "side_linear": [6.495773, 7.473385, 6.506407],
+    "side_max": [5.759981, 4.110942, 3.313163],
+    "side_average": [6.495773, 6.277856, 5.544135],
+    "side_pruned": [6.495773, 10.704183, 5.590583],
+    "frozen": [6.495773, 5.419910, 4.554246],
     "toy_shift": [6.489348, 6.687674, 6.295924],
     "toy_search": [6.489438, 6.710764, 6.327485],
 }

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from studio.errors import StudioError
 from studio.models.anatomy import Anatomy
 from studio.train.loss import IGNORED, token_losses
 from tests.toys.folders import FAMILY_CONFIGS, tiny_model
@@ -129,14 +128,3 @@ def test_text_tower_of_a_multimodal_model() -> None:
         own = model(input_ids=batch["input_ids"][:1]).logits
         ours = anatomy.logits(anatomy.hidden(batch["input_ids"][:1]).states)
     torch.testing.assert_close(ours, own, rtol=1e-5, atol=1e-6)
-
-
-def test_unknown_architecture_is_refused_by_name() -> None:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.for_model("bloom", vocab_size=32, hidden_size=16, n_layer=1, n_head=2)
-    with pytest.raises(StudioError) as refusal:
-        Anatomy(AutoModelForCausalLM.from_config(config))
-    assert refusal.value.code == "architecture_unknown"
-    assert refusal.value.facts["architecture"] == "bloom"
-    assert "llama" in refusal.value.facts["known"]

@@ -98,11 +98,15 @@ def test_what_is_no_model_is_named(make, files, code, facts):
     assert {key: error.facts[key] for key in facts} == facts
 
 
-def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make):
-    config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+@pytest.mark.parametrize(
+    ("model_type", "code"),
+    [("mamba", "architecture_without_attention"), ("novel", "architecture_unknown")],
+)
+def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make, model_type, code):
+    config = {"model_type": model_type, "architectures": ["AnyForCausalLM"]}
     error = refusal(make({**WHOLE, "config.json": config}))
-    assert (error.code, error.facts["architecture"]) == ("architecture_unknown", "mamba")
-    assert "llama" in error.facts["known"]
+    assert (error.code, error.facts["architecture"]) == (code, model_type)
+    assert code != "architecture_unknown" or "llama" in error.facts["known"]
 
 
 @pytest.mark.parametrize(

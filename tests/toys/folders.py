@@ -73,11 +73,18 @@ FAMILY_CONFIGS: dict[str, dict[str, Any]] = {
     "gpt_neox": {"rotary_pct": 0.5, "tie_word_embeddings": False},
     "falcon": {},
 }
+# Decoders of families that the studio has no line for.
+OTHER_CONFIGS: dict[str, dict[str, Any]] = {
+    "olmo2": {},
+    "stablelm": {},
+    "starcoder2": {"sliding_window": None},
+    "bloom": {"n_layer": 2, "n_head": 4},
+}
 
 
 def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model of a family, hidden size 32, two layers, weights large enough for uneven logits."""
-    base = _OWN_NAMES.get(family) or {**_SMALL, **FAMILY_CONFIGS[family]}
+    base = _OWN_NAMES.get(family) or {**_SMALL, **(FAMILY_CONFIGS | OTHER_CONFIGS)[family]}
     config = AutoConfig.for_model(family, **{**base, **changes})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -16,7 +16,8 @@ from studio.methods.lst import LstParams
 from studio.models.anatomy import Anatomy
 from studio.models.load import load_model
 from studio.models.quantisation import Quantisation
-from studio.train.side.pruned import Importance, _parts, fisher
+from studio.train.side.pruned import Importance, fisher
+from studio.train.side.sources import Source
 from studio.train.side.tuner import SideTuner, ladder
 from studio.train.tuner import TunerContext
 from tests.toys.folders import tiny_model, tiny_plan, write_model
@@ -39,7 +40,7 @@ def _context(model: Any) -> TunerContext:
 
 def _importances(model: Any) -> list[dict[str, Importance]]:
     context = _context(model)
-    parts = [_parts(layer) for layer in context.anatomy.layers]
+    parts = [Source.of(layer, context.anatomy.config).modules for layer in context.anatomy.layers]
     return fisher(context.anatomy, parts, context.calibration_batches(3), context.loss)
 
 
@@ -102,9 +103,134 @@ def test_a_base_in_4_bit_is_pruned_out_of_its_4_bits(tmp_path: Path) -> None:
     assert taken.abs().max() > 0
 
 
-def test_layers_without_separate_matrices_are_refused() -> None:
+def _in_turn(weight: Tensor, wide: int, narrow: int) -> dict[str, Tensor]:
+    return dict(zip("qkv", weight.split([wide, narrow, narrow]), strict=True))
+
+
+def _by_head(weight: Tensor) -> dict[str, Tensor]:
+    """Four heads of 8: rows of query, key and value of the first, then those of the second ..."""
+    starts = {"q": 0, "k": 8, "v": 16}
+    return {
+        name: torch.cat([weight[24 * head + start : 24 * head + start + 8] for head in range(4)])
+        for name, start in starts.items()
+    }
+
+
+def _matrices(family: str, layer: Any) -> dict[str, Tensor]:
+    """A layer's matrices (out, in), read by eye in transformers' sources."""
+    if family == "gpt2":
+        found = _in_turn(layer.attn.c_attn.weight.T, 32, 32)
+        return found | {
+            "o": layer.attn.c_proj.weight.T,
+            "up": layer.mlp.c_fc.weight.T,
+            "down": layer.mlp.c_proj.weight.T,
+        }
+    if family == "opt":
+        found = {name: getattr(layer.self_attn, f"{name}_proj").weight for name in "qkv"}
+        return found | {
+            "o": layer.self_attn.out_proj.weight,
+            "up": layer.fc1.weight,
+            "down": layer.fc2.weight,
+        }
+    if family.startswith(("gpt_neox", "falcon")):
+        attention = layer.attention if family == "gpt_neox" else layer.self_attention
+        fused = attention.query_key_value.weight
+        if family == "falcon":
+            found = _in_turn(fused, 32, 8)
+        elif family == "falcon-grouped":  # two groups of two queries, a key and a value
+            first, second = fused.split(32)
+            found = {
+                "q": torch.cat([first[:16], second[:16]]),
+                "k": torch.cat([first[16:24], second[16:24]]),
+                "v": torch.cat([first[24:], second[24:]]),
+            }
+        else:
+            found = _by_head(fused)
+        mlp = layer.mlp
+        return found | {
+            "o": attention.dense.weight,
+            "up": mlp.dense_h_to_4h.weight,
+            "down": mlp.dense_4h_to_h.weight,
+        }
+    attention, mlp = layer.self_attn, layer.mlp
+    if family == "phi3":
+        gate, up = mlp.gate_up_proj.weight.split(48)
+        found = _in_turn(attention.qkv_proj.weight, 32, 16) | {"gate": gate, "up": up}
+    else:
+        found = {name: getattr(attention, f"{name}_proj").weight for name in "qkv"}
+        found |= {"gate": mlp.gate_proj.weight, "up": mlp.up_proj.weight}
+    return found | {"o": attention.o_proj.weight, "down": mlp.down_proj.weight}
+
+
+def _first_norm(layer: Any) -> Tensor:
+    names = ("input_layernorm", "ln_1", "self_attn_layer_norm", "ln_attn")
+    weight: Tensor = next(getattr(layer, name) for name in names if hasattr(layer, name)).weight
+    return weight
+
+
+def _places(part: Tensor, whole: Tensor) -> list[int]:
+    """Of each row of `part` the first row of `whole` that is the same."""
+    same = (part[:, None] == whole[None]).all(-1)
+    assert same.any(1).all(), "a row stands nowhere in the backbone's matrix"
+    return same.int().argmax(1).tolist()
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "falcon-grouped": {"new_decoder_architecture": True, "num_kv_heads": 2},
+    "falcon-apart": {"multi_query": False, "parallel_attn": False},
+}
+
+
+SEPARATE = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "opt")
+FUSED = ("phi3", "gpt2", "gpt_neox", "falcon", *CHANGES)
+
+
+@pytest.mark.parametrize("family", [*SEPARATE, *FUSED])
+def test_every_family_gives_rows_and_columns_of_its_own_matrices(family: str) -> None:
+    model: Any = tiny_model(family.partition("-")[0], **CHANGES.get(family, {})).requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or "ln_" in name:  # so that channels differ, and a bias shows
+            parameter.add_(torch.linspace(0.1, 0.9, parameter.numel()).view_as(parameter))
+    tuner = SideTuner(LstParams(init="pruned", reduction=2))
+    block = ladder(tuner.prepare(model, _context(model))).network.blocks[0]
+    layer = Anatomy(model).layers[0]
+    theirs = _matrices(family, layer)
+    channels = _taken(block.mlp.up.weight[0], theirs["up"])
+    units = _places(block.mlp.up.weight, theirs["up"][:, channels])
+    assert torch.equal(block.mlp.out.weight, theirs["down"][channels][:, units])
+    if "gate" in theirs:
+        assert torch.equal(block.mlp.gate.weight, theirs["gate"][units][:, channels])
+    entries = _places(block.attention.query.weight, theirs["q"][:, channels])
+    assert len(set(entries)) == len(entries)
+    shared = 32 // theirs["k"].shape[0]  # queries that look with the same key
+    keys = [entry // 8 // shared * 8 + entry % 8 for entry in entries]
+    assert torch.equal(block.attention.key.weight, theirs["k"][keys][:, channels])
+    assert torch.equal(block.attention.value.weight, theirs["v"][keys][:, channels])
+    assert torch.equal(block.attention.out.weight, theirs["o"][channels][:, entries])
+    scale = _first_norm(layer)[channels] + family.startswith("gemma")
+    torch.testing.assert_close(block.attention_norm.weight, scale)
+
+
+def _taken(row: Tensor, whole: Tensor) -> list[int]:
+    """The columns that `row` has of that row of `whole` which most of its numbers stand in."""
+    same = whole[:, None, :] == row[None, :, None]
+    best = int(same.any(-1).sum(1).argmax())
+    return same[best].int().argmax(1).tolist()
+
+
+def test_a_gate_that_the_backbone_has_not_keeps_its_start() -> None:
     model = tiny_model("gpt2").requires_grad_(False)
+    gates = []
+    for init in ("pruned", "random"):
+        params = LstParams(init=init, reduction=2)
+        network = ladder(SideTuner(params).prepare(tiny_model("gpt2").requires_grad_(False), _context(model)))
+        gates.append(network.network.blocks[1].mlp.gate.weight)
+    assert torch.equal(*gates)
+
+
+def test_experts_are_refused() -> None:
+    model = tiny_model("mixtral").requires_grad_(False)
     with pytest.raises(StudioError) as refused:
         SideTuner(LstParams(init="pruned")).prepare(model, _context(model))
     assert refused.value.code == "side_init_unknown"
-    assert "q_proj" in refused.value.facts["missing"]
+    assert refused.value.facts["missing"] == ["down_proj", "up_proj"]

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from studio.memory.cards import Capability, context_bytes
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
 from studio.memory.rehearsal import Rehearsal, prepared
-from studio.memory.reserved import CONTEXT
 from studio.memory.trace import trace
 from studio.memory.tracker import StorageTracker
 from studio.models.config import ModelFacts, facts_of
@@ -152,7 +152,12 @@ def predicted(cell: Cell, device: str) -> tuple[Plan, Need]:
     """The cell's plan and its estimate."""
     facts = facts_of(SIZES[cell.size])
     plan = planned(cell, device, facts)
-    return plan, estimate(plan, facts, LEARNED)
+    return plan, estimate(plan, facts, LEARNED, capability=capability(device))
+
+
+def capability(device: str) -> Capability | None:
+    """Of a GPU."""
+    return None if device == "cpu" else torch.cuda.get_device_capability(device)
 
 
 def compared(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
@@ -163,7 +168,7 @@ def compared(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
     row = asdict(cell) | found | said
     row |= {f"{kind}_error": round(size / found["allocated"] - 1, 5) for kind, size in said.items()}
     if "reserved" in found:
-        (low, high), context = need.reserved, CONTEXT["cuda"]
+        (low, high), context = need.reserved, context_bytes(device, capability(device))
         row["interval"] = [low - context[0], high - context[1]]  # a context is not the allocator's
         row["inside"] = row["interval"][0] <= found["reserved"] <= row["interval"][1]
     return row

@@ -29,6 +29,7 @@ FOR_TORCH = (
     "studio/export/",
     "studio/merge/",
     "studio/memory/as_cuda.py",
+    "studio/memory/autocast.py",
     "studio/memory/fake.py",
     "studio/memory/places.py",
     "studio/memory/probe.py",

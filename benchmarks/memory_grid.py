@@ -156,8 +156,9 @@ def predicted(cell: Cell, device: str) -> tuple[Plan, Need]:
 
 
 def capability(device: str) -> Capability | None:
-    """Of a GPU."""
-    return None if device == "cpu" else torch.cuda.get_device_capability(device)
+    """Of a GPU that is there."""
+    there = device != "cpu" and torch.cuda.is_available()
+    return torch.cuda.get_device_capability(device) if there else None
 
 
 def compared(cell: Cell, folder: Path, device: str) -> dict[str, Any]:

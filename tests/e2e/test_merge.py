@@ -108,6 +108,7 @@ def exported(page: Page, run: str, format: str, to: Path) -> Path:
     page.locator(f'#export-form [data-format="{format}"]').click()
     expect(page.locator(f'#export-form [data-format="{format}"]')).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Export", exact=True).click()
+    page.wait_for_url("**job=*")  # until then the card is that of the export before
     card = page.locator("#export-jobs .mix-job")
     expect(card.locator(".badge")).to_have_text("Parity: answers as the studio does")
     with page.expect_download() as coming:

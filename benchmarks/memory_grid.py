@@ -26,14 +26,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.memory_tracker import counted, rehearsed
 from studio.memory.cards import Capability, context_bytes
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
-from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.trace import trace
-from studio.memory.tracker import StorageTracker
 from studio.models.config import ModelFacts, facts_of
-from studio.models.load import load_model, weights_dtype
 from studio.plan import Plan, methods, parse_request
 
 RESULTS = Path(__file__).parent / "results"
@@ -117,15 +115,9 @@ def write_model(size: str, folder: Path) -> None:
 
 def measured(plan: Plan, folder: Path, device: str, vocabulary: int) -> dict[str, int]:
     """Bytes of a real second step: `allocated`, and on a GPU `reserved` of both."""
-    method = methods.get(plan.method)
-    trains_base = method.capable("trains_base", plan.method_params)
-    dtype = weights_dtype(plan.settings.precision or "fp32", trains_base)
-    quantisation = method.base_quantisation(plan.method_params)
-    base = load_model(folder, dtype=dtype, device=device, quantisation=quantisation)
-    tuned, tuner = prepared(plan, base)
-    rehearsal = Rehearsal(plan, base, tuned, tuner, device, LEARNED)
+    rehearsal = rehearsed(plan, folder, device, LEARNED)
     if device == "cpu":
-        return {"allocated": _counted(rehearsal, vocabulary)}
+        return {"allocated": counted(rehearsal, vocabulary).peak}
     torch.cuda.empty_cache()  # what loading left
     torch.cuda.reset_peak_memory_stats(device)
     rehearsal.step()
@@ -135,17 +127,6 @@ def measured(plan: Plan, folder: Path, device: str, vocabulary: int) -> dict[str
     torch.cuda.synchronize(device)
     reserved = max(first, torch.cuda.max_memory_reserved(device))
     return {"allocated": torch.cuda.max_memory_allocated(device), "reserved": reserved}
-
-
-def _counted(rehearsal: Rehearsal, vocabulary: int) -> int:
-    tracker = StorageTracker(vocabulary=vocabulary)
-    with tracker:
-        rehearsal.hold(tracker)
-        rehearsal.make_optimizer_state()
-        rehearsal.hold_optimizer(tracker)
-        tracker.restart_peak()
-        rehearsal.step(tracker)
-    return tracker.peak
 
 
 def predicted(cell: Cell, device: str) -> tuple[Plan, Need]:

@@ -56,15 +56,21 @@ def planned(method: str, checkpointing: bool) -> Plan:
     return replace(plan, method_params=choose(plan.method_params, facts_of(CONFIG))[0]) if choose else plan
 
 
-def counted(plan: Plan, folder: Path) -> StorageTracker:
-    """The tracker after a real second step."""
+def rehearsed(plan: Plan, folder: Path, device: str, learned: float) -> Rehearsal:
+    """A run of this plan on the model in `folder`, a step at a time; `learned`: the share of the tokens."""
     method = methods.get(plan.method)
-    dtype = weights_dtype("bf16", method.capable("trains_base", plan.method_params))
+    dtype = weights_dtype(
+        plan.settings.precision or "fp32", method.capable("trains_base", plan.method_params)
+    )
     quantisation = method.base_quantisation(plan.method_params)
-    base = load_model(folder, dtype=dtype, device="cpu", quantisation=quantisation)
+    base = load_model(folder, dtype=dtype, device=device, quantisation=quantisation)
     tuned, tuner = prepared(plan, base)
-    rehearsal = Rehearsal(plan, base, tuned, tuner, "cpu", LEARNED)
-    tracker = StorageTracker(vocabulary=CONFIG["vocab_size"])
+    return Rehearsal(plan, base, tuned, tuner, device, learned)
+
+
+def counted(rehearsal: Rehearsal, vocabulary: int) -> StorageTracker:
+    """The tracker after a real second step on the processor."""
+    tracker = StorageTracker(vocabulary=vocabulary)
     with tracker:
         rehearsal.hold(tracker)
         rehearsal.make_optimizer_state()
@@ -82,7 +88,7 @@ def compared(method: str, checkpointing: bool) -> dict[str, Any]:
         model = AutoModelForCausalLM.from_config(LlamaConfig(**config), dtype=torch.bfloat16)
         model.save_pretrained(folder)
         del model
-        tracker = counted(plan, Path(folder))
+        tracker = counted(rehearsed(plan, Path(folder), "cpu", LEARNED), CONFIG["vocab_size"])
     found = {"estimate": estimate(plan, facts_of(CONFIG), LEARNED), "trace": trace(plan, CONFIG, LEARNED)}
     return {
         "method": method,

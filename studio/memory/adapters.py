@@ -4,7 +4,8 @@ what other programs do in their place. No torch."""
 from __future__ import annotations
 
 from studio.memory.layers import Compute, copied, drop, frozen, product
-from studio.memory.tape import Tape, Tensor, add, cast, mul, scale
+from studio.memory.operations import add, cast, mul, scale
+from studio.memory.tape import Tape, Tensor
 
 
 def linear(tape: Tape, c: Compute, x: Tensor, path: str, role: str, inputs: int, outputs: int) -> Tensor:

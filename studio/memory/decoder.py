@@ -9,20 +9,8 @@ from studio.memory.adapters import linear
 from studio.memory.experts import experts
 from studio.memory.layers import Compute, copied, dropped
 from studio.memory.norms import normed
-from studio.memory.tape import (
-    Tape,
-    Tensor,
-    add,
-    cast,
-    joined,
-    matmul,
-    mul,
-    part_of,
-    power,
-    scale,
-    split,
-    unary,
-)
+from studio.memory.operations import add, cast, joined, matmul, mul, part_of, power, scale, split, unary
+from studio.memory.tape import Tape, Tensor
 
 
 def rotated(tape: Tape, c: Compute, x: Tensor) -> Tensor:

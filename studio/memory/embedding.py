@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from studio.memory.layers import Compute, dropped, frozen, product
-from studio.memory.tape import Node, Storage, Tape, Tensor, add, scale
+from studio.memory.operations import add, scale
+from studio.memory.tape import Node, Storage, Tape, Tensor
 from studio.methods import MethodMemory
 from studio.models.windows import window_of
 

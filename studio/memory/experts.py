@@ -6,7 +6,8 @@ Every token goes to the same number of experts, so sizes don't depend on which.
 from __future__ import annotations
 
 from studio.memory.layers import Compute, frozen, product
-from studio.memory.tape import Tape, Tensor, cast, mul, split, unary
+from studio.memory.operations import cast, mul, split, unary
+from studio.memory.tape import Tape, Tensor
 
 
 def experts(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from studio.memory.layers import Compute, product
+from studio.memory.operations import cast, checkpointed, scale, unary
 from studio.memory.switches import Switches
-from studio.memory.tape import Storage, Tape, Tensor, cast, checkpointed, scale, unary
+from studio.memory.tape import Storage, Tape, Tensor
 
 CHUNK_BYTES = 256 * 2**20  # of 32-bit logits that live at a time (`studio.train.loss`)
 OTHERS = ("full", "fused", "fused_linear")

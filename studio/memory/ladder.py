@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from studio.memory.layers import Compute, product
 from studio.memory.norms import rms
-from studio.memory.tape import Tape, Tensor, add, cast, mul, scale, unary
+from studio.memory.operations import add, cast, mul, scale, unary
+from studio.memory.tape import Tape, Tensor
 from studio.train.side.shape import STRETCH, SideShape
 
 

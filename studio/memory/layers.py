@@ -8,15 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from studio.memory.tape import (
-    Node,
-    Storage,
-    Tape,
-    Tensor,
-    cast,
-    mul,
-    unary,
-)
+from studio.memory.operations import cast, mul, unary
+from studio.memory.tape import Node, Storage, Tape, Tensor
 from studio.models.config import ModelFacts
 from studio.models.forms import Form, form_of
 from studio.models.windows import narrowed

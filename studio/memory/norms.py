@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from studio.memory.layers import Compute
-from studio.memory.tape import Tape, Tensor, cast, mul, power, scale, unary
+from studio.memory.operations import cast, mul, power, scale, unary
+from studio.memory.tape import Tape, Tensor
 
 
 def normed(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:

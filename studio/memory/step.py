@@ -12,8 +12,9 @@ from studio.memory.head import Head
 from studio.memory.ladder import LadderTape
 from studio.memory.layers import Compute
 from studio.memory.norms import normed
+from studio.memory.operations import checkpointed
 from studio.memory.takings import Takings
-from studio.memory.tape import Tape, Tensor, checkpointed
+from studio.memory.tape import Tape, Tensor
 from studio.memory.workload import Workload
 
 

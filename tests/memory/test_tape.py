@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from studio.memory.tape import Tape, Tensor, add, checkpointed, mul, part_of, power, split, unary
+from studio.memory.operations import add, checkpointed, mul, part_of, power, split, unary
+from studio.memory.tape import Tape, Tensor
 
 N = 1000
 

@@ -15,6 +15,7 @@ import gradio as gr
 from backend.api import Facade
 from ui import forms
 from ui.fragments import shell
+from ui.live import tick
 from ui.page import Page, Updates
 from ui.tabs import home, merge, models, playground, runs, system, train
 from ui.view import HIDDEN, view
@@ -41,18 +42,18 @@ def create_app(facade: Facade, language: str = "en") -> gr.Blocks:
         for module, parts in built:
             module.wire(parts, page)
         _navigate(app, page, tabs, built)
+        tick(page, _tab_of, _ADDRESS)
     _keep_every_act(app)
     return app
 
 
 def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> None:
-    """A tab is drawn when it is opened, from the address; its timer ticks only while it is open.
+    """A tab is drawn when it is opened, from the address.
 
     Which tab is open is the page's own business (studio.js): it selects the one that its address names. The
     event of `gr.Tabs` comes with a click only. That of a `gr.Tab` would also come for the first one as the
     page is made and be answered at once: Gradio then ends the stream of answers just as `load` waits for its.
     """
-    timers = {module.NAME: parts.ticker for module, parts in built if hasattr(parts, "ticker")}
     kept: list[Any] = []  # what `opened` has to know beside the address, and whose it is
     owners: list[str] = []
     for module, parts in built:
@@ -60,24 +61,22 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
         kept += mine
         owners += [module.NAME] * len(mine)
 
-    def turn_on(name: str) -> Updates:
-        return {timer: gr.Timer(active=tab == name) for tab, timer in timers.items()}
-
     def named(query: str) -> tuple[ModuleType, Any]:
         return next((module, parts) for module, parts in built if _tab_of(query) == module.NAME)
 
     def select(query: str, *states: Any) -> Updates:
         module, parts = named(query)
         own = [state for owner, state in zip(owners, states, strict=True) if owner == module.NAME]
-        return module.opened(parts, page, query, *own) | turn_on(module.NAME)
+        opened: Updates = module.opened(parts, page, query, *own)
+        return opened
 
     def load(query: str) -> Updates:
         module, parts = named(query)
-        drawn = home.loaded if module is home else module.opened
-        return drawn(parts, page, query) | turn_on(module.NAME)
+        drawn: Updates = (home.loaded if module is home else module.opened)(parts, page, query)
+        return drawn
 
     every = [component for module, parts in built for component in module.outputs(parts)]
-    outputs = [*every, *timers.values(), page.notice]
+    outputs = [*every, page.notice]
     app.load(page.handler(load), inputs=[page.query], js=_ADDRESS, outputs=outputs, **HIDDEN)
     tabs.select(page.handler(select), inputs=[page.query, *kept], js=_ADDRESS, outputs=outputs, **HIDDEN)
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)

@@ -10,7 +10,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from backend.api import Facade
 from studio.errors import StudioError
 from ui.fragments import message
 from ui.fragments.text import Text
+from ui.live import Followed
 from ui.words import Words
 
 log = logging.getLogger("studio.screen")
@@ -28,12 +29,14 @@ Updates = dict[Any, Any]  # component -> its new value or gr.update
 
 @dataclass(frozen=True)
 class Page:
-    """The frame around the tabs. `query` is a hidden box through which an event learns the page's address."""
+    """The frame around the tabs. `query` is a hidden box through which an event learns the page's address;
+    `followed`, the live views of the tabs."""
 
     facade: Facade
     words: Words
     notice: gr.HTML
     query: gr.Textbox
+    followed: list[Followed] = field(default_factory=list)
 
     @property
     def text(self) -> Text:

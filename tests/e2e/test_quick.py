@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from benchmarks.screens import TOKEN, served
 from tests.fake_facade import FakeFacade
+from ui.fragments.format import DASH
+from ui.tabs import home, merge
 
 # Under the page: the end of the stream of answers arrives late, as from a machine that is busy or far away.
 LATE_END = """
@@ -46,7 +51,8 @@ def address(tmp_path: Path) -> Iterator[str]:
 def test_an_answer_comes_though_the_stream_is_about_to_end(context: BrowserContext, address: str):
     page = context.new_page()
     page.add_init_script(LATE_END)
-    page.goto(f"{address}&tab=playground")  # no timer there: nothing else asks for a new stream
+    page.add_init_script("window.setInterval = () => 0")  # no ticks: nothing else asks for a new stream
+    page.goto(f"{address}&tab=playground")
     page.locator("#playground-picker .picker").wait_for()
     page.wait_for_timeout(300)  # the answer is drawn, the end of the stream on its way
     page.locator('.rail [data-go="models"]').click()
@@ -67,3 +73,60 @@ def test_two_ticks_and_a_rule_at_once_all_count(context: BrowserContext, address
         expect(first).to_be_checked()
         expect(page.locator("#mix-answer .answer-facts")).to_be_visible(timeout=15_000)
         page.locator("#mix-form [data-act=how]").select_option("linear")
+
+
+def test_a_tab_opened_before_the_first_answer_still_follows(
+    context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The answer to the page's first question comes after that to the click, and changes nothing there."""
+    loaded, drawn = home.loaded, threading.Event()
+
+    def late(*given: Any) -> Any:
+        assert drawn.wait(60)
+        return loaded(*given)
+
+    monkeypatch.setattr(home, "loaded", late)
+    page = context.new_page()
+    page.goto(address)
+    page.locator('.rail [data-go="system"]').click()
+    first = page.locator("#system-cards .card").first
+    expect(first).to_be_visible()
+    drawn.set()
+    page.wait_for_timeout(1500)  # the late answer is there
+    first.evaluate("(card) => card.dataset.mark = 'old'")
+    expect(page.locator("#system-cards [data-mark]")).to_have_count(0, timeout=15_000)
+
+
+def test_an_act_in_a_tab_that_is_about_to_be_drawn_is_not_undone(
+    context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Back in a tab that shows what it did before: a click counts though the tab is drawn again after it."""
+    page = context.new_page()
+    page.goto(f"{address}&tab=merge")
+    take = page.locator("#mix-form [data-act=take]").first
+    expect(take).to_be_checked()
+    page.locator('.rail [data-go="system"]').click()
+    expect(page.locator("#system-cards .card").first).to_be_visible()
+    opened = merge.opened
+
+    def late(*given: Any) -> Any:
+        time.sleep(2)
+        return opened(*given)
+
+    monkeypatch.setattr(merge, "opened", late)
+    page.locator('.rail [data-go="merge"]').click()
+    take.click()
+    page.wait_for_timeout(4000)  # both answers are there
+    expect(take).not_to_be_checked()
+    expect(page.locator("#mix-form output").first).to_have_text(DASH)
+
+
+def test_the_open_tab_named_again_keeps_its_address(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.goto(f"{address}&tab=runs")
+    expect(page.locator("#run-head h2")).to_be_visible()
+    page.wait_for_url("**run=*")
+    there = page.url
+    page.locator('.rail [data-go="runs"]').click()
+    page.wait_for_timeout(500)
+    assert page.url == there

@@ -4,6 +4,7 @@
 //   before it is told of the end, goes on believing in the stream, and the event's answer stays on the server;
 // - a second act of a view is dropped while the first one has no answer yet (and acts side by side would each
 //   begin from the same state, so that one of them would be undone).
+// A tab that is about to be drawn from its address holds up what is done in it: drawn late, it would undo that.
 (() => {
   "use strict";
   const PATIENCE_MS = 10000; // an act that takes longer does not hold up the next one
@@ -16,7 +17,10 @@
   let posts = 0;
 
   async function post(target, options) {
-    const act = JSON.parse(options.body).event_data?.act ? underWay : null;
+    const asked = JSON.parse(options.body);
+    const act = asked.event_data?.act ? underWay : null;
+    const tab = draws(asked.fn_index) ? opening || hold() : null;
+    if (tab) opening = null;
     const question = {};
     awaited.add(question);
     posts += 1;
@@ -26,6 +30,8 @@
       if (id && !early.get(id)) awaited.add(id);
       if (act) act.id = id;
       if (act && (!id || early.has(id))) settle(act);
+      if (tab) tab.id = id;
+      if (tab && (!id || early.get(id))) settle(tab);
       early.delete(id);
       return response;
     } finally {
@@ -39,6 +45,7 @@
     if (!awaited.has(id)) early.set(id, ended);
     if (ended) awaited.delete(id);
     if (underWay && underWay.id === id) settle(underWay);
+    if (ended) [...drawing].filter((tab) => tab.id === id).forEach(settle);
   }
 
   // -- the stream: it ends only where nothing is awaited -----------------------------------------------------------
@@ -86,20 +93,36 @@
   const line = [];
   let underWay = null;
   function next() {
-    if (underWay || !line.length) return;
+    if (underWay || drawing.size || !line.length) return;
     const { act, over } = line.shift();
     const begun = underWay = { id: null, over };
     setTimeout(() => done(begun), PATIENCE_MS);
     act();
   }
-  function settle(act) {
-    setTimeout(() => (posts ? settle(act) : done(act)), SETTLE_MS);
+  function settle(begun) {
+    setTimeout(() => (posts ? settle(begun) : done(begun)), SETTLE_MS);
   }
-  function done(act) {
-    if (underWay !== act) return;
-    underWay = null;
-    if (act.over) act.over();
+  function done(begun) {
+    if (underWay === begun) underWay = null;
+    else if (!drawing.delete(begun)) return;
+    if (begun.over) begun.over();
     next();
   }
+
+  // -- tabs that are about to be drawn ------------------------------------------------------------------------------
+  const drawing = new Set();
+  let opening = null; // the tab was clicked, its question is not on its way yet
+  function draws(id) { // Home is on the screen before the first answer, which takes what was done meanwhile into account
+    const asks = window.gradio_config.dependencies.find((each) => each.id === id)?.targets || [];
+    const arrives = new URLSearchParams(location.search).has("tab");
+    return asks.some(([, event]) => event === "select" || (event === "load" && arrives));
+  }
+  function hold() {
+    const tab = { id: null };
+    drawing.add(tab);
+    setTimeout(() => done(tab), PATIENCE_MS);
+    return tab;
+  }
+  window.studioOpens = () => { opening ||= hold(); };
   window.studioInTurn = (act, over) => { line.push({ act, over }); next(); };
 })();

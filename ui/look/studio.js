@@ -244,17 +244,25 @@
   let arriveAt = new URLSearchParams(location.search).get("tab");
   function arrive() {
     const button = arriveAt && one(`#tab-${CSS.escape(arriveAt)}-button`);
-    if (button && button.getAttribute("aria-selected") !== "true") button.click();
+    if (button && !isOpen(button)) open(button);
+  }
+  function isOpen(button) {
+    return button.getAttribute("aria-selected") === "true";
+  }
+  function open(button) {
+    studioOpens(); // see answers.js
+    button.click();
   }
   function setAddress(text) {
     history.replaceState(null, "", text ? `?${text}` : location.pathname);
   }
   function go(target) { // data-go names the tab; data-address what its address shall be
     arriveAt = null;
-    setAddress(target.dataset.address || `tab=${target.dataset.go}`);
     const button = one(`#tab-${target.dataset.go}-button`);
-    if (button.getAttribute("aria-selected") === "true") window.dispatchEvent(new Event("studio:address"));
-    button.click();
+    if (!isOpen(button)) { // it is drawn from its address
+      setAddress(target.dataset.address || `tab=${target.dataset.go}`);
+      open(button);
+    }
     scrollTo(0, 0);
   }
   function markTab() {

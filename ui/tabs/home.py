@@ -10,7 +10,7 @@ import gradio as gr
 from ui import acts, steps
 from ui.chat import Chat
 from ui.fragments import run as run_fragments
-from ui.live import follow, timer
+from ui.live import follow
 from ui.page import Page, Updates
 from ui.tabs import chat_panel
 from ui.view import HIDDEN, act_data, view
@@ -33,7 +33,6 @@ class Home:
     address: gr.HTML
     chat: chat_panel.ChatPanel
     state: gr.State
-    ticker: gr.Timer
 
 
 def build() -> Home:
@@ -58,8 +57,7 @@ def build() -> Home:
             with gr.Column(elem_classes="wizard-aside"):
                 aside = view(id="wizard-plan")
         address = view(classes="unseen")
-    state, ticker = gr.State(Wizard()), timer()
-    return Home(stepper, walk, views, chart, away, aside, foot, address, chat, state, ticker)
+    return Home(stepper, walk, views, chart, away, aside, foot, address, chat, gr.State(Wizard()))
 
 
 def wire(tab: Home, page: Page) -> None:
@@ -85,7 +83,7 @@ def wire(tab: Home, page: Page) -> None:
 
     for source in (tab.steps, tab.foot, *tab.views.values()):
         source.act(page.handler(act), inputs=[tab.state], outputs=[*outputs(tab), page.notice], **HIDDEN)
-    follow(page, tab.ticker, redraw, [tab.state], [*outputs(tab), page.notice])
+    follow(page, NAME, redraw, [tab.state], [*outputs(tab), page.notice])
     chat_panel.wire(tab.chat, page)
 
 

@@ -19,7 +19,7 @@ from ui.fragments import merge as draw
 from ui.fragments import message
 from ui.fragments.parts import button
 from ui.fragments.wizard import address
-from ui.live import follow, timer
+from ui.live import follow
 from ui.mixer import Mixer
 from ui.page import Page, Updates
 from ui.steps import run_error
@@ -56,7 +56,6 @@ class Merge:
     state: gr.State
     asked: gr.State
     newest: gr.State
-    ticker: gr.Timer
     exports: export.ExportPanel
 
 
@@ -87,7 +86,6 @@ def build() -> Merge:
         state=gr.State(Mixer()),
         asked=gr.State(0),
         newest=gr.State(Newest()),
-        ticker=timer(),
         exports=exports,
     )
 
@@ -125,7 +123,7 @@ def wire(tab: Merge, page: Page) -> None:
 
     follow(
         page,
-        tab.ticker,
+        NAME,
         moved,
         [tab.state, tab.exports.state],
         [tab.jobs, tab.exports.jobs, page.notice],

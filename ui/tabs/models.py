@@ -15,7 +15,7 @@ from ui import catalogue
 from ui.acts import known_dependents
 from ui.fragments import library as draw
 from ui.fragments import message
-from ui.live import follow, timer
+from ui.live import follow
 from ui.page import Page, Updates
 from ui.steps import run_error
 from ui.view import HIDDEN, act_data, view
@@ -35,14 +35,13 @@ class Models:
     search: gr.HTML
     found: gr.HTML
     query: gr.State
-    ticker: gr.Timer
 
 
 def build() -> Models:
     order = ("head", "downloads", "held", "search", "found", "add")
     with gr.Column(elem_id="models", elem_classes="tab-body"):
         views = {name: view(id=f"models-{name}") for name in order}
-    return Models(**views, query=gr.State(""), ticker=timer())
+    return Models(**views, query=gr.State(""))
 
 
 def wire(tab: Models, page: Page) -> None:
@@ -63,7 +62,7 @@ def wire(tab: Models, page: Page) -> None:
         source.act(page.handler(act), inputs=[tab.query], outputs=everything, **HIDDEN)
     follow(
         page,
-        tab.ticker,
+        NAME,
         lambda full, query: shown(tab, page, query) if full else _moving(tab, page),
         [tab.query],
         everything,

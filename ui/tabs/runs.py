@@ -16,7 +16,7 @@ from ui.fragments import message
 from ui.fragments import run as run_fragments
 from ui.fragments import runs as runs_fragments
 from ui.fragments.wizard import address
-from ui.live import follow, timer
+from ui.live import follow
 from ui.page import Page, Updates
 from ui.selection import Selection
 from ui.steps import SPARK_POINTS, run_error
@@ -41,7 +41,6 @@ class Runs:
     below: gr.HTML
     address: gr.HTML
     state: gr.State
-    ticker: gr.Timer
 
 
 def build() -> Runs:
@@ -62,9 +61,7 @@ def build() -> Runs:
                         small[name] = gr.Plot(show_label=False, container=False, elem_id=f"run-{name}")
             below = view(id="run-below")
         where = view(classes="unseen")
-    return Runs(
-        listing, board, head, smoothing, loss, titles, small, below, where, gr.State(Selection()), timer()
-    )
+    return Runs(listing, board, head, smoothing, loss, titles, small, below, where, gr.State(Selection()))
 
 
 def wire(tab: Runs, page: Page) -> None:
@@ -76,9 +73,7 @@ def wire(tab: Runs, page: Page) -> None:
     everything = [*outputs(tab), page.notice]
     for source in (tab.listing, tab.head, tab.smoothing):
         source.act(page.handler(act), inputs=[tab.state], outputs=everything, **HIDDEN)
-    follow(
-        page, tab.ticker, lambda full, chosen: followed(tab, page, chosen, full=full), [tab.state], everything
-    )
+    follow(page, NAME, lambda full, chosen: followed(tab, page, chosen, full=full), [tab.state], everything)
 
 
 def apply(page: Page, chosen: Selection, sent: dict[str, Any]) -> Selection:

@@ -11,8 +11,9 @@ import gradio as gr
 from ui import charts
 from ui.fragments import measured, message
 from ui.fragments import system as draw
+from ui.live import every, follow
 from ui.page import Page, Updates
-from ui.view import HIDDEN, view
+from ui.view import view
 
 NAME = "system"
 
@@ -27,7 +28,6 @@ class System:
     chart: gr.Plot
     table: gr.HTML
     seen: gr.State
-    ticker: gr.Timer
 
 
 def build() -> System:
@@ -37,17 +37,19 @@ def build() -> System:
         with gr.Column(elem_classes="card chart-card tall", visible=False) as chart_card:
             chart = gr.Plot(show_label=False, container=False, elem_id="system-memory-chart")
         table = view(id="system-memory-table")
-    return System(cards, memory, chart_card, chart, table, gr.State({}), gr.Timer(2.0, active=False))
+    return System(cards, memory, chart_card, chart, table, gr.State({}))
 
 
 def wire(tab: System, page: Page) -> None:
-    """The machine changes by itself, so every tick draws."""
+    """The machine changes by itself."""
     tab.cards.value = message.loading(page.text)
-    tab.ticker.tick(
-        page.handler(lambda seen: _look(tab, page, seen)),
-        inputs=[tab.seen],
-        outputs=[tab.cards, tab.seen, page.notice],
-        **HIDDEN,
+    follow(
+        page,
+        NAME,
+        lambda _full, seen: _look(tab, page, seen),
+        [tab.seen],
+        [tab.cards, tab.seen, page.notice],
+        look=every(2.0),
     )
 
 

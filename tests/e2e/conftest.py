@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -98,3 +99,21 @@ def page(context: BrowserContext, address: str) -> Page:
     page.goto(address)
     page.get_by_role("heading", name="Make a language model your own").wait_for()
     return page
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With a failure goes what the pages showed and what the screen and the workers wrote last."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    given = getattr(item, "funcargs", {})
+    if not report.failed:
+        return
+    context, home = given.get("context"), given.get("studio_home")
+    for page in context.pages if context is not None else []:
+        with suppress(PlaywrightError):
+            report.sections.append((f"page {page.url}", page.inner_text("body", timeout=2000)[:4000]))
+    logs = [*home.glob("*.log"), *home.glob("logs/*.log"), *home.glob("runs/*/log.txt")] if home else []
+    for log in sorted(logs):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        report.sections.append((str(log.relative_to(home)), "\n".join(lines[-20:])))

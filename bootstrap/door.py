@@ -125,8 +125,10 @@ def _test(checkout: Checkout, torch: str | None, home: Path, rest: list[str]) ->
     os.chdir(checkout.root)
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
     selection = ["-m", TIERS[tier]] if TIERS[tier] else []
-    # Tests of one group, the browser's, stay together in one of the two.
-    _become([str(checkout.python), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *selection, *given])
+    # The tests of one file share what they start, so they stay in one of the two; in the order of the folders
+    # the small ones are last, and neither process ends long before the other.
+    shared = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    _become([str(checkout.python), "-m", "pytest", *shared, *selection, *given])
 
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, expect
 from benchmarks.screens import TOKEN, served
 from tests.fake_facade import FakeFacade
 from ui.fragments.format import DASH
-from ui.tabs import home, merge
+from ui.tabs import home, merge, models, playground
 
 # Under the page: the end of the stream of answers arrives late, as from a machine that is busy or far away.
 LATE_END = """
@@ -130,3 +130,47 @@ def test_the_open_tab_named_again_keeps_its_address(context: BrowserContext, add
     page.locator('.rail [data-go="runs"]').click()
     page.wait_for_timeout(500)
     assert page.url == there
+
+
+def test_of_tabs_clicked_in_a_row_each_is_drawn(
+    context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A tab that is opened while the answer to the click before is on its way is drawn as well."""
+    opened, drawn = models.opened, threading.Event()
+
+    def late(*given: Any) -> Any:
+        assert drawn.wait(60)
+        return opened(*given)
+
+    monkeypatch.setattr(models, "opened", late)
+    page = context.new_page()
+    page.goto(address)
+    page.locator('.rail [data-go="models"]').click()
+    page.wait_for_timeout(300)  # its question is on the way
+    page.locator('.rail [data-go="train"]').click()
+    expect(page.locator("#train-form h1")).to_be_visible()
+    drawn.set()
+
+
+def test_back_while_an_answer_ends_leaves_the_conversation_as_it_is(
+    context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The playground is drawn again as the answer ends: what it knew before is not put over the end."""
+    opened = playground.opened
+
+    def late(*given: Any) -> Any:
+        drawn = opened(*given)
+        time.sleep(2)  # the answer is whole before this one is
+        return drawn
+
+    page = context.new_page()
+    page.goto(f"{address}&tab=playground")
+    page.locator("#playground-talk .suggestion").first.click()
+    expect(page.locator("#playground-talk .answer-text").first).to_contain_text("You")
+    page.locator('.rail [data-go="models"]').click()
+    monkeypatch.setattr(playground, "opened", late)
+    page.locator('.rail [data-go="playground"]').click()
+    expect(page.locator("#playground-talk .answer-facts")).to_have_count(2)
+    page.wait_for_timeout(2500)  # the late answer is there
+    assert page.locator("#playground-talk .answer-facts").count() == 2
+    expect(page.locator("#playground-box [data-event=send]")).to_be_visible()

@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from benchmarks.screens import TOKEN, served
 from tests.fake_facade import FakeFacade
+from ui import steps
 from ui.fragments.format import DASH
 from ui.tabs import home, merge, models, playground
 
@@ -174,3 +175,27 @@ def test_back_while_an_answer_ends_leaves_the_conversation_as_it_is(
     page.wait_for_timeout(2500)  # the late answer is there
     assert page.locator("#playground-talk .answer-facts").count() == 2
     expect(page.locator("#playground-box [data-event=send]")).to_be_visible()
+
+
+def test_a_live_view_that_is_drawn_late_does_not_undo_a_click(
+    context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Home follows the store; a card clicked meanwhile leads on, and the step that comes keeps its foot."""
+    moving, asked = steps.moving, threading.Event()
+
+    def late(*given: Any) -> Any:
+        asked.set()
+        time.sleep(1)
+        return moving(*given)
+
+    monkeypatch.setattr(steps, "moving", late)
+    page = context.new_page()
+    page.goto(address)
+    card = page.locator('[data-goal="style"]')
+    expect(card).to_be_visible()
+    assert asked.wait(60)
+    card.click()
+    following = page.get_by_role("button", name="Next: your data")
+    expect(following).to_be_visible()
+    page.wait_for_timeout(1500)  # the late answer is there
+    assert following.is_visible()

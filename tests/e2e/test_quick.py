@@ -57,7 +57,7 @@ def test_an_answer_comes_though_the_stream_is_about_to_end(context: BrowserConte
     page.locator("#playground-picker .picker").wait_for()
     page.wait_for_timeout(300)  # the answer is drawn, the end of the stream on its way
     page.locator('.rail [data-go="models"]').click()
-    expect(page.locator("#models-head h1")).to_be_visible(timeout=15_000)
+    expect(page.locator("#models-head h1")).to_be_visible()
 
 
 def test_two_ticks_and_a_rule_at_once_all_count(context: BrowserContext, address: str):
@@ -67,12 +67,10 @@ def test_two_ticks_and_a_rule_at_once_all_count(context: BrowserContext, address
     expect(first).to_be_checked()
     for _ in range(3):
         page.evaluate(TICK_TICK_RULE)
-        expect(page.locator("#mix-form [data-act=how]")).to_have_value("svd", timeout=15_000)
-        expect(page.locator("#mix-answer .chip")).to_have_attribute(
-            "title", re.compile("svd"), timeout=15_000
-        )
+        expect(page.locator("#mix-form [data-act=how]")).to_have_value("svd")
+        expect(page.locator("#mix-answer .chip")).to_have_attribute("title", re.compile("svd"))
         expect(first).to_be_checked()
-        expect(page.locator("#mix-answer .answer-facts")).to_be_visible(timeout=15_000)
+        expect(page.locator("#mix-answer .answer-facts")).to_be_visible()
         page.locator("#mix-form [data-act=how]").select_option("linear")
 
 
@@ -95,7 +93,7 @@ def test_a_tab_opened_before_the_first_answer_still_follows(
     drawn.set()
     page.wait_for_timeout(1500)  # the late answer is there
     first.evaluate("(card) => card.dataset.mark = 'old'")
-    expect(page.locator("#system-cards [data-mark]")).to_have_count(0, timeout=15_000)
+    expect(page.locator("#system-cards [data-mark]")).to_have_count(0)
 
 
 def test_an_act_in_a_tab_that_is_about_to_be_drawn_is_not_undone(
@@ -199,3 +197,32 @@ def test_a_live_view_that_is_drawn_late_does_not_undo_a_click(
     expect(following).to_be_visible()
     page.wait_for_timeout(1500)  # the late answer is there
     assert following.is_visible()
+
+
+def test_a_conversation_has_its_address_again_when_its_tab_is_opened_again(
+    context: BrowserContext, address: str
+):
+    page = context.new_page()
+    page.goto(f"{address}&tab=playground")
+    page.locator("#playground-talk .suggestion").first.click()
+    page.wait_for_url("**chat=1")
+    page.locator('.rail [data-go="models"]').click()
+    page.wait_for_url("**tab=models")
+    page.locator('.rail [data-go="playground"]').click()
+    page.wait_for_url("**chat=1")
+
+
+def test_what_a_tab_draws_anew_is_what_its_fields_show(context: BrowserContext, address: str):
+    """A browser no longer heeds the attributes of a box that was ticked and of a list that was chosen from."""
+    page = context.new_page()
+    page.goto(f"{address}&tab=merge")
+    take = page.locator("#mix-form [data-act=take]").first
+    rule = page.locator("#mix-form [data-act=how]")
+    take.uncheck()
+    rule.select_option("svd")
+    expect(page.locator("#mix-form output").first).to_have_text(DASH)
+    page.locator('.rail [data-go="models"]').click()
+    expect(page.locator("#models-head h1")).to_be_visible()
+    page.locator('.rail [data-go="merge"]').click()
+    expect(take).to_be_checked()
+    expect(rule).to_have_value("linear")

@@ -132,6 +132,6 @@
     setTimeout(() => done(view), PATIENCE_MS);
     return view;
   }
-  window.studioOpens = () => { opening ||= hold(); };
+  window.studioOpens = (over) => { opening ||= hold(); opening.over = over; };
   window.studioInTurn = (act, over) => { line.push({ act, over }); next(); };
 })();

@@ -213,7 +213,7 @@ def test_a_conversation_has_its_address_again_when_its_tab_is_opened_again(
 
 
 def test_what_a_tab_draws_anew_is_what_its_fields_show(context: BrowserContext, address: str):
-    """A browser no longer heeds the attributes of a box that was ticked and of a list that was chosen from."""
+    """A browser no longer heeds the attributes of a ticked box and of a list that was chosen from."""
     page = context.new_page()
     page.goto(f"{address}&tab=merge")
     take = page.locator("#mix-form [data-act=take]").first

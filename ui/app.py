@@ -78,7 +78,14 @@ def _navigate(app: gr.Blocks, page: Page, tabs: gr.Tabs, built: list[Any]) -> No
     every = [component for module, parts in built for component in module.outputs(parts)]
     outputs = [*every, page.notice]
     app.load(page.handler(load), inputs=[page.query], js=_ADDRESS, outputs=outputs, **HIDDEN)
-    tabs.select(page.handler(select), inputs=[page.query, *kept], js=_ADDRESS, outputs=outputs, **HIDDEN)
+    tabs.select(
+        page.handler(select),
+        inputs=[page.query, *kept],
+        js=_ADDRESS,
+        outputs=outputs,
+        trigger_mode="multiple",  # the next tab may be clicked before this one has its answer
+        **HIDDEN,
+    )
     page.notice.act(lambda: "", outputs=[page.notice], **HIDDEN)
 
 

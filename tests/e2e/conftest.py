@@ -52,7 +52,7 @@ def screen(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_MS / 1000)
         process.stdout.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -42,9 +43,8 @@ def start(page: Page) -> str:
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#step-watch .headline h2")).to_be_visible()
     expect(page.locator("#watch-chart .scatterlayer .trace").first).to_be_attached()
-    found = re.search(r"[?&]run=([^&]+)", page.url)
-    assert found, page.url
-    return found[1]
+    page.wait_for_url(re.compile("[?&]run="))  # the address follows with the next frame
+    return parse_qs(urlsplit(page.url).query)["run"][0]
 
 
 def step_shown(page: Page) -> int:

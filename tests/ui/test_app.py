@@ -59,7 +59,7 @@ def test_a_page_that_opens_asks_once(app):
 
 def test_a_tab_that_is_opened_is_drawn_from_its_address(app):
     opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
-    said = opening.fn("?tab=models", Chat())
+    said = opening.fn("?tab=models", Chat(), Speaking())
     assert "models-held" in {component.elem_id for component in said}
     assert "step-goal" not in {component.elem_id for component in said}
 
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_named_as_the_form_names_it(app):
     """On the command line the key is what is typed."""
     opening = next(fn for fn in app.fns.values() if [event for _, event in fn.targets] == ["select"])
     wrong = replace(train.FIRST, settings={"lr": "abc", "method.rank": "0"})
-    said = opening.fn("?" + to_query(wrong, tab="train"), Chat())
+    said = opening.fn("?" + to_query(wrong, tab="train"), Chat(), Speaking())
     side = str(next(drawn for component, drawn in said.items() if component.elem_id == "train-side"))
     assert escape("'Learning rate' cannot be 'abc'.") in side
     assert escape("'Rank' cannot be 0.") in side
@@ -226,9 +226,20 @@ def test_a_conversation_goes_on_when_its_tab_is_opened_again(page, facade):
     tab = playground.build()
     talk = talked(facade)
     for address in ("?tab=playground", "?tab=playground&run=pirate-2", f"?chat={talk.conversation}"):
-        assert playground.opened(tab, page, address, talk)[tab.chat.state] == talk
+        again = playground.opened(tab, page, address, talk, Speaking())
+        assert again.keys() == {tab.bar, tab.picker, tab.address}  # an answer may end before this is drawn
+        assert f"chat={talk.conversation}" in html(again, tab.address)
     begun = playground.opened(tab, page, "?run=pirate-1", talk)[tab.chat.state]
     assert (begun.turns, begun.conversation, begun.panes) == ((), None, ("starter", "run:pirate-1"))
+
+
+def test_another_conversation_in_the_address_ends_the_answer_that_still_comes(page, facade):
+    talk = talked(facade)
+    speaking = Speaking(talk.at)
+    playground.opened(playground.build(), page, "?run=pirate-2", talk, speaking)
+    assert not speaking.stopped
+    playground.opened(playground.build(), page, "?run=pirate-1", talk, speaking)
+    assert speaking.stopped
 
 
 def test_a_reload_brings_back_the_answers_and_the_votes(page, facade):

@@ -5,6 +5,7 @@
 // - a second act of a view is dropped while the first one has no answer yet (and acts side by side would each
 //   begin from the same state, so that one of them would be undone).
 // A tab that is about to be drawn from its address holds up what is done in it: drawn late, it would undo that.
+// So does a live view that is asked for; it is asked only while nothing that was done waits for its answer.
 (() => {
   "use strict";
   const PATIENCE_MS = 10000; // an act that takes longer does not hold up the next one
@@ -18,9 +19,12 @@
 
   async function post(target, options) {
     const asked = JSON.parse(options.body);
+    const follows = live(asked.fn_index);
+    while (follows && (underWay || line.length || drawing.size)) await new Promise((go) => setTimeout(go, SETTLE_MS));
     const act = asked.event_data?.act ? underWay : null;
-    const tab = draws(asked.fn_index) ? opening || hold() : null;
-    if (tab) opening = null;
+    const opens = draws(asked.fn_index);
+    const view = follows || opens ? (opens && opening) || hold() : null;
+    if (opens) opening = null;
     const question = {};
     awaited.add(question);
     posts += 1;
@@ -30,8 +34,8 @@
       if (id && !early.get(id)) awaited.add(id);
       if (act) act.id = id;
       if (act && (!id || early.has(id))) settle(act);
-      if (tab) tab.id = id;
-      if (tab && (!id || early.get(id))) settle(tab);
+      if (view) view.id = id;
+      if (view && (!id || early.get(id))) settle(view);
       early.delete(id);
       return response;
     } finally {
@@ -45,7 +49,7 @@
     if (!awaited.has(id)) early.set(id, ended);
     if (ended) awaited.delete(id);
     if (underWay && underWay.id === id) settle(underWay);
-    if (ended) [...drawing].filter((tab) => tab.id === id).forEach(settle);
+    if (ended) [...drawing].filter((view) => view.id === id).forEach(settle);
   }
 
   // -- the stream: it ends only where nothing is awaited -----------------------------------------------------------
@@ -109,20 +113,25 @@
     next();
   }
 
-  // -- tabs that are about to be drawn ------------------------------------------------------------------------------
+  // -- views that are about to be drawn -----------------------------------------------------------------------------
   const drawing = new Set();
   let opening = null; // the tab was clicked, its question is not on its way yet
+  const dependencies = () => window.gradio_config.dependencies;
+  const targets = (id) => dependencies().find((each) => each.id === id)?.targets || [];
   function draws(id) { // Home is on the screen before the first answer, which takes what was done meanwhile into account
-    const asks = window.gradio_config.dependencies.find((each) => each.id === id)?.targets || [];
     const arrives = new URLSearchParams(location.search).has("tab");
-    return asks.some(([, event]) => event === "select" || (event === "load" && arrives));
+    return targets(id).some(([, event]) => event === "select" || (event === "load" && arrives));
+  }
+  function live(id) { // whether this follows from a tick
+    const ticks = dependencies().filter((each) => each.targets.some(([, event]) => event === "tick"));
+    return targets(id).some(([state, event]) => event === "change" && ticks.some((t) => t.outputs.includes(state)));
   }
   function hold() {
-    const tab = { id: null };
-    drawing.add(tab);
-    setTimeout(() => done(tab), PATIENCE_MS);
-    return tab;
+    const view = { id: null };
+    drawing.add(view);
+    setTimeout(() => done(view), PATIENCE_MS);
+    return view;
   }
-  window.studioOpens = () => { opening ||= hold(); };
+  window.studioOpens = (over) => { opening ||= hold(); opening.over = over; };
   window.studioInTurn = (act, over) => { line.push({ act, over }); next(); };
 })();

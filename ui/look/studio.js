@@ -126,16 +126,24 @@
     }
   }
 
-  // -- what a person has typed stays: the answer to an older change is drawn over a newer one ---------------------
+  // -- what a person has typed or chosen stays: the answer to an older change is drawn over a newer one ------------
+  // Once nothing waits, what was drawn holds: of a field that a person changed, the browser itself no longer heeds
+  // the attributes that a new drawing sets.
   const held = new Map(); // field -> its value, changes that wait for their answer, what was drawn meanwhile
+  const drawnValue = (field) => {
+    if (field.matches("select")) return (one("option[selected]", field) || field.options[0])?.value;
+    return field.type === "checkbox" ? field.hasAttribute("checked") : field.getAttribute("value");
+  };
+  function show(field, value) {
+    field[field.type === "checkbox" ? "checked" : "value"] = value;
+  }
   function hold(field) {
     const kept = held.get(field) || { waits: 0 };
     held.set(field, kept);
-    kept.value = field.value;
+    kept.value = fieldValue(field);
     return kept;
   }
   function sent(field) { // gives what is to be done once the change has its answer
-    if (!field.matches("input")) return undefined;
     const kept = Object.assign(hold(field), { typing: false, drawn: undefined });
     kept.waits += 1;
     return () => { kept.waits -= 1; letGo(field, kept); };
@@ -143,7 +151,7 @@
   function letGo(field, kept) {
     if (kept.waits || kept.typing) return;
     held.delete(field);
-    if (kept.drawn !== undefined) field.value = kept.drawn;
+    if (kept.drawn !== undefined) show(field, kept.drawn);
   }
   function left(field) {
     const kept = held.get(field);
@@ -154,13 +162,15 @@
     letGo(field, kept);
   }
   new MutationObserver((changes) => {
-    for (const { target: field } of changes) {
+    for (const { target } of changes) {
+      const field = target.closest("input,textarea,select");
       const kept = held.get(field);
-      if (!kept) continue;
-      kept.drawn = field.getAttribute("value");
-      field.value = kept.value;
+      if (kept) {
+        kept.drawn = drawnValue(field);
+        show(field, kept.value);
+      } else if (field && field.matches("select,[type=checkbox]")) show(field, drawnValue(field));
     }
-  }).observe(root, { subtree: true, attributes: true, attributeFilter: ["value"] });
+  }).observe(root, { subtree: true, attributes: true, attributeFilter: ["value", "checked", "selected"] });
 
   // -- small behaviours -------------------------------------------------------------------------------------------
   function keepWithin(field) { // what is shown is what holds: a number outside its range goes to its end
@@ -250,7 +260,8 @@
     return button.getAttribute("aria-selected") === "true";
   }
   function open(button) {
-    studioOpens(); // see answers.js
+    const panel = document.getElementById(button.getAttribute("aria-controls"));
+    studioOpens(() => { shown.delete(panel); settle(); }); // see answers.js: its place may be as it was
     button.click();
   }
   function setAddress(text) {
@@ -317,7 +328,9 @@
       shown.set(panel, now);
       free(panel); // what was asked for is there; a button that is drawn as before is not drawn anew
       root.classList.remove("arriving");
-      if (place.dataset.thenGo) go({ dataset: { go: place.dataset.thenGo, address: now } });
+      const onward = place.dataset.thenGo;
+      delete place.dataset.thenGo; // once
+      if (onward) go({ dataset: { go: onward, address: now } });
       else if (now.startsWith(`tab=${root.dataset.tab || "home"}`)) setAddress(now);
     }
   }

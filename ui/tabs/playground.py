@@ -74,10 +74,10 @@ def wire(tab: Playground, page: Page) -> None:
 
     chat_panel.wire(tab.chat, page, beside, [tab.bar, tab.address])
     everything = [*outputs(tab), page.notice]
-    tab.picker.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
-    tab.bar.act(page.handler(act), inputs=inputs(tab), outputs=everything, **HIDDEN)
+    tab.picker.act(page.handler(act), inputs=[tab.chat.state], outputs=everything, **HIDDEN)
+    tab.bar.act(page.handler(act), inputs=[tab.chat.state], outputs=everything, **HIDDEN)
     for event in (tab.bar.halt, tab.prompts.act):
-        event(page.handler(leave), inputs=[*inputs(tab), tab.chat.speaking], outputs=everything, **HIDDEN)
+        event(page.handler(leave), inputs=inputs(tab), outputs=everything, **HIDDEN)
 
 
 def outputs(tab: Playground) -> list[Any]:
@@ -85,29 +85,40 @@ def outputs(tab: Playground) -> list[Any]:
 
 
 def inputs(tab: Playground) -> list[Any]:
-    """What `opened` has to know beside the address: the conversation that may be going on."""
-    return [tab.chat.state]
+    """What `opened` has to know beside the address: the conversation that may be going on, and its answer."""
+    return [tab.chat.state, tab.chat.speaking]
 
 
-def opened(tab: Playground, page: Page, query: str, chat: Chat = _NONE) -> Updates:
+def opened(
+    tab: Playground, page: Page, query: str, chat: Chat = _NONE, speaking: chat_panel.Speaking | None = None
+) -> Updates:
     """The tab at this address: `chat=ID` is a conversation that was kept, `run=ID` a run beside its base,
-    `pane=NAME` (repeatable) any models. Without one, what was going on goes on."""
-    found = parse_qs(query.lstrip("?"))
+    `pane=NAME` (repeatable) any models. Without one, what was going on goes on: it is on the page, and this
+    may be drawn later than the end of an answer."""
     models = page.facade.chat_models()
+    wanted, told = _wanted(page, parse_qs(query.lstrip("?")), chat, models)
+    if wanted is chat and chat.panes:
+        return _chosen(tab, page, chat, models) | told
+    if speaking is not None:
+        speaking.silence(page)
+    return shown(tab, page, wanted, models) | told
+
+
+def _wanted(
+    page: Page, found: Mapping[str, list[str]], chat: Chat, models: list[ChatModel]
+) -> tuple[Chat, Updates]:
+    """The conversation that an address asks for, and what is to be said about it."""
     if "chat" in found and found["chat"][0].isdecimal():
         id = int(found["chat"][0])
         if id == chat.conversation:
-            return shown(tab, page, chat, models)
+            return chat, {}
         try:
-            return shown(tab, page, moves.opened(chat, page.facade.conversation(id)), models)
+            return moves.opened(chat, page.facade.conversation(id)), {}
         except StudioError as error:  # deleted meanwhile
-            notice = message.notice(page.text, *page.words.error(error))
-            return shown(tab, page, moves.begin(chat), models) | {page.notice: notice}
+            return moves.begin(chat), {page.notice: message.notice(page.text, *page.words.error(error))}
     named, told = _named(page, found, models)
-    wanted = named or chat.panes or _first(models)
-    if wanted != chat.panes:
-        chat = replace(moves.begin(chat), panes=wanted)
-    return shown(tab, page, chat, models) | told
+    panes = named or chat.panes or _first(models)
+    return chat if panes == chat.panes else replace(moves.begin(chat), panes=panes), told
 
 
 def shown(tab: Playground, page: Page, chat: Chat, models: list[ChatModel] | None = None) -> Updates:

@@ -19,6 +19,7 @@ from backend.chat import runs
 from backend.facade import StudioFacade
 from backend.jobs import kinds
 from studio.errors import StudioError
+from studio.merge.expand_adapter import expanded
 from studio.models.locate import locate
 from studio.names import ModelName, mix
 from tests.backend.conftest import write_sums
@@ -140,7 +141,12 @@ def test_a_compressed_adapter_is_small_and_answers_as_it_is(facade: StudioFacade
     assert "compeft.safetensors" in made.files
     assert made.facts["compression_error"] > 0
     own = runs.adapter_folder(facade.home / "runs", ModelName("run", made.run))
-    assert not torch.equal(logits(model, own), logits(model))
+    assert not list((facade.home / "runs" / made.run).rglob("adapter_model.safetensors"))
+    with expanded(own) as plain:
+        assert not torch.equal(logits(model, plain), logits(model))
+    again = merged(facade, f"merge:{made.run}", how="cat")
+    with expanded(own) as plain:
+        torch.testing.assert_close(logits(model, Path(str(again.path))), logits(model, plain))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from backend.chat import runs
 from backend.parts import recipe_of
 from studio.data.rows import Message
 from studio.merge.combine import combine
+from studio.merge.expand_adapter import expand
 from studio.merges import merges
 from studio.names import mix, mix_of, parse
 from tests.chat.conftest import RunningEngine
@@ -86,6 +88,18 @@ def test_combined_adapters_answer_by_the_name_of_their_merge(engine: RunningEngi
     assert text(engine, "merge:merge-1") == expected
     assert "merge:merge-1" in [model.id for model in engine.client.models.list()]
     assert runs.answered_by(home.root / "runs", parse("merge:merge-1")) == home.base
+
+
+def test_a_compact_merge_answers_as_its_expanded_form(engine: RunningEngine, tmp_path: Path) -> None:
+    home = engine.home
+    shutil.copytree(home.run("merge-1"), home.run("merge-2"))
+    shutil.rmtree(home.run("merge-2") / "adapter")
+    cat, inputs = merges.get("cat"), [(home.run("tuned-1") / "adapter", 1.0)]
+    combine(inputs, cat, cat.params(), home.run("merge-2") / "adapter", density=0.5)
+    expand(home.run("merge-2") / "adapter", tmp_path)
+    expected = home.text(home.reference(PROMPT, 30, tmp_path))
+    assert text(engine, "merge:merge-2") == expected
+    assert expected not in (text(engine, "base"), text(engine, TUNED))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,15 @@ from ui.fragments.text import Text
 from ui.fragments.who import grouped, model_label
 
 Refused = tuple[str, str]  # cause and remedy
-_EXPLAINED = ("README.md", "recipe.py", "recipe.sh", "Modelfile", "side_network.py", "manifest.json")
+_EXPLAINED = (
+    "README.md",
+    "recipe.py",
+    "recipe.sh",
+    "Modelfile",
+    "side_network.py",
+    "expand_adapter.py",
+    "manifest.json",
+)
 
 
 def form(

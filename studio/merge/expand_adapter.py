@@ -50,7 +50,8 @@ def arrays(file: Path) -> dict[str, Any]:
 def expanded_bytes(file: Path) -> int:
     """Size of what `expand` makes of a compact file."""
     with safe_open(file, framework="np") as saved:
-        return 4 * sum(prod(shape) for shape in json.loads(saved.metadata()["shapes"]).values())
+        shapes: dict[str, list[int]] = json.loads(saved.metadata()["shapes"])
+    return 4 * sum(prod(shape) for shape in shapes.values())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from backend.parts import recipe_of
 from studio.data.rows import Message
 from studio.merge.combine import combine
 from studio.merge.expand_adapter import expand
+from studio.merge.into_base import Source, merge_into_base
 from studio.merges import merges
 from studio.names import mix, mix_of, parse
 from tests.chat.conftest import RunningEngine
@@ -90,6 +92,25 @@ def test_combined_adapters_answer_by_the_name_of_their_merge(engine: RunningEngi
     assert runs.answered_by(home.root / "runs", parse("merge:merge-1")) == home.base
 
 
+def test_a_run_of_full_tuning_goes_back_towards_its_base_in_one_copy(
+    engine: RunningEngine, tmp_path: Path
+) -> None:
+    home = engine.home
+    names = [str(mix(home.base, [("run:full-1", weight)])) for weight in (0.0, 0.5, 1.0)]
+    assert text(engine, names[2]) == text(engine, "run:full-1")
+    assert text(engine, names[0]) == text(engine, "base")
+    source = Source(home.run("full-1") / "adapter", home.model, home.base_hash())
+    between = replace(home, model=merge_into_base(source, tmp_path / "half", weight=0.5))
+    held = engine.engine._answering._loaded.tuned._held
+    before = len(held)
+    half = answer(engine, names[1])
+    assert half.choices[0].message.content == home.text(between.reference(PROMPT, 30))
+    assert len(held) == before
+    assert half.choices[0].message.content not in (text(engine, "base"), text(engine, "run:full-1"))
+    proofs = [answer(engine, name).model_extra["proof"]["adapter"] for name in (names[1], names[2])]
+    assert len({*proofs, half.model_extra["proof"]["adapter"]}) == 2
+
+
 def test_a_compact_merge_answers_as_its_expanded_form(engine: RunningEngine, tmp_path: Path) -> None:
     home = engine.home
     shutil.copytree(home.run("merge-1"), home.run("merge-2"))
@@ -108,6 +129,8 @@ def test_a_compact_merge_answers_as_its_expanded_form(engine: RunningEngine, tmp
         ([(TUNED, 1.0), ("run:moved-1", 1.0)], "linear", "merge_bases_differ"),
         ([("run:moved-1", 1.0)], "linear", "run_base_changed"),
         ([(TUNED, 1.0), ("run:lst-1", 1.0)], "linear", "merge_not_adapter"),
+        ([(TUNED, 1.0), ("run:full-1", 1.0)], "linear", "merge_not_adapter"),
+        ([("run:full-1", 1.0)], "svd", "merge_not_adapter"),
         ([(TUNED, 1.0)], "guessed", "unknown_extension"),
         ([("run:empty-1", 1.0)], "linear", "run_has_no_adapter"),
     ],

@@ -60,12 +60,14 @@ class FullTuner(Tuner):
     def interpolate(
         self, model: nn.Module, folder: Path, weight: float, base: Mapping[str, Tensor]
     ) -> nn.Module:
-        """Raises as `load` does. One tensor in 32 bit at a time."""
+        """Raises as `load` does. Each weight is written where the one before was: tensors that come and go
+        would
+        leave gaps, and the process would grow to several models."""
         for name, place, trained in _saved(model, folder):
             if weight != 1.0:
                 before = base[name].float()
-                trained = before + weight * (trained.float() - before)
-            place.data = trained.to(place.dtype)
+                trained = torch.sub(trained.float(), before).mul_(weight).add_(before)
+            place.copy_(trained)
         return model
 
     def merge(self, model: nn.Module) -> nn.Module:

@@ -38,6 +38,12 @@ def text(engine: RunningEngine, model: str) -> str:
     return str(answer(engine, model).choices[0].message.content)
 
 
+def weights_at(held: Any) -> list[set[int]]:
+    """Where the weights between a base and a run lie in memory."""
+    models = [each.between for each in held.values() if each.between is not None]
+    return [{parameter.data_ptr() for parameter in model.parameters()} for model in models]
+
+
 def written(home: ChatHome, name: str, out: Path) -> Path:
     """The adapter that a merge of the same parts writes."""
     recipe = recipe_of(home.root / "runs", mix_of(parse(name)))
@@ -102,10 +108,10 @@ def test_a_run_of_full_tuning_goes_back_towards_its_base_in_one_copy(
     source = Source(home.run("full-1") / "adapter", home.model, home.base_hash())
     between = replace(home, model=merge_into_base(source, tmp_path / "half", weight=0.5))
     held = engine.engine._answering._loaded.tuned._held
-    before = len(held)
+    before, places = len(held), weights_at(held)
     half = answer(engine, names[1])
     assert half.choices[0].message.content == home.text(between.reference(PROMPT, 30))
-    assert len(held) == before
+    assert (len(held), weights_at(held)) == (before, places)
     assert half.choices[0].message.content not in (text(engine, "base"), text(engine, "run:full-1"))
     proofs = [answer(engine, name).model_extra["proof"]["adapter"] for name in (names[1], names[2])]
     assert len({*proofs, half.model_extra["proof"]["adapter"]}) == 2

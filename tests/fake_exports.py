@@ -111,6 +111,7 @@ class FakeExports:
         facts: Mapping[str, Any] = {
             "format": self._asked[run][1],
             "size_bytes": sum(FILES.values()),
+            "file_bytes": FILES,
             "parity": parity,
             **({"uploaded": "https://huggingface.co/ada/pirate"} if passed else {}),
         }

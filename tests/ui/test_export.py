@@ -102,6 +102,12 @@ def test_a_compact_form_is_offered_to_what_was_saved_compact(page: Page) -> None
         assert (updates[tab.exports.state].format == "compact") is there
 
 
+def test_every_file_of_an_export_says_its_size(page: Page) -> None:
+    shown = card(page, "export-3")
+    row = next(part for part in shown.split("<tr>") if "model-q8_0.gguf" in part)
+    assert "4.0\N{NO-BREAK SPACE}MB" in row
+
+
 def test_a_wrong_setting_stays_in_its_field_and_takes_no_other_format(page: Page) -> None:
     address = '?tab=merge&export=run:pirate-1&format=gguf&set={"type":"q2"}'
     tab, updates = opened(page, address)

@@ -19,6 +19,7 @@ from studio.errors import PlanError, Problem, StudioError
 from studio.export.commands import bare_name
 from studio.exports import EXACT, ExportFormat, exports
 from studio.manifests import manifest_of, method_of
+from studio.merge.expand_adapter import COMPACT
 from studio.models.config import load_config
 from studio.models.locate import locate
 from studio.names import ModelName, parse
@@ -30,9 +31,10 @@ def ask(home: Home, connection: sqlite3.Connection, request: ExportRequest) -> s
     """Queue an export; gives the job's id.
 
     Raises StudioError: those of `studio.names.parse` and `studio.models.locate`, `unknown_extension`,
-    `export_of_mix`, `export_no_adapter` (model), `method_not_mergeable`, `export_family_unknown` (format,
-    family, known), `merge_out_taken`, `export_repo_bad` (repo), `run_missing`, `run_has_no_adapter`,
-    `checkpoint_missing`, `merge_base_unknown`; PlanError for params that are wrong.
+    `export_of_mix`, `export_no_adapter` (model), `export_not_compact` (model), `method_not_mergeable`,
+    `export_family_unknown` (format, family, known), `merge_out_taken`, `export_repo_bad` (repo),
+    `run_missing`, `run_has_no_adapter`, `checkpoint_missing`, `merge_base_unknown`; PlanError for params that
+    are wrong.
     """
     subject = _subject(home, request)
     if request.upload is not None and not _is_repo(request.upload):
@@ -129,6 +131,8 @@ def _params(format: ExportFormat, request: ExportRequest) -> Any:
 
 def _require_fit(home: Home, format: ExportFormat, name: ModelName, learned: Part | None, base: str) -> None:
     """Raise what makes this format impossible for this model."""
+    if format.compact and (learned is None or not (learned.folder / COMPACT).is_file()):
+        raise StudioError("export_not_compact", model=bare_name(str(name)))
     if learned is None and not format.merged:
         raise StudioError("export_no_adapter", model=bare_name(str(name)))
     if learned is not None:

@@ -14,14 +14,16 @@ from backend.api import MergeRequest, Product, Unmixable
 from backend.api.chat import ChatModel
 from backend.chat import runs
 from backend.home import Home
-from backend.inputs import HELDOUT
+from backend.inputs import HELDOUT, folder_if_on_disk
 from backend.jobs import record
 from backend.jobs.record import Job
 from backend.parts import Part, parts_of, recipe_of, rule_of
 from backend.store.database import Store
 from studio.errors import StudioError
+from studio.generate.precision import copy_bytes, weights_bytes
 from studio.manifests import manifest_of, method_of, require_same_base
 from studio.merges import merges
+from studio.models.config import read_config
 from studio.names import ADDED_UP, ModelName, mix_of, parse
 from studio.params import to_dict
 
@@ -61,7 +63,8 @@ def ask(home: Home, connection: sqlite3.Connection, request: MergeRequest) -> st
 
 
 def mixable(home: Home) -> list[ChatModel]:
-    """Runs and merges whose adapters can be combined, newest first."""
+    """Runs and merges that can be mixed, newest first: adapters with others, and each run that trained its
+    base's own weights by itself, towards its base."""
     return [model for model, refused in _learned(home) if refused is None]
 
 
@@ -81,8 +84,19 @@ def _learned(home: Home) -> Iterator[tuple[ChatModel, StudioError | None]]:
             name = runs.named(home.runs, run)
             refused = _not_mixable(home, run, name)
             method, params = runs.method_of(home.runs, run)
+            base = runs.base_of(home.runs, run)
             in_4_bit = method.base_quantisation(params) is not None
-            yield ChatModel(name, runs.base_of(home.runs, run), in_4_bit), refused
+            copied = _base_sizes(home, base) if method.capable("trains_base", params) else None
+            yield ChatModel(name, base, in_4_bit, copied), refused
+
+
+def _base_sizes(home: Home, base: str) -> tuple[int, int]:
+    """Bytes of a base's weights: as stored, and in 32 bit; none while it is not on the disk."""
+    folder = folder_if_on_disk(base, home.runs)
+    if folder is None:
+        return 0, 0
+    facts = read_config(folder)
+    return weights_bytes(facts), copy_bytes(facts, "float32", None)
 
 
 def _not_mixable(home: Home, run: str, name: str) -> StudioError | None:
@@ -90,7 +104,7 @@ def _not_mixable(home: Home, run: str, name: str) -> StudioError | None:
     if not method.capable("mergeable", params):
         return StudioError("method_not_mergeable", method=method.title)
     if method.capable("trains_base", params):
-        return StudioError("merge_not_adapter", path=name, method=method.title)
+        return None
     folder = runs.adapter_folder(home.runs, ModelName("run", run))
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     beside = [part for part, key in _BESIDE.items() if config.get(key)]

@@ -12,8 +12,10 @@ from backend.chat import runs
 from backend.inputs import TOKENIZER
 from studio.errors import PlanError, Problem, StudioError
 from studio.identity import adapter_identity, json_hash
+from studio.manifests import manifest_of, method_of
 from studio.merges import Merge, merges
-from studio.names import Mix, ModelName, mix_of, parse
+from studio.methods import Method
+from studio.names import ADDED_UP, Mix, ModelName, mix_of, parse
 from studio.params import parse as parse_params
 from studio.params import to_dict
 
@@ -46,6 +48,15 @@ class Recipe:
     def inputs(self) -> list[tuple[Path, float]]:
         """What `studio.merge.combine` takes."""
         return [(part.folder, part.weight) for part in self.parts]
+
+    @property
+    def whole(self) -> tuple[Part, Method, Any] | None:
+        """The one run in it, with its method and params, if that trained the base's own weights: the mix is
+        then the weights between the base and the run."""
+        if len(self.parts) != 1 or self.how.id != ADDED_UP:
+            return None
+        method, params = method_of(manifest_of(self.parts[0].folder))
+        return (self.parts[0], method, params) if method.capable("trains_base", params) else None
 
     @property
     def tokenizer(self) -> Path | None:

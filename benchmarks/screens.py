@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -35,6 +36,7 @@ WIDTHS = (390, 768, 1440)
 MODES = ("light", "dark")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SETTLE_MS = 700
+_TOWARDS_BASE = 'mix:{"base": "starter", "adapters": [["run:full-1", 0.6]]}'
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ SHOTS = (
     Shot("playground-four", "cpu", "tab=playground", "#playground-talk .suggestion", _four),
     Shot("playground-blind", "cpu", "tab=playground", "#playground-talk .suggestion", _blind),
     Shot("merge", "cpu", "tab=merge", "#mix-form .mix-adapter", _mix),
+    Shot("merge-full", "cpu", f"tab=merge&mix={quote(_TOWARDS_BASE)}", "#mix-form .mix-adapter", _mix),
     Shot("merge-nothing", "empty", "tab=merge", "#mix-form .empty"),
     Shot("export", "cpu", "tab=merge&export=run:pirate-1&job=export-3", "#export-jobs .badge.good", _inside),
     Shot("export-running", "cpu", "tab=merge&export=merge:gone", "#export-jobs .meter"),

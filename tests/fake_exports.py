@@ -64,6 +64,8 @@ class FakeExports:
         format = exports.get(request.format)
         if problems := params.parse(format.params, request.set)[1]:
             raise PlanError(problems)
+        if format.compact and request.model != "merge:small-1":
+            raise StudioError("export_not_compact", model=request.model)
         if request.model == "run:side-1" and format.merged:
             raise StudioError("method_not_mergeable", method="LST")
         if not request.model.startswith(("run:", "merge:")) and not format.merged:
@@ -109,6 +111,7 @@ class FakeExports:
         facts: Mapping[str, Any] = {
             "format": self._asked[run][1],
             "size_bytes": sum(FILES.values()),
+            "file_bytes": FILES,
             "parity": parity,
             **({"uploaded": "https://huggingface.co/ada/pirate"} if passed else {}),
         }

@@ -490,7 +490,9 @@ class FakeFacade(FakeLibrary, FakeExports, FakeChat):
         ]
 
     def mixable(self) -> list[ChatModel]:
-        return [ChatModel(f"run:{run}", self._runs[run].model) for run in self._learned()]
+        adapters = [ChatModel(f"run:{run}", self._runs[run].model) for run in self._learned()]
+        full = ChatModel("run:full-1", "starter", copied=(6 * 2**20, 12 * 2**20))
+        return [*adapters, full] if adapters else []
 
     def mix_losses(self, model: str) -> str:
         self.measured.append(model)

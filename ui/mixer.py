@@ -15,6 +15,7 @@ from studio.errors import StudioError
 from studio.names import ADDED_UP, mix, mix_of, parse
 
 LOW, HIGH, STEP = -1.0, 2.0, 0.05  # of a weight's slider
+BASE, TUNED = 0.0, 1.0  # the ends of that of a run towards its base
 DENSITIES = (0.05, 0.1, 0.2, 0.5)
 MAX_JOBS = 4  # that are shown
 PROMPT = "chat.try.any.1"  # the key of the first question
@@ -24,7 +25,8 @@ PROMPT = "chat.try.any.1"  # the key of the first question
 class Mixer:
     """`weights` are those of the adapters that take part. `density`: what share of its numbers a saved
     adapter keeps as ternary ones; None keeps all as they are. `jobs` are the last ones started here,
-    newest first; `in_4_bit`, the adapters over a base in 4 bit."""
+    newest first; `in_4_bit`, the adapters over a base in 4 bit; `whole`, the runs that trained the base's own
+    weights: such a run goes alone, between its base (0) and itself (1)."""
 
     base: str = ""
     weights: tuple[tuple[str, float], ...] = ()
@@ -35,6 +37,12 @@ class Mixer:
     prompt: str = ""
     jobs: tuple[str, ...] = ()
     in_4_bit: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
+
+    @property
+    def between(self) -> bool:
+        """Whether it is a run towards its base, and no mix of adapters."""
+        return any(name in self.whole for name, _ in self.weights)
 
     @property
     def may_be_exact(self) -> bool:
@@ -52,20 +60,30 @@ class Mixer:
 
 
 def begin(models: Sequence[ChatModel]) -> Mixer:
-    """The two newest adapters of the newest one's base, half each; the only one, whole."""
+    """The two newest adapters of the newest one's base, half each; the only one, whole, and so what goes
+    alone if it is the newest."""
     return choose_base(Mixer(), models[0].base, models) if models else Mixer()
 
 
 def choose_base(mixer: Mixer, base: str, models: Sequence[ChatModel]) -> Mixer:
-    names = [model.name for model in models if model.base == base][:2]
+    whole = tuple(model.name for model in models if model.copied is not None)
+    names = [model.name for model in models if model.base == base]
+    alone = names[0] in whole
+    names = names[:1] if alone else [name for name in names if name not in whole][:2]
     in_4_bit = tuple(model.name for model in models if model.in_4_bit)
     weights = tuple((name, 1.0 / len(names)) for name in names)
-    return replace(mixer, base=base, weights=weights, in_4_bit=in_4_bit)
+    mixer = choose_rule(mixer, ADDED_UP) if alone else mixer
+    return replace(mixer, base=base, weights=weights, in_4_bit=in_4_bit, whole=whole)
 
 
 def take(mixer: Mixer, model: str, part: bool) -> Mixer:
-    """Let an adapter take part, or leave it out."""
+    """Let an adapter take part, or leave it out. What goes alone takes the place of all others, and they
+    its."""
     rest = tuple(pair for pair in mixer.weights if pair[0] != model)
+    if part and model in mixer.whole:
+        return replace(choose_rule(mixer, ADDED_UP), weights=((model, 1.0),))
+    if part and mixer.between:
+        rest = ()
     return replace(mixer, weights=(*rest, (model, 1.0)) if part else rest)
 
 

@@ -80,12 +80,15 @@ class ChatDelta:
 
 @dataclass(frozen=True)
 class ChatModel:
-    """Something that can answer: its name, and the name of the base in whose engine it does so. `in_4_bit`:
-    it learned over that base in 4 bit (said of what can be mixed)."""
+    """Something that can answer: its name, and the name of the base in whose engine it does so. What can be
+    mixed says more: `in_4_bit`, it learned over that base in 4 bit; `copied`, it trained the base's own
+    weights, so that it is mixed with nothing but its base, in a second copy of this many bytes (in the number
+    format as stored, and in 32 bit)."""
 
     name: str
     base: str
     in_4_bit: bool = False
+    copied: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

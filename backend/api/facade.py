@@ -208,7 +208,8 @@ class Facade(ChatFacade, LibraryFacade, Protocol):
         ...
 
     def mixable(self) -> list[ChatModel]:
-        """What can be combined: runs and merges that are adapters, newest first."""
+        """What can be mixed, newest first: runs and merges that are adapters, and, each by itself, runs that
+        trained the base's own weights."""
         ...
 
     def unmixable(self) -> list[Unmixable]:

@@ -66,7 +66,7 @@ class Product:
     weights: `verified` and, for a base in 4 bit, `ways` (`max_difference`, `mean_difference`, `largest`,
     `bound`, and `passed`), see `studio.merge.verify`; of a measured mix: `losses`, a list of `of` (a run),
     `rows` (its held-out ones) and `losses` by who answers (`base`, each part by its name, `mix`). Of an
-    export: `format`, `size_bytes`, `parity` (the same and `prompts`, `same_answers`), see
+    export: `format`, `size_bytes`, `file_bytes`, `parity` (the same, `prompts`, `same_answers`), see
     `studio.export.parity`, `uploaded`, the page on the hub, and `upload_error` where it is None in spite of
     a wish.
     """

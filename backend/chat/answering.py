@@ -105,13 +105,18 @@ class Answering(Answers, threading.Thread):
         return Voice(loaded.decoder, renderer, proof, adapter)
 
     def _mixed(self, recipe: Recipe) -> Voice:
-        """Adapters combined in memory: what `merge` would write answers."""
+        """Adapters combined in memory, or weights between the base and a run: what `merge` would write
+        answers."""
         from studio.merge.combine import combine_in_memory
 
         require_same_base([part.folder for part in recipe.parts])
         self._require_own_base(recipe.parts[0].name, recipe.parts[0].folder)
         renderer = self._loaded.renderer if recipe.tokenizer is None else self._read(recipe.tokenizer)
         hash = recipe.hash(self._hashes)
+        if recipe.whole is not None:
+            part, method, params = recipe.whole
+            decoder = self._loaded.tuned.between(part.folder, method, params, part.weight)
+            return Voice(decoder, renderer, self._proof(renderer, hash))
         quantisation = held_in([part.folder for part in recipe.parts])
         decoder, pool = self._loaded.decoder, self._loaded.adapters
         if quantisation is not None:

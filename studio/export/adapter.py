@@ -17,12 +17,13 @@ from studio.export.standalone import FILE, standalone_source
 from studio.export.subject import Progress, Subject
 from studio.exports.adapter import AdapterParams
 from studio.identity import file_sha256, weight_files
+from studio.merge.expand_adapter import COMPACT, expand
 from studio.merge.verify import BOUNDS
 from studio.models.config import load_config
 from studio.models.families import family_of
 from studio.models.load import keep_trainable
 
-_TOKENIZER = "tokenizer"
+TOKENIZER = "tokenizer"
 
 
 class AdapterWriter:
@@ -31,27 +32,29 @@ class AdapterWriter:
     def __init__(self, subject: Subject, params: AdapterParams) -> None:
         del params
         assert subject.adapter is not None, "the facade lets no whole model come here"
-        self._subject, self._adapter = subject, subject.adapter
+        self.subject, self.adapter = subject, subject.adapter
 
     @property
     def _beside(self) -> bool:
-        return not (self._adapter / "adapter_config.json").is_file()
+        return not (self.adapter / "adapter_config.json").is_file()
 
     def write(self, folder: Path, prompts: Sequence[Sequence[int]], progress: Progress) -> None:
         del prompts
-        for file in sorted(self._adapter.iterdir()):
-            if file.suffix in (".safetensors", ".json") and file.name != "manifest.json":
+        for file in sorted(self.adapter.iterdir()):
+            if file.suffix in (".safetensors", ".json") and file.name not in ("manifest.json", COMPACT):
                 shutil.copyfile(file, folder / file.name)
+        if (self.adapter / COMPACT).is_file():
+            expand(self.adapter, folder)
         progress(0.5)
-        self._subject.renderer.save(folder / _TOKENIZER)
+        self.subject.renderer.save(folder / TOKENIZER)
         if self._beside:
-            model_type = load_config(self._subject.base / "config.json")["model_type"]
+            model_type = load_config(self.subject.base / "config.json")["model_type"]
             (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
-            dtype = str(self._subject.dtype).removeprefix("torch.")
+            dtype = str(self.subject.dtype).removeprefix("torch.")
             facts = {
                 "quantised": self._quantised(),
                 "dtype": dtype,
-                "base": self._subject.base_hash,
+                "base": self.subject.base_hash,
                 "base_files": self._base_files(),
             }
             body = json.loads((folder / "side.json").read_text(encoding="utf-8"))
@@ -60,43 +63,43 @@ class AdapterWriter:
 
     def open(self, folder: Path) -> nn.Module:
         if self._beside:
-            load = _run(folder / FILE).load
+            load = run_file(folder / FILE).load
             return cast(
-                nn.Module, load(str(self._subject.base), folder, check=False, dtype=self._subject.dtype)
+                nn.Module, load(str(self.subject.base), folder, check=False, dtype=self.subject.dtype)
             )
         from peft import PeftModel
 
-        options: dict[str, Any] = {"dtype": self._subject.dtype, "local_files_only": True}
+        options: dict[str, Any] = {"dtype": self.subject.dtype, "local_files_only": True}
         if quantised := self._quantised():
             config: Any = BitsAndBytesConfig
-            options["quantization_config"] = config(**quantised, bnb_4bit_compute_dtype=self._subject.dtype)
-        model: Any = AutoModelForCausalLM.from_pretrained(self._subject.base, **options)
+            options["quantization_config"] = config(**quantised, bnb_4bit_compute_dtype=self.subject.dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(self.subject.base, **options)
         keep_trainable(model)  # the packed form has arithmetic of its own, and fails on narrow layers
         return cast(nn.Module, PeftModel.from_pretrained(model, str(folder)).eval())
 
     def allowed(self, folder: Path) -> float:
         del folder
-        return BOUNDS[self._subject.dtype]
+        return BOUNDS[self.subject.dtype]
 
     def _base_files(self) -> dict[str, str]:
         """sha256 of each weight file of the base, which the loader compares."""
-        known = self._subject.base_files
+        known = self.subject.base_files
         if known is not None:
             return dict(known)
-        return {file.name: file_sha256(file) for file in weight_files(self._subject.base)}
+        return {file.name: file_sha256(file) for file in weight_files(self.subject.base)}
 
     def _quantised(self) -> dict[str, Any] | None:
         """bitsandbytes' settings for the base, as transformers takes them."""
-        held = self._subject.quantisation
+        held = self.subject.quantisation
         if held is None:
             return None
         kinds = {"bnb_4bit_quant_type": held.kind, "bnb_4bit_use_double_quant": held.double}
         return {"load_in_4bit": True, **kinds}
 
 
-def _run(file: Path) -> Any:
+def run_file(file: Path) -> Any:
     """The module that a file is, under a name of its own."""
-    name = f"exported_side_{abs(hash(file))}"
+    name = f"exported_{abs(hash(file))}"
     spec = util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -29,6 +29,8 @@ CARD, SCRIPT, COMMANDS = "README.md", "recipe.py", "recipe.sh"
 _LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_rslora", "use_dora")
 _USE = {
     "adapter": "Load the base, then `PeftModel.from_pretrained(base, THIS_FOLDER)` of peft.",
+    "compact": "`python expand_adapter.py OUT` writes an ordinary adapter; load the base, then "
+    "`PeftModel.from_pretrained(base, OUT)` of peft.",
     "side": '`python side_network.py BASE "a prompt"`, or `from side_network import load`.',
     "safetensors": "`AutoModelForCausalLM.from_pretrained(THIS_FOLDER)` of transformers.",
     "gguf": "llama.cpp and what is built on it read the file; for Ollama: `ollama create NAME -f Modelfile`.",
@@ -68,7 +70,7 @@ def write_card(folder: Path, subject: Subject, format: ExportFormat, origin: Ori
             base_id=base.value if base.kind == "hub" else None,
             base_hash=descent.root_hash or (subject.base_hash if origin.base == descent.root else "unknown"),
             licence=licence(descent.root_folder or subject.base),
-            library="peft" if format.id == "adapter" and not side else "transformers",
+            library="peft" if not format.merged and not side else "transformers",
             method=None if subject.method is None else subject.method[0].id,
             parity=parity,
             rows_of=[public_name(name) for name in origin.rows_of],

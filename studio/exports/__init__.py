@@ -20,7 +20,8 @@ class ExportFormat:
     """A format. `merged`: what was learned goes into the base's weights, so that the method has to be
     mergeable, and a model as a whole can be exported too; else it needs something learned. `size(base,
     adapter, params)`: about how many bytes it takes, of the folders of both. `families`: the model types that
-    it can say; None: all."""
+    it can say; None: all.
+    `compact`: it takes only an adapter that was saved compact."""
 
     id: str
     title: str
@@ -30,6 +31,7 @@ class ExportFormat:
     merged: bool
     size: Callable[[Path, Path | None, Any], int]
     families: tuple[str, ...] | None = None
+    compact: bool = False
 
 
 exports: Registry[ExportFormat] = Registry("exports")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.exports import ExportFormat
+from studio.merge.expand_adapter import COMPACT, expanded_bytes
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,12 @@ class AdapterParams:
 
 
 def size(base: Path, adapter: Path | None, params: AdapterParams) -> int:
-    """The adapter's files and a tokenizer."""
+    """The adapter's files, a compact one's as they become, and a tokenizer."""
     del params
     assert adapter is not None, "the facade lets no whole model come here"
-    return sum(file.stat().st_size for file in [*adapter.iterdir(), *base.glob("tokenizer*")])
+    files = [*adapter.iterdir(), *base.glob("tokenizer*")]
+    compact = adapter / COMPACT
+    return sum(file.stat().st_size for file in files) + (expanded_bytes(compact) if compact.is_file() else 0)
 
 
 EXTENSION = ExportFormat(

@@ -18,11 +18,10 @@ from torch.nn.functional import linear
 
 from studio.errors import StudioError
 from studio.generate.request import BASE
+from studio.merge.expand_adapter import COMPACT, CONFIG, WEIGHTS, expanded
 
 if TYPE_CHECKING:
     from studio.merge.adapter import PeftForm
-
-_WEIGHTS = "adapter_model.safetensors"
 
 
 class AdapterPool:
@@ -49,15 +48,15 @@ class AdapterPool:
         """Name of the adapter in this folder (PEFT's format), loaded now if it is new or has changed on disk.
 
         Args:
-            folder: Holds adapter_config.json and adapter_model.safetensors.
+            folder: Holds adapter_config.json and adapter_model.safetensors, or a compact adapter.
             in_use: Names that must not be dropped to make room.
 
         Raises:
             StudioError: `adapter_missing` (path), `adapter_unfit` (path, detail) if it is not one for this
                 base.
         """
-        weights = folder / _WEIGHTS
-        if not weights.is_file() or not (folder / "adapter_config.json").is_file():
+        weights = next((file for name in (COMPACT, WEIGHTS) if (file := folder / name).is_file()), None)
+        if weights is None or not (folder / CONFIG).is_file():
             raise StudioError("adapter_missing", path=str(folder))
         key = (str(folder.resolve()), weights.stat().st_mtime_ns)
         return self._require(key, lambda name: self._load(folder, name), in_use)
@@ -90,12 +89,12 @@ class AdapterPool:
     def _load(self, folder: Path, name: str) -> None:
         from peft import PeftConfig, PeftModel
 
-        with self._fitting(str(folder), name):
-            config = PeftConfig.from_pretrained(str(folder))
+        with self._fitting(str(folder), name), expanded(folder) as plain:
+            config = PeftConfig.from_pretrained(str(plain))
             config.inference_mode = True
             if self._wrapped is None:
                 self._wrapped = PeftModel(self._model, config, adapter_name=name)
-            self._wrapped.load_adapter(str(folder), adapter_name=name)
+            self._wrapped.load_adapter(str(plain), adapter_name=name)
 
     def _add(self, key: str, made: PeftForm, name: str) -> None:
         from peft import LoraConfig, PeftModel, set_peft_model_state_dict

@@ -3,7 +3,8 @@
 What can stand beside a base is put beside one that many share: the chat's own, or, where it was trained over
 4 bit, one copy in 4 bit. A side network is then a row's choice, as an adapter is; what can only be switched
 on as a whole has a decoder of its own. What can't be beside one (`own_copy`) gets a base of its own, as far
-as memory goes. A row of the base or of another run never meets any of them.
+as memory goes; so do weights between the base and a run that trained them. A row of the base or of another
+run never meets any of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from studio.models.quantisation import Quantisation
 from studio.registry import load_part
 from studio.train.tuner import RowSwitch, Switch, Tuner
 
-_Key = tuple[str, int]  # folder, version
+_Version = tuple[str, int]  # folder, version
+_Key = _Version | tuple[_Version, float]  # with a weight: between the base and what is there
 
 
 class Shared:
@@ -40,6 +42,7 @@ class Shared:
 
     def __init__(self, model: Any, rows: int = 8) -> None:
         self.model = model
+        self.weights = dict(model.named_parameters())  # by the names that they have unwrapped
         self.adapters = AdapterPool(model)
         self.sides = SidePool(next(model.parameters()).device)
         self.decoder = Decoder(model, self.adapters, rows, sides=self.sides)
@@ -50,6 +53,7 @@ class _Held:
     decoder: Decoder
     remove: Callable[[], None] = lambda: None
     shared: Shared | None = None
+    between: nn.Module | None = None  # the model, where its weights are those between a base and a run
 
 
 class TunedDecoders:
@@ -87,16 +91,40 @@ class TunedDecoders:
             StudioError: `adapter_missing` (path); `chat_copies_busy` (limit) if all that are held are
                 answering; what `copy` and the method raise.
         """
-        weights = sorted(folder.glob("*.safetensors"))
-        if not weights:
-            raise StudioError("adapter_missing", path=str(folder))
-        key = (str(folder.resolve()), weights[0].stat().st_mtime_ns)
+        key = _version(folder)
         tuner: Tuner = load_part(method.torch)(params)
         quantisation = method.base_quantisation(params)
         if method.served(params) == "own_copy" and type(tuner).beside is Tuner.beside:
             return self._require(key, lambda: self._own_copy(folder, tuner, quantisation)).decoder, BASE
         shared = self._shared if quantisation is None else self.quantised(quantisation)
         return self._beside(key, shared, lambda: tuner.beside(shared.model, folder))
+
+    def between(self, folder: Path, method: Method, params: Any, weight: float) -> Decoder:
+        """The decoder of the weights between the base's (0) and those that `method`, one that trains them,
+        saved in `folder` (1). They take one copy of the base: another weight goes into the same one, unless
+        it is answering just then.
+
+        Raises as `require` does.
+        """
+        version = _version(folder)
+        key = (version, weight)
+        tuner: Tuner = load_part(method.torch)(params)
+        copy = None if key in self._held else self._free_copy(version)
+
+        def load() -> _Held:
+            model = self._copy(None) if copy is None else copy
+            tuner.interpolate(model, folder, weight, self._shared.weights)
+            return _Held(Decoder(model.eval(), max_rows=self._rows), between=model)
+
+        return self._require(key, load).decoder
+
+    def _free_copy(self, version: _Version) -> nn.Module | None:
+        """One that held other weights between the base and the same run, and answers nobody."""
+        for key, held in self._held.items():
+            if held.between is not None and key[0] == version and not held.decoder.busy:
+                del self._held[key]
+                return held.between
+        return None
 
     def quantised(self, quantisation: Quantisation) -> Shared:
         """The base in 4 bit that all share who want it so. Raises as `require` does."""
@@ -109,7 +137,7 @@ class TunedDecoders:
         assert held.shared is not None  # the key is no folder's
         return held.shared
 
-    def _beside(self, key: _Key, shared: Shared, load: Callable[[], Switch]) -> tuple[Decoder, str]:
+    def _beside(self, key: _Version, shared: Shared, load: Callable[[], Switch]) -> tuple[Decoder, str]:
         if (name := shared.sides.find(key)) is not None:
             return shared.decoder, name
         if key in self._held:
@@ -152,3 +180,11 @@ class TunedDecoders:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return True
+
+
+def _version(folder: Path) -> _Version:
+    """Raises StudioError `adapter_missing` (path) where nothing was saved."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise StudioError("adapter_missing", path=str(folder))
+    return str(folder.resolve()), weights[0].stat().st_mtime_ns

@@ -22,10 +22,9 @@ from torch import Tensor
 from studio.errors import StudioError
 from studio.manifests import manifest_of
 from studio.merge import compeft
+from studio.merge.expand_adapter import COMPACT, CONFIG, WEIGHTS
 from studio.merge.factors import Factors
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _MAGNITUDE = ".lora_magnitude_vector"
@@ -100,8 +99,8 @@ def read_adapter(folder: Path) -> Adapter:
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
         detail = f"{config.get('peft_type')}, bias {config.get('bias')}"
         raise StudioError("adapter_unfit", path=str(folder), detail=detail)
-    if (folder / compeft.WEIGHTS).is_file():
-        tensors = compeft.load(folder / compeft.WEIGHTS)
+    if (folder / COMPACT).is_file():
+        tensors = compeft.load(folder / COMPACT)
     elif (folder / WEIGHTS).is_file():
         tensors = load_file(folder / WEIGHTS)
     else:
@@ -151,7 +150,7 @@ def peft_form(changes: Mapping[str, Factors], *, fan_in_fan_out: bool) -> PeftFo
 def write_adapter(folder: Path, adapter: PeftForm, density: float | None = None) -> None:
     """Write an adapter into the existing `folder`, in PEFT's format, or compressed to a density."""
     (folder / CONFIG).write_text(json.dumps(adapter.config, indent=1), encoding="utf-8")
-    file = folder / (WEIGHTS if density is None else compeft.WEIGHTS)
+    file = folder / (WEIGHTS if density is None else COMPACT)
     if density is None:
         save_file(adapter.tensors, file, metadata={"format": "pt"})
     else:

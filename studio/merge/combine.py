@@ -14,7 +14,8 @@ import torch
 from studio.errors import StudioError
 from studio.manifests import combined_method, manifest_of, method_of, require_same_base
 from studio.merge import compeft
-from studio.merge.adapter import CONFIG, Adapter, PeftForm, peft_form, read_adapter, write_adapter
+from studio.merge.adapter import Adapter, PeftForm, peft_form, read_adapter, write_adapter
+from studio.merge.expand_adapter import CONFIG
 from studio.merge.factors import Factors, Truncated, truncated
 from studio.merges import Merge
 from studio.params import to_dict

@@ -1,7 +1,8 @@
 """ComPEFT: an adapter in ternary numbers (Yadav et al. 2023, arXiv 2311.13171).
 
 Of each tensor the largest numbers are kept, a share `density` of them, as +1 or -1 times one scale. Where
-they stand is written as the gap from one to the next, a byte each, and their signs as bits.
+they stand is written as the gap from one to the next, a byte each, and their signs as bits. What reads that
+back is `expand_adapter`, which stands alone.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-WEIGHTS = "compeft.safetensors"
-_LONG = 255  # a byte of this value adds itself to the gap and says that it goes on
+from studio.merge.expand_adapter import LONG, arrays
 
 
 def ternary(tensor: Tensor, density: float) -> Tensor:
@@ -46,26 +45,12 @@ def save(tensors: Mapping[str, Tensor], file: Path, density: float) -> None:
 
 def load(file: Path) -> dict[str, Tensor]:
     """Tensors of a file that `save` wrote, in 32 bit."""
-    found: dict[str, Tensor] = {}
-    with safe_open(file, framework="np") as saved:
-        for name, shape in json.loads(saved.metadata()["shapes"]).items():
-            gaps = _gaps_of_bytes(saved.get_tensor(f"{name}:gaps"))
-            signs = np.unpackbits(saved.get_tensor(f"{name}:signs"), count=len(gaps))
-            flat = np.zeros(int(np.prod(shape)), dtype=np.float32)
-            scale = saved.get_tensor(f"{name}:scale")
-            flat[np.cumsum(gaps + 1) - 1] = np.where(signs, scale, -scale)
-            found[name] = torch.from_numpy(flat).reshape(shape)
-    return found
+    return {name: torch.from_numpy(array) for name, array in arrays(file).items()}
 
 
 def _bytes_of_gaps(gaps: Any) -> Any:
-    long = gaps // _LONG
+    long = gaps // LONG
     ends = np.cumsum(long + 1) - 1  # where each gap's last byte stands
-    out = np.full(int(ends[-1]) + 1 if len(ends) else 0, _LONG, dtype=np.uint8)
-    out[ends] = gaps - long * _LONG
+    out = np.full(int(ends[-1]) + 1 if len(ends) else 0, LONG, dtype=np.uint8)
+    out[ends] = gaps - long * LONG
     return out
-
-
-def _gaps_of_bytes(stored: Any) -> Any:
-    ends = np.flatnonzero(stored != _LONG)
-    return np.diff(np.cumsum(stored, dtype=np.int64)[ends], prepend=0)

@@ -6,12 +6,13 @@ gives them, without those that stayed frozen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from studio.errors import StudioError
 from studio.methods.full import FullParams
@@ -50,21 +51,39 @@ class FullTuner(Tuner):
 
     def load(self, model: nn.Module, folder: Path, context: TunerContext | None = None) -> nn.Module:
         """Raises StudioError `adapter_unfit` where a tensor has no place in this base."""
-        places = dict(model.named_parameters())
-        with safe_open(folder / WEIGHTS, framework="pt") as saved:
-            for name in saved.keys():  # noqa: SIM118 - no mapping
-                shape = list(saved.get_slice(name).get_shape())
-                if name not in places or list(places[name].shape) != shape:
-                    raise StudioError("adapter_unfit", path=str(folder), detail=f"{name} {shape}")
-                place = places[name]
-                tensor = saved.get_tensor(name).to(place.device)
-                place.data = tensor.to(place.dtype) if context is None else tensor
-                place.requires_grad_(context is not None)
+        for _, place, trained in _saved(model, folder):
+            place.data = trained.to(place.dtype) if context is None else trained
+            place.requires_grad_(context is not None)
         return model if context is None else _with_dtypes(model, context)
+
+    @torch.no_grad()
+    def interpolate(
+        self, model: nn.Module, folder: Path, weight: float, base: Mapping[str, Tensor]
+    ) -> nn.Module:
+        """Raises as `load` does. Each weight is written where the one before was: tensors that come and go
+        would
+        leave gaps, and the process would grow to several models."""
+        for name, place, trained in _saved(model, folder):
+            if weight != 1.0:
+                before = base[name].float()
+                trained = torch.sub(trained.float(), before).mul_(weight).add_(before)
+            place.copy_(trained)
+        return model
 
     def merge(self, model: nn.Module) -> nn.Module:
         """The model itself: its weights are the change."""
         return model
+
+
+def _saved(model: nn.Module, folder: Path) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
+    """Every tensor of `folder` with its name and its place in the model, on the place's device."""
+    places = dict(model.named_parameters())
+    with safe_open(folder / WEIGHTS, framework="pt") as saved:
+        for name in saved.keys():  # noqa: SIM118 - no mapping
+            shape = list(saved.get_slice(name).get_shape())
+            if name not in places or list(places[name].shape) != shape:
+                raise StudioError("adapter_unfit", path=str(folder), detail=f"{name} {shape}")
+            yield name, places[name], saved.get_tensor(name).to(places[name].device)
 
 
 def _with_dtypes(model: nn.Module, context: TunerContext) -> nn.Module:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from studio.errors import StudioError
+from studio.merge.expand_adapter import WEIGHTS, expanded
 from studio.methods.lora import ALL, STARTS, LoraParams
 from studio.models.anatomy import Anatomy
 from studio.models.modules import named
@@ -39,7 +40,6 @@ from studio.train.lora_start import Factors, starts, whole_weight
 from studio.train.tuner import Tuner, TunerContext, trained_dtype
 
 _ADAPTER = "default"
-_WEIGHTS = "adapter_model.safetensors"
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _PREFIX = "base_model.model."
 
@@ -105,7 +105,7 @@ class LoraTuner(Tuner):
                 weights[f"{_PREFIX}{path}{_B}"] = torch.cat([weights[f"{_PREFIX}{path}{_B}"], -b], dim=1)
         save_file(
             {name: _own(tensor) for name, tensor in weights.items()},
-            folder / _WEIGHTS,
+            folder / WEIGHTS,
             metadata={"format": "pt"},
         )
         config.save_pretrained(str(folder))
@@ -116,7 +116,7 @@ class LoraTuner(Tuner):
         tuned = _attached(model, self._config(context))
         # Before the weights come: what trains whole is a copy in the base's dtype until then.
         _trainable(tuned, self.params.dropout, context.plan.settings)
-        weights = load_file(folder / _WEIGHTS)
+        weights = load_file(folder / WEIGHTS)
         if STARTS[self.params.init].rewrites:
             self._take_out_saved(tuned, weights)
         set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
@@ -233,10 +233,11 @@ def _for_use(model: nn.Module, folder: Path) -> nn.Module:
     """A saved adapter on a base. peft widens it to 32 bit; where it was trained in the base's 16, it answers
     in those too, as it did in training."""
     dtype = cast(Any, model).dtype
-    tuned = PeftModel.from_pretrained(cast(Any, model), str(folder), adapter_name=_ADAPTER)
+    with expanded(folder) as plain:
+        tuned = PeftModel.from_pretrained(cast(Any, model), str(plain), adapter_name=_ADAPTER)
+        with safe_open(plain / WEIGHTS, framework="pt") as saved:
+            kinds = {name: saved.get_slice(name).get_dtype() for name in saved.keys()}  # noqa: SIM118 - no mapping
     dora.in_32_bit(tuned, _ADAPTER)
-    with safe_open(folder / _WEIGHTS, framework="pt") as saved:
-        kinds = {name: saved.get_slice(name).get_dtype() for name in saved.keys()}  # noqa: SIM118 - no mapping
     for name, parameter in tuned.named_parameters():
         if dtype == torch.bfloat16 and kinds.get(name.replace(f".{_ADAPTER}", "")) == "BF16":
             parameter.data = parameter.data.to(dtype)

@@ -6,7 +6,7 @@ saves is always a change against the untouched base model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,13 @@ class Tuner:
     def beside(self, model: nn.Module, folder: Path) -> Switch:
         """What `save` wrote, put beside a base that others use too, and off until it is switched on. Only for
         methods declared `switched`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def interpolate(
+        self, model: nn.Module, folder: Path, weight: float, base: Mapping[str, Tensor]
+    ) -> nn.Module:
+        """Give `model` the weights between those of `base`, by name (at 0), and what `save` wrote (at 1). It
+        may be the base itself. Only for methods declared `trains_base`."""
         raise NotImplementedError(type(self).__name__)
 
     def merge(self, model: nn.Module) -> nn.Module:

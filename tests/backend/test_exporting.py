@@ -87,6 +87,35 @@ def test_an_adapter_loads_in_peft(facade: StudioFacade, model: Path, tmp_path: P
     assert tokenizer.chat_template
 
 
+def test_a_compact_adapter_leaves_compact_and_as_an_ordinary_one(
+    facade: StudioFacade, model: Path, tmp_path: Path
+) -> None:
+    merge = facade.merge(MergeRequest(["run:sums-1"], how="cat", compress=0.2))
+    compact = exported(facade, f"merge:{merge}", format="compact")
+    plain = exported(facade, f"merge:{merge}", format="adapter")
+    assert (compact.facts["parity"]["passed"], plain.facts["parity"]["passed"]) == (True, True)
+    assert {"compeft.safetensors", "expand_adapter.py", "adapter_config.json"} <= set(compact.files)
+    assert "adapter_model.safetensors" not in compact.files
+    assert "compeft.safetensors" not in plain.files
+    stored, written = (Path(str(made.path)) for made in (compact, plain))
+    sizes = compact.facts["file_bytes"]
+    assert sizes["compeft.safetensors"] == (stored / "compeft.safetensors").stat().st_size
+    assert sizes["compeft.safetensors"] < plain.facts["file_bytes"]["adapter_model.safetensors"] / 2
+    by_hand = tmp_path / "by-hand"
+    subprocess.run([sys.executable, "-I", stored / "expand_adapter.py", by_hand], check=True, cwd=tmp_path)
+    torch.testing.assert_close(logits(model, by_hand), logits(model, written), rtol=0, atol=0)
+    assert not torch.equal(logits(model, written), logits(model))
+    card = (stored / "README.md").read_text(encoding="utf-8")
+    assert "expand_adapter.py" in card
+    assert "library_name: peft" in card
+    with pytest.raises(StudioError) as refused:
+        exported(facade, "run:sums-1", format="compact")
+    assert refused.value.code == "export_not_compact"
+    room = facade.export_room(ExportRequest(f"merge:{merge}", "adapter")).needed_bytes
+    assert room is not None
+    assert room > sum(file.stat().st_size for file in written.glob("adapter_*"))
+
+
 def test_whole_weights_load_in_transformers(facade: StudioFacade, model: Path) -> None:
     made = exported(facade, "run:sums-1", format="safetensors")
     assert made.path is not None

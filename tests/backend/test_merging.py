@@ -19,6 +19,7 @@ from backend.chat import runs
 from backend.facade import StudioFacade
 from backend.jobs import kinds
 from studio.errors import StudioError
+from studio.merge.expand_adapter import expanded
 from studio.models.locate import locate
 from studio.names import ModelName, mix
 from tests.backend.conftest import write_sums
@@ -37,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def facade(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[StudioFacade]:
     """A studio with finished runs: `sums-1` (rank 4), `sums-2` (rank 6), `sums-3` (lst), `sums-4` (qlora),
-    `sums-5` on another base, and `sums-6` (DoRA)."""
+    `sums-5` on another base, `sums-6` (DoRA), and `sums-7` (full)."""
     root = tmp_path_factory.mktemp("studio")
     facade = StudioFacade(root / "home", launcher=HereAndNow())
     data, other = write_sums(root / "sums.jsonl", 60), write_model(root / "other", seed=5)
@@ -48,6 +49,7 @@ def facade(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[St
         (model, "qlora", {}),
         (other, "lora", {}),
         (model, "lora", {"dora": True}),
+        (model, "full", {"lr": 0.001}),
     ):
         run = facade.start(str(base), str(data), method, set={**SETTINGS, **more})
         assert facade.run(run).summary.state == "done", facade.log_tail(run)
@@ -140,7 +142,12 @@ def test_a_compressed_adapter_is_small_and_answers_as_it_is(facade: StudioFacade
     assert "compeft.safetensors" in made.files
     assert made.facts["compression_error"] > 0
     own = runs.adapter_folder(facade.home / "runs", ModelName("run", made.run))
-    assert not torch.equal(logits(model, own), logits(model))
+    assert not list((facade.home / "runs" / made.run).rglob("adapter_model.safetensors"))
+    with expanded(own) as plain:
+        assert not torch.equal(logits(model, plain), logits(model))
+    again = merged(facade, f"merge:{made.run}", how="cat")
+    with expanded(own) as plain:
+        torch.testing.assert_close(logits(model, Path(str(again.path))), logits(model, plain))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +239,30 @@ def test_a_mix_is_measured_on_the_held_out_rows_of_each_run(facade: StudioFacade
     assert checked[0]["losses"]["mix"] == pytest.approx(found[0]["losses"]["mix"], rel=1e-5)
 
 
+def test_a_run_of_full_tuning_is_measured_on_its_way_back_to_its_base(
+    facade: StudioFacade, tmp_path: Path
+) -> None:
+    base = facade.run("sums-7").plan["model"]
+    found = {}
+    for weight in (0.0, 0.5, 1.0):
+        job = facade.mix_losses(str(mix(base, [("run:sums-7", weight)])))
+        made = facade.product(job)
+        assert made.state == "done", facade.log_tail(job)
+        (measured,) = made.facts["losses"]
+        assert (measured["of"], list(measured["losses"])) == ("run:sums-7", ["base", "run:sums-7", "mix"])
+        assert measured["losses"]["run:sums-7"] == pytest.approx(facade.run("sums-7").summary.eval_loss, 1e-5)
+        found[weight] = measured["losses"]
+    assert found[0.0]["mix"] == found[0.0]["base"]
+    assert found[1.0]["mix"] == found[1.0]["run:sums-7"]
+    assert len({*found[0.5].values()}) == 3
+    half = merged(facade, "run:sums-7", weights=[0.5], out=str(tmp_path / "half"))
+    assert half.facts["verified"]["passed"]
+    other = {model.name: model.copied for model in facade.mixable()}
+    stored = sum(file.stat().st_size for file in locate(base).glob("*.safetensors"))
+    assert other["run:sums-7"] == pytest.approx((stored, stored), rel=0.05)
+    assert other["run:sums-1"] is None
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [
@@ -272,7 +303,7 @@ def test_a_mix_with_a_rule_goes_into_the_base_as_that_rule_makes_it(
 
 def test_adapters_alone_are_offered_for_a_mix(facade: StudioFacade) -> None:
     offered = {model.name for model in facade.mixable()}
-    assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5"} <= offered
+    assert {"run:sums-1", "run:sums-2", "run:sums-4", "run:sums-5", "run:sums-7"} <= offered
     assert [model.name for model in facade.mixable() if model.in_4_bit] == ["run:sums-4"]
     others = {other.name: (other.error["code"], other.base) for other in facade.unmixable()}
     base = facade.run("sums-1").plan["model"]

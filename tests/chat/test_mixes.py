@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from backend.chat import runs
 from backend.parts import recipe_of
 from studio.data.rows import Message
 from studio.merge.combine import combine
+from studio.merge.expand_adapter import expand
+from studio.merge.into_base import Source, merge_into_base
 from studio.merges import merges
 from studio.names import mix, mix_of, parse
 from tests.chat.conftest import RunningEngine
@@ -32,6 +36,12 @@ def answer(engine: RunningEngine, model: str, **more: Any) -> Any:
 
 def text(engine: RunningEngine, model: str) -> str:
     return str(answer(engine, model).choices[0].message.content)
+
+
+def weights_at(held: Any) -> list[set[int]]:
+    """Where the weights between a base and a run lie in memory."""
+    models = [each.between for each in held.values() if each.between is not None]
+    return [{parameter.data_ptr() for parameter in model.parameters()} for model in models]
 
 
 def written(home: ChatHome, name: str, out: Path) -> Path:
@@ -88,12 +98,45 @@ def test_combined_adapters_answer_by_the_name_of_their_merge(engine: RunningEngi
     assert runs.answered_by(home.root / "runs", parse("merge:merge-1")) == home.base
 
 
+def test_a_run_of_full_tuning_goes_back_towards_its_base_in_one_copy(
+    engine: RunningEngine, tmp_path: Path
+) -> None:
+    home = engine.home
+    names = [str(mix(home.base, [("run:full-1", weight)])) for weight in (0.0, 0.5, 1.0)]
+    assert text(engine, names[2]) == text(engine, "run:full-1")
+    assert text(engine, names[0]) == text(engine, "base")
+    source = Source(home.run("full-1") / "adapter", home.model, home.base_hash())
+    between = replace(home, model=merge_into_base(source, tmp_path / "half", weight=0.5))
+    held = engine.engine._answering._loaded.tuned._held
+    before, places = len(held), weights_at(held)
+    half = answer(engine, names[1])
+    assert half.choices[0].message.content == home.text(between.reference(PROMPT, 30))
+    assert (len(held), weights_at(held)) == (before, places)
+    assert half.choices[0].message.content not in (text(engine, "base"), text(engine, "run:full-1"))
+    proofs = [answer(engine, name).model_extra["proof"]["adapter"] for name in (names[1], names[2])]
+    assert len({*proofs, half.model_extra["proof"]["adapter"]}) == 2
+
+
+def test_a_compact_merge_answers_as_its_expanded_form(engine: RunningEngine, tmp_path: Path) -> None:
+    home = engine.home
+    shutil.copytree(home.run("merge-1"), home.run("merge-2"))
+    shutil.rmtree(home.run("merge-2") / "adapter")
+    cat, inputs = merges.get("cat"), [(home.run("tuned-1") / "adapter", 1.0)]
+    combine(inputs, cat, cat.params(), home.run("merge-2") / "adapter", density=0.5)
+    expand(home.run("merge-2") / "adapter", tmp_path)
+    expected = home.text(home.reference(PROMPT, 30, tmp_path))
+    assert text(engine, "merge:merge-2") == expected
+    assert expected not in (text(engine, "base"), text(engine, TUNED))
+
+
 @pytest.mark.parametrize(
     ("adapters", "how", "code"),
     [
         ([(TUNED, 1.0), ("run:moved-1", 1.0)], "linear", "merge_bases_differ"),
         ([("run:moved-1", 1.0)], "linear", "run_base_changed"),
         ([(TUNED, 1.0), ("run:lst-1", 1.0)], "linear", "merge_not_adapter"),
+        ([(TUNED, 1.0), ("run:full-1", 1.0)], "linear", "merge_not_adapter"),
+        ([("run:full-1", 1.0)], "svd", "merge_not_adapter"),
         ([(TUNED, 1.0)], "guessed", "unknown_extension"),
         ([("run:empty-1", 1.0)], "linear", "run_has_no_adapter"),
     ],

@@ -94,6 +94,20 @@ def test_what_a_model_can_not_become_is_said_and_another_format_taken(page: Page
     assert escape(page.text("exporting.beside")) in form
 
 
+def test_a_compact_form_is_offered_to_what_was_saved_compact(page: Page) -> None:
+    tab = opened(page, "?tab=merge&export=run:pirate-1")[0]
+    for model, there in (("run:pirate-1", False), ("merge:small-1", True)):
+        updates = export._chosen(tab.exports, page, Exporting(model, "compact"), "merge")
+        assert ('data-format="compact"' in str(updates[tab.exports.form])) is there
+        assert (updates[tab.exports.state].format == "compact") is there
+
+
+def test_every_file_of_an_export_says_its_size(page: Page) -> None:
+    shown = card(page, "export-3")
+    row = next(part for part in shown.split("<tr>") if "model-q8_0.gguf" in part)
+    assert "4.0\N{NO-BREAK SPACE}MB" in row
+
+
 def test_a_wrong_setting_stays_in_its_field_and_takes_no_other_format(page: Page) -> None:
     address = '?tab=merge&export=run:pirate-1&format=gguf&set={"type":"q2"}'
     tab, updates = opened(page, address)

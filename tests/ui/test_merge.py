@@ -8,6 +8,7 @@ from pathlib import Path
 from backend.api import MergeRequest, Product
 from backend.api.chat import ChatDelta, ChatModel
 from studio.names import mix_of, parse
+from tests.fake_exports import MIB
 from tests.fake_facade import FakeFacade
 from ui import mixer
 from ui.fragments import merge as draw
@@ -63,6 +64,29 @@ def test_rounded_weights_are_offered_where_all_learned_on_them() -> None:
     assert asked not in draw.actions(WORDS.text, mixer.take(one, "run:b-2", False))
 
 
+def test_a_run_of_full_tuning_goes_alone_between_its_base_and_itself() -> None:
+    models = [*MODELS, ChatModel("run:f-1", "starter", copied=(2 * MIB, 4 * MIB))]
+    begun = mixer.choose_rule(mixer.begin(models), "ties")
+    assert (begun.between, dict(begun.weights).keys()) == (False, {"run:b-2", "run:a-1"})
+    alone = mixer.weigh(mixer.take(begun, "run:f-1", True), "run:f-1", "0.4")
+    assert (alone.weights, alone.how, alone.between) == ((("run:f-1", 0.4),), "linear", True)
+    assert mixer.base_request(alone) == MergeRequest(["run:f-1"], weights=[0.4])
+    assert mixer.from_query(mixer.to_query(alone, "merge"), models) == alone
+    assert mixer.take(alone, "run:a-1", True).weights == (("run:a-1", 1.0),)
+    newest = mixer.begin(models[::-1])
+    assert (newest.weights, newest.between) == ((("run:f-1", 1.0),), True)
+    rules = [{"id": "linear", "title": "Weighted sum", "summary": "Adds up."}]
+    shown = str(draw.form(WORDS.text, alone, models, [], rules, None))
+    slider = next(part for part in shown.split("<input") if 'data-act="weight" data-model="run:f-1"' in part)
+    assert 'min="0.0" max="1.0"' in slider
+    assert "second copy of the model in memory, 2.0 MB as stored (4.0 MB where" in shown
+    assert "Weighted sum" not in shown
+    assert "Weighted sum" in draw.form(WORDS.text, begun, models, [], rules, None)
+    actions = draw.actions(WORDS.text, alone)
+    assert 'data-act="save"' not in actions
+    assert 'data-act="into"' in actions
+
+
 def test_what_was_made_before_stays_in_sight() -> None:
     state = mixer.begin(MODELS)
     for job in ("merge-1", "merge-2", "measured-1", "merge-2"):
@@ -115,7 +139,7 @@ def test_the_answer_streams_and_a_refusal_stands_in_its_place(tmp_path: Path) ->
     state = replace(mixer.begin(facade.mixable()), prompt="What now?")
     drawn = list(tab.answered(page, state))
     assert "answer-text" in drawn[-1]
-    assert "Tick an adapter" in next(iter(tab.answered(page, replace(state, weights=()))))
+    assert "Tick a run" in next(iter(tab.answered(page, replace(state, weights=()))))
     error = {"code": "run_missing", "facts": {"run": "lost-1"}}
     facade.chat = lambda _: iter([ChatDelta(0, "", done=True, error=error)])
     assert "lost-1" in list(tab.answered(page, state))[-1]

@@ -18,7 +18,9 @@ NAME = "export"
 def add(commands: Sub) -> None:
     parser = commands.add(NAME, "Write a model as an adapter, as whole weights, or as GGUF.")
     parser.add_argument("model", metavar="MODEL", help="run:ID, merge:ID, an adapter's folder, or any model")
-    parser.add_argument("--format", default="safetensors", help="adapter, safetensors (default), gguf")
+    parser.add_argument(
+        "--format", default="safetensors", help="adapter, compact, safetensors (default), gguf"
+    )
     parser.add_argument("--type", help="number format of a GGUF file: f16, bf16, q8_0")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the format, repeatable"

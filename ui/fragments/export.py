@@ -21,7 +21,15 @@ from ui.fragments.text import Text
 from ui.fragments.who import grouped, model_label
 
 Refused = tuple[str, str]  # cause and remedy
-_EXPLAINED = ("README.md", "recipe.py", "recipe.sh", "Modelfile", "side_network.py", "manifest.json")
+_EXPLAINED = (
+    "README.md",
+    "recipe.py",
+    "recipe.sh",
+    "Modelfile",
+    "side_network.py",
+    "expand_adapter.py",
+    "manifest.json",
+)
 
 
 def form(
@@ -301,12 +309,12 @@ def _inside(text: Text, product: Product) -> Markup:
         (
             h("a", file, href=f"studio/export/{quote(product.run)}/{quote(file)}", download=True),
             text(f"exporting.file.{file}") if file in _EXPLAINED else _kind(text, file),
+            bytes_text(product.facts.get("file_bytes", {}).get(file)).replace(" ", "\N{NO-BREAK SPACE}"),
         )
         for file in product.files
     ]
-    return data_table(
-        text("exporting.inside"), [text("exporting.inside.file"), text("exporting.inside.what")], rows
-    )
+    head = [text("exporting.inside.file"), text("exporting.inside.what"), text("exporting.size")]
+    return data_table(text("exporting.inside"), head, rows)
 
 
 def _kind(text: Text, file: str) -> str:

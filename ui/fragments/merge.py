@@ -17,7 +17,7 @@ from ui.fragments.html import classes, h, join
 from ui.fragments.parts import badge, button, data_table, fold, meter, numbers, state_badge
 from ui.fragments.text import Text
 from ui.fragments.who import model_label
-from ui.mixer import DENSITIES, HIGH, LOW, STEP, Mixer
+from ui.mixer import BASE, DENSITIES, HIGH, LOW, STEP, TUNED, Mixer
 
 
 def head(text: Text, *, exporting: bool) -> Markup:
@@ -58,7 +58,7 @@ def form(
     """Adapters with a slider each, then the rule. `out`: what can't take part, with the reason; `settings`:
     the fields of the chosen rule."""
     bases = list(dict.fromkeys(model.base for model in models))
-    mine = [model.name for model in models if model.base == mixer.base]
+    mine = [model for model in models if model.base == mixer.base]
     rule = next((rule for rule in rules if rule["id"] == mixer.how), rules[0])
     return h(
         "div",
@@ -68,19 +68,34 @@ def form(
         else h("p", text("mix.of", base=model_label(text, mixer.base)), class_="quiet"),
         h(
             "div",
-            [_adapter(text, mixer, name, number) for number, name in enumerate(mine)],
+            [_adapter(text, mixer, model, number) for number, model in enumerate(mine)],
             [_out(text, name, why) for name, why in out],
             class_="mix-list",
         ),
-        h("p", text("mix.weights.help"), class_="quiet"),
-        _select(text("mix.rule"), "how", [(r["id"], r["title"]) for r in rules], rule["id"]),
-        h("p", rule["summary"], class_="quiet"),
-        settings,
+        _between(text, mixer, mine)
+        if mixer.between
+        else join(
+            h("p", text("mix.weights.help"), class_="quiet"),
+            _select(text("mix.rule"), "how", [(r["id"], r["title"]) for r in rules], rule["id"]),
+            h("p", rule["summary"], class_="quiet"),
+            settings,
+        ),
         class_="card mix-form",
     )
 
 
-def _adapter(text: Text, mixer: Mixer, name: str, number: int) -> Markup:
+def _between(text: Text, mixer: Mixer, models: Sequence[ChatModel]) -> Markup:
+    """What the slider of a run towards its base means, and what hearing it takes."""
+    stored, in_32_bit = next(m.copied for m in models if m.copied and mixer.weight(m.name) is not None)
+    takes = "mix.between.takes" if stored == in_32_bit else "mix.between.takes.either"
+    return join(
+        h("p", text("mix.between.help"), class_="quiet"),
+        h("p", text(takes, copy_bytes=stored, in_32_bit_bytes=in_32_bit), class_="quiet") if stored else None,
+    )
+
+
+def _adapter(text: Text, mixer: Mixer, model: ChatModel, number: int) -> Markup:
+    name, low, high = model.name, *((LOW, HIGH) if model.copied is None else (BASE, TUNED))
     weight, label = mixer.weight(name), model_label(text, name)
     shown = f"mix-weight-{number}"
     return h(
@@ -94,8 +109,8 @@ def _adapter(text: Text, mixer: Mixer, name: str, number: int) -> Markup:
         h(
             "input",
             type="range",
-            min=LOW,
-            max=HIGH,
+            min=low,
+            max=high,
             step=STEP,
             value=f"{1.0 if weight is None else weight:g}",
             disabled=weight is None,
@@ -105,6 +120,7 @@ def _adapter(text: Text, mixer: Mixer, name: str, number: int) -> Markup:
             aria_label=text("mix.weight", name=label),
         ),
         h("output", DASH if weight is None else f"{weight:g}", id=shown),
+        h("p", text("mix.whole"), class_="quiet") if model.copied is not None else None,
         class_=classes("mix-adapter", weight is None and "out"),
     )
 
@@ -175,6 +191,18 @@ def no_answer(text: Text, why: str = "mix.ask.first") -> Markup:
 def actions(text: Text, mixer: Mixer) -> Markup:
     """What can be made of the mix."""
     off = not mixer.weights
+    if mixer.between:
+        return h(
+            "div",
+            h(
+                "div",
+                button(text("mix.into"), "into", kind="primary", symbol="done", data_busy=""),
+                button(text("mix.measure"), "measure", data_busy=""),
+                class_="line actions",
+            ),
+            h("p", text("mix.between.actions"), class_="quiet"),
+            class_="card mix-actions",
+        )
     stored = [("", text("mix.store.whole"))]
     stored += [(f"{d:g}", text("mix.store.compressed", share=percent_text(d))) for d in DENSITIES]
     chosen = "" if mixer.density is None else f"{mixer.density:g}"

@@ -82,9 +82,10 @@ def moving(panel: ExportPanel, page: Page, state: Exporting) -> Updates:
 
 
 def _chosen(panel: ExportPanel, page: Page, state: Exporting, tab: str) -> Updates:
-    formats = page.facade.exports()
-    rooms = {format["id"]: _room(page, state, format["id"]) for format in formats}
-    if isinstance(rooms[state.format], tuple):  # not for this model: the first that is
+    asked = {format["id"]: _room(page, state, format["id"]) for format in page.facade.exports()}
+    rooms = {id: room for id, room in asked.items() if room is not None}
+    formats = [format for format in page.facade.exports() if format["id"] in rooms]
+    if not isinstance(rooms.get(state.format), ExportRoom):  # not for this model: the first that is
         fitting = next((id for id, room in rooms.items() if isinstance(room, ExportRoom)), state.format)
         state = exporting.choose_format(state, fitting)
     format = next(format for format in formats if format["id"] == state.format)
@@ -106,12 +107,13 @@ def _chosen(panel: ExportPanel, page: Page, state: Exporting, tab: str) -> Updat
     }
 
 
-def _room(page: Page, state: Exporting, format: str) -> ExportRoom | draw.Refused:
-    """As the format usually is: whether a model can become one has nothing to do with its settings."""
+def _room(page: Page, state: Exporting, format: str) -> ExportRoom | draw.Refused | None:
+    """As the format usually is: whether a model can become one has nothing to do with its settings. None:
+    it is not spoken of, as the compact form of what was never made compact."""
     try:
         return page.facade.export_room(ExportRequest(state.model, format))
     except StudioError as refused:
-        return page.words.error(refused)
+        return None if refused.code == "export_not_compact" else page.words.error(refused)
 
 
 def _at(state: Exporting, tab: str) -> Markup:

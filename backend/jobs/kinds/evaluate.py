@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from studio.data.rows import read_rows
 from studio.errors import StudioError
 from studio.manifests import held_in
 from studio.names import mix_of, parse
+from studio.registry import load_part
 
 
 class EvaluateKind:
@@ -37,26 +39,38 @@ KIND = EvaluateKind()
 
 
 def _losses(work: Work, recipe: Recipe, base: Path, sets: dict[str, list[Encoded]]) -> list[dict[str, Any]]:
-    from studio.merge.combine import combine_in_memory
-    from studio.merge.heldout import heldout_losses
     from studio.models.load import load_model, weights_dtype
 
-    dtype = weights_dtype(work.job.plan["precision"], trained=False)
+    dtype = weights_dtype(work.job.plan["precision"], trained=recipe.whole is not None)
     quantisation = held_in([part.folder for part in recipe.parts])
-    mix = combine_in_memory(recipe.inputs, recipe.how, recipe.params)
-    adapters = {part.name: part.folder for part in recipe.parts}
-    found = []
+    measure, found = _measure(recipe), []
     for number, (name, rows) in enumerate(sets.items()):
         model = load_model(base, dtype=dtype, device=worker_device(work), quantisation=quantisation).eval()
 
         def told(share: float, before: int = number) -> None:
             go_on(work, "evaluating", (before + share) / len(sets))
 
-        losses = heldout_losses(model, adapters, mix, rows, told)
+        losses = measure(model, rows, told)
         found.append({"of": name, "rows": len(rows), "losses": losses})
         del model
         gc.collect()
     return found
+
+
+def _measure(recipe: Recipe) -> Callable[..., dict[str, float]]:
+    """What is to be done with a freshly loaded base, rows and progress."""
+    from studio.merge.combine import combine_in_memory
+    from studio.merge.heldout import heldout_losses, interpolated_losses
+
+    if recipe.whole is None:
+        mix = combine_in_memory(recipe.inputs, recipe.how, recipe.params)
+        adapters = {part.name: part.folder for part in recipe.parts}
+        return lambda model, rows, told: heldout_losses(model, adapters, mix, rows, told)
+    part, method, params = recipe.whole
+    run = (part.name, part.folder, part.weight)
+    return lambda model, rows, told: interpolated_losses(
+        model, load_part(method.torch)(params), run, rows, told
+    )
 
 
 def _heldout(part: Part) -> list[Encoded]:

@@ -77,6 +77,7 @@ class ExportKind:
         work.sink.event("exported", facts)
         facts |= _uploaded(work, made.folder)
         files = files_in(made.folder)
+        facts["file_bytes"] = {name: (made.folder / name).stat().st_size for name in files}
         hash = json_hash({name: file_sha256(made.folder / name) for name in files})
         left = Made("export", str(made.folder), hash, {"base": subject.base_hash, **facts})
         return Outcome("finish", {**facts, "path": str(made.folder), "files": files}, (left,))

@@ -21,13 +21,12 @@ from studio.files import write_json
 from studio.identity import file_sha256
 from studio.manifests import manifest_of
 from studio.merge import TOKENS
-from studio.merges import merges
 
 if TYPE_CHECKING:
     from studio.merge.into_base import Source
     from studio.merge.verify import Verified
 
-ADAPTER, COMPRESSED, MERGED = "adapter", "compressed", "merged"
+ADAPTER, MERGED = "adapter", "merged"
 
 
 class MergeKind:
@@ -41,7 +40,7 @@ class MergeKind:
         tokenizer = next((part.tokenizer for part in parts if part.tokenizer is not None), None)
         inputs = [(part.folder, part.weight) for part in parts]
         if plan["how"] is not None:
-            facts = _combine(work, inputs, plan, folder / (COMPRESSED if plan["compress"] else ADAPTER))
+            facts = _combine(work, inputs, plan, folder / ADAPTER)
             return _adapter_made(work, tokenizer, facts)
         if plan["mixed"] is not None:  # its adapters become one first
             _combine(work, inputs, {**plan["mixed"], "compress": None}, folder / ADAPTER)
@@ -81,9 +80,7 @@ def _combine(
 def _adapter_made(work: Work, tokenizer: Path | None, facts: dict[str, Any]) -> Outcome:
     """The job's folder becomes one that answers like a run's; a copy goes where the person wants it."""
     folder, plan = work.home.run(work.job.id), work.job.plan
-    if plan["compress"]:
-        _expand(folder)
-    made = folder / (COMPRESSED if plan["compress"] else ADAPTER)
+    made = folder / ADAPTER
     if tokenizer is not None:
         shutil.copytree(tokenizer, folder / TOKENIZER, dirs_exist_ok=True)
     manifest = manifest_of(made)
@@ -92,14 +89,6 @@ def _adapter_made(work: Work, tokenizer: Path | None, facts: dict[str, Any]) -> 
     result = {**facts, "path": str(path), "files": files_in(path), "adapter": str(folder / ADAPTER)}
     hash = file_sha256(next(path.glob("*.safetensors")))
     return Outcome("finish", result, (Made("adapter", str(path), hash, {"base": manifest["base"], **facts}),))
-
-
-def _expand(folder: Path) -> None:
-    """The compressed adapter in the form that answers: ternary numbers, written out."""
-    from studio.merge.combine import combine
-
-    cat = merges.get("cat")
-    combine([(folder / COMPRESSED, 1.0)], cat, cat.params(), folder / ADAPTER)
 
 
 def _into_base(work: Work, adapter: Path, weight: float, tokenizer: Path | None) -> Outcome:

@@ -19,8 +19,8 @@ from studio.exports.adapter import AdapterParams
 from studio.identity import file_sha256, weight_files
 from studio.merge.verify import BOUNDS
 from studio.models.config import load_config
-from studio.models.families import family_of
 from studio.models.load import keep_trainable
+from studio.models.survey import family_of
 
 _TOKENIZER = "tokenizer"
 
@@ -45,8 +45,8 @@ class AdapterWriter:
         progress(0.5)
         self._subject.renderer.save(folder / _TOKENIZER)
         if self._beside:
-            model_type = load_config(self._subject.base / "config.json")["model_type"]
-            (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
+            family = family_of(load_config(self._subject.base / "config.json"))
+            (folder / FILE).write_text(standalone_source(family), encoding="utf-8")
             dtype = str(self._subject.dtype).removeprefix("torch.")
             facts = {
                 "quantised": self._quantised(),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
-from studio.models.anatomy import Anatomy
+from studio.models.anatomy import Anatomy, is_linear
 from studio.models.forms import Form
 from studio.models.surveyed import SurveyedSizes
 
@@ -45,9 +45,7 @@ class LayerParts:
         thinking = set(children) - norms - set(looking)
         if len(looking) != 1:
             return None
-        found = {
-            path: module for path, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))
-        }
+        found: dict[str, Any] = {path: module for path, module in layer.named_modules() if is_linear(module)}
         sizes = {path: _size(module) for path, module in found.items()}
         within = f"{looking[0]}."
         attention = _attention_roles({p: s for p, s in sizes.items() if p.startswith(within)}, hidden)

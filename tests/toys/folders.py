@@ -81,8 +81,14 @@ OTHER_CONFIGS: dict[str, dict[str, Any]] = {
     "bloom": {"n_layer": 2, "n_head": 4},
     "gptj": {},
 }
-# Of one nothing is known but its weights, the other can't be taken apart.
-STRANGE_CONFIGS: dict[str, dict[str, Any]] = {"youtu": {}, "hrm_text": {}}
+# Of one nothing is known but its weights, one can't be taken apart, one has a router that is a linear layer,
+# and one experts beside an MLP.
+STRANGE_CONFIGS: dict[str, dict[str, Any]] = {
+    "youtu": {},
+    "hrm_text": {},
+    "llama4_text": {},
+    "ernie4_5_moe": {"bos_token_id": 1, "moe_num_experts": 4, "moe_layer_start_index": 0},
+}
 
 
 def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:

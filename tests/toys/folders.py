@@ -87,7 +87,7 @@ STRANGE_CONFIGS: dict[str, dict[str, Any]] = {
     "youtu": {},
     "hrm_text": {},
     "llama4_text": {},
-    "ernie4_5_moe": {"bos_token_id": 1, "moe_num_experts": 4, "moe_layer_start_index": 0},
+    "ernie4_5_moe": {"bos_token_id": 1, "moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 0},
 }
 
 

@@ -21,7 +21,7 @@ from transformers.utils.logging import set_verbosity_error
 
 from studio.errors import StudioError
 from studio.identity import normalised_config
-from studio.models.anatomy import Anatomy
+from studio.models.anatomy import Anatomy, context_of
 from studio.models.families import FAMILIES, Family
 from studio.models.layer_form import LayerParts, form_of_layer, number
 from studio.models.surveyed import Linear, Shape, Survey, SurveyedSizes
@@ -164,7 +164,7 @@ def _sizes(anatomy: Anatomy, parts: LayerParts) -> SurveyedSizes:
         head_dim=head_dim,
         intermediate=inner,
         vocab=_shape(anatomy.embeddings)[0],
-        context=getattr(config, "max_position_embeddings", None),
+        context=context_of(config),
         tied=anatomy.head.weight is anatomy.embeddings.weight,
         parameters=sum(p.numel() for p in anatomy.model.parameters()),
         experts=(parts.experts, config.num_experts_per_tok) if parts.experts else None,

@@ -99,6 +99,11 @@ def test_how_a_layer_computes(name, expected):
     assert {key: getattr(form, key) for key in expected} == expected
 
 
+def test_mpt_says_in_other_words_how_long_a_text_may_be():
+    config = {"model_type": "mpt", "d_model": 64, "n_heads": 2, "n_layers": 2, "vocab_size": 99}
+    assert survey({**config, "max_seq_len": 77}).sizes.context == 77
+
+
 def test_a_survey_survives_json():
     found = survey(CONFIGS["qwen2_moe"])
     assert Survey.from_dict(json.loads(json.dumps(found.as_dict()))) == found

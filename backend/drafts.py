@@ -21,7 +21,7 @@ from studio.data.split import Split, split_heldout
 from studio.defaults import RunFacts, largest_step, resolve
 from studio.errors import PlanError, Problem, Reason, StudioError
 from studio.memory.fit import Case
-from studio.models.config import ModelFacts, read_config
+from studio.models.config import ModelFacts
 from studio.names import ModelName, parse
 from studio.params import automatic
 from studio.plan import Plan, methods, objectives, optimizers, parse_request
@@ -308,7 +308,7 @@ def _model(
             facts = models.sizes(parsed)
             return str(parsed), _folder(parsed, models), facts
         folder = models.locate(parsed)
-        return str(parsed), folder, read_config(folder)
+        return str(parsed), folder, models.of_folder(folder)
     except StudioError as error:
         if error.code == "model_not_on_disk":
             return str(parsed), None, models.facts(parsed)

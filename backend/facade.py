@@ -66,7 +66,6 @@ from backend.store.database import open_store
 from studio.defaults import largest_step
 from studio.errors import StudioError
 from studio.memory.trace_apart import trace_apart
-from studio.models.config import read_config
 from studio.models.locate import locate
 from studio.names import parse
 from studio.plan import Plan, Settings, methods
@@ -100,7 +99,7 @@ class StudioFacade(Products, KeptConversations):
         self.home = self._home.root
         self._store = open_store(self._home.store, any_worker_lives)
         self._datasets = Datasets(self._home)
-        self._models = ModelList(self._home.cache / "surveys", self._home.runs)
+        self._models = ModelList(self._home.surveys, self._home.runs)
         queue = Queue(self._home, self._store, launcher or LocalLauncher())
         self._runs = Runs(self._home, self._store, queue)
         self._chat = ChatService(self.home, state=lambda run: self._runs.job(run).state)
@@ -277,7 +276,7 @@ class StudioFacade(Products, KeptConversations):
         ended = self._runs.job(job)
         plan, found = Plan.from_dict(ended.plan), probing.found(ended)
         free = memory.free_bytes(self.hardware(), str(plan.settings.device))
-        return memory.shown(plan, read_config(self._models.locate(parse(plan.model))), found, free)
+        return memory.shown(plan, self._models.of_folder(self._models.locate(parse(plan.model))), found, free)
 
     # -- runs
 

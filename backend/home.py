@@ -48,6 +48,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def surveys(self) -> Path:
+        """What was found of models of families that are not known."""
+        return self.cache / "surveys"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -51,7 +51,7 @@ class ModelList:
         for name in map(parse, own):
             with suppress(StudioError):  # moved away or broken: the list of what is on the disk says so
                 if catalogue.find(str(name)) is None:
-                    found.append(_on_disk(name, self.locate(name), hardware))
+                    found.append(self._on_disk(name, self.locate(name), hardware))
         return found
 
     def find(self, name: str, hardware: HardwareReport) -> ModelInfo:
@@ -63,7 +63,7 @@ class ModelList:
         if entry := catalogue.find(str(parsed)):
             return _of_catalogue(entry, hardware, str(parsed))
         try:
-            return _on_disk(parsed, self.locate(parsed), hardware)
+            return self._on_disk(parsed, self.locate(parsed), hardware)
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
@@ -100,7 +100,7 @@ class ModelList:
 
     def _tunable(self, name: ModelName) -> ModelFacts:
         try:
-            return read_config(self.locate(name))
+            return self.of_folder(self.locate(name))
         except StudioError as error:
             if error.code != "model_not_on_disk":
                 raise
@@ -130,6 +130,16 @@ class ModelList:
             return entry.config
         return load_config(hub.fetch_config(name.value, name.revision))
 
+    def of_folder(self, folder: Path) -> ModelFacts:
+        """Sizes of a model on disk; of a family that is not known they take seconds the first time."""
+        return read_config(folder, self._surveys)
+
+    def _on_disk(self, name: ModelName, folder: Path, hardware: HardwareReport) -> ModelInfo:
+        files = weight_files([file.name for file in folder.iterdir()])
+        size = sum((folder / file).stat().st_size for file in files)
+        title = name.value if name.kind in ("hub", "merge") else folder.name
+        return _info(str(name), title, "", self.of_folder(folder), size, None, False, True, hardware)
+
     def _ask_hub(self, name: ModelName) -> tuple[ModelFacts, hub.HubRepo]:
         with self._lock:
             if (known := self._asked.get(str(name))) is not None:
@@ -137,7 +147,7 @@ class ModelList:
         repo = hub.hub_files(name.value, name.revision)
         config = hub.fetch_config(name.value, name.revision)
         check_causal(load_config(config), str(name))
-        facts = read_config(config)
+        facts = read_config(config, self._surveys)
         check_weights([file.name for file in repo.files], str(name))
         with self._lock:
             self._asked[str(name)] = (facts, repo)
@@ -162,13 +172,6 @@ def _of_catalogue(entry: catalogue.Entry, hardware: HardwareReport, name: str | 
         on_disk,
         hardware,
     )
-
-
-def _on_disk(name: ModelName, folder: Path, hardware: HardwareReport) -> ModelInfo:
-    files = weight_files([file.name for file in folder.iterdir()])
-    size = sum((folder / file).stat().st_size for file in files)
-    title = name.value if name.kind in ("hub", "merge") else folder.name
-    return _info(str(name), title, "", read_config(folder), size, None, False, True, hardware)
 
 
 def _info(

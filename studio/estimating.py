@@ -112,7 +112,7 @@ def _sizes(model: str) -> ModelFacts:
         return entry.facts
     if name.kind == "path" and Path(name.value).exists():
         return read_config(Path(name.value), _surveys())
-    return read_config(locate(name))
+    return read_config(locate(name), _surveys())
 
 
 def _surveys() -> Surveys:

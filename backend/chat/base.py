@@ -25,6 +25,7 @@ from studio.generate.precision import (
 )
 from studio.models.config import read_config
 from studio.models.quantisation import Quantisation
+from studio.models.survey_apart import Surveys
 
 if TYPE_CHECKING:
     from studio.generate.adapters import AdapterPool
@@ -77,7 +78,7 @@ def load_base(folder: Path, home: Home, wanted: str | None = None, rows: int = 8
         StudioError: those of `choose_device`, `Renderer.from_folder` and `load_model`.
     """
     renderer = Renderer.from_folder(folder, converted=home.cache / "tokenizers")
-    facts = read_config(folder)
+    facts = read_config(folder, Surveys(home.surveys))
     stored, size = stored_precision(facts), weights_bytes(facts)
     machine = report(home.root, wait=True)
     key, place_reason = place(machine, wanted, size + _MARGIN_BYTES)

@@ -20,8 +20,8 @@ from studio.identity import file_sha256, weight_files
 from studio.merge.expand_adapter import COMPACT, expand
 from studio.merge.verify import BOUNDS
 from studio.models.config import load_config
-from studio.models.families import family_of
 from studio.models.load import keep_trainable
+from studio.models.survey import family_of
 
 TOKENIZER = "tokenizer"
 
@@ -48,8 +48,8 @@ class AdapterWriter:
         progress(0.5)
         self.subject.renderer.save(folder / TOKENIZER)
         if self._beside:
-            model_type = load_config(self.subject.base / "config.json")["model_type"]
-            (folder / FILE).write_text(standalone_source(family_of(model_type)), encoding="utf-8")
+            family = family_of(load_config(self.subject.base / "config.json"))
+            (folder / FILE).write_text(standalone_source(family), encoding="utf-8")
             dtype = str(self.subject.dtype).removeprefix("torch.")
             facts = {
                 "quantised": self._quantised(),

@@ -30,6 +30,7 @@ from studio.generate.adapters import AdapterPool
 from studio.generate.request import BASE, Finish, Request, Token
 from studio.generate.sampling import RowSampler, logprobs
 from studio.generate.sides import SidePool, is_side
+from studio.models.anatomy import context_of
 
 # Frequencies of these depend on the longest row of the batch, so a row there is answered alone.
 _ROPE_BY_LENGTH = frozenset({"dynamic", "longrope"})
@@ -55,7 +56,7 @@ def generate(model: Any, requests: Sequence[Request], adapters: AdapterPool | No
 
 def context_length(model: Any) -> int | None:
     """Longest sequence in tokens, None where the architecture knows no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return context_of(model.config.get_text_config())
 
 
 def rows_may_share(model: Any) -> tuple[bool, Reason]:

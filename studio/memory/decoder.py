@@ -194,6 +194,9 @@ def _activated(tape: Tape, c: Compute, x: Tensor) -> Tensor:
         return unary(tape, x, "output")
     if c.form.activation == "kernel":
         return unary(tape, x, "input")
+    if c.form.activation == "squared":
+        made = unary(tape, x, "output")
+        return power(tape, cast(tape, made, 4) if c.wide else made)
     half = scale(tape, x)
     cube = power(tape, cast(tape, x, 4) if c.wide else x)
     inside = scale(tape, add(tape, x, scale(tape, cube)))

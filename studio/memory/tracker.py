@@ -97,7 +97,8 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._sum is not None:
             self._settle(self._sum)
         out = func(*args, **(kwargs or {}))
-        if func is _ADD and torch._C._current_autograd_node() is not None and not torch.is_grad_enabled():
+        in_backward = torch._C._current_autograd_node() is not None and not torch.is_grad_enabled()
+        if func is _ADD and in_backward and isinstance(args[1], Tensor):
             self._sum = _Sum(args[0], args[1], out, (self._module(), self._part))
             return out
         for value in (out,) if isinstance(out, Tensor) else tree_iter(out):

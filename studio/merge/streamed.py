@@ -24,6 +24,8 @@ from studio.identity import weight_files
 from studio.merge import shards
 from studio.merge.layout import Layout
 from studio.models.anatomy import Anatomy
+from studio.models.families import FAMILIES
+from studio.models.survey import found_family
 
 _MMAP_THRESHOLD = -3  # its number in malloc.h
 # From a parameter's name and a dtype to its numbers.
@@ -85,7 +87,9 @@ def empty_model(folder: Path, dtype: torch.dtype) -> Streamed:
 def stream(model: nn.Module, streamed: Streamed, read: Read, filled: Filled = lambda _: None) -> None:
     """Let `model`, the streamed one in whatever was put around it, read its weights as it runs."""
     covered: set[nn.Parameter] = set()
-    for part in _parts(model, Anatomy(streamed.model).layers):
+    # A model without numbers can't be seen at work: where its family is not known it is told by its modules.
+    family = FAMILIES.get(cast(Any, streamed.model).config.model_type) or found_family(streamed.model)
+    for part in _parts(model, Anatomy(streamed.model, family).layers):
         weights = {p: streamed.names[p] for p in part.parameters() if p in streamed.names}
         covered |= set(weights)
         part.register_forward_pre_hook(_filling(weights, read, filled))

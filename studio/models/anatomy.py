@@ -106,5 +106,18 @@ class Anatomy:
         """(path from the model's root, module) of each linear layer inside the decoder layers."""
         prefix = f"{self.family.decoder}.{self.family.layers}"
         for name, module in self.layers.named_modules():
-            if isinstance(module, (nn.Linear, Conv1D)):
+            if is_linear(module):
                 yield f"{prefix}.{name}", module
+
+
+def context_of(config: Any) -> int | None:
+    """The most positions that a model of this configuration knows (MPT's name for it is another), None where
+    it knows no limit."""
+    names = ("max_position_embeddings", "max_seq_len")
+    return next((said for name in names if (said := getattr(config, name, None)) is not None), None)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it makes one tensor out of another by one matrix; a router that is derived from such a layer
+    chooses experts too."""
+    return isinstance(module, (nn.Linear, Conv1D)) and "router" not in type(module).__name__.lower()

@@ -31,10 +31,27 @@ _ENCODERS = frozenset(
         *("bert", "roberta", "distilbert", "albert", "electra", "camembert", "xlm-roberta", "xlm-roberta-xl"),
         *("deberta", "deberta-v2", "mpnet", "modernbert", "nomic_bert", "roformer", "longformer", "big_bird"),
         *("squeezebert", "mobilebert", "megatron-bert", "ernie", "nezha", "funnel", "layoutlm", "esm"),
+        *("bert-generation", "data2vec-text", "rembert", "roberta-prelayernorm", "roc_bert", "xmod", "xlm"),
     }
 )
 _ENCODER_DECODERS = frozenset(
-    {"t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus", "marian", "led", "m2m_100", "blenderbot"}
+    {
+        *(
+            "t5",
+            "mt5",
+            "umt5",
+            "longt5",
+            "bart",
+            "mbart",
+            "pegasus",
+            "marian",
+            "led",
+            "m2m_100",
+            "blenderbot",
+        ),
+        *("bigbird_pegasus", "blenderbot-small", "mvp", "plbart", "prophetnet", "trocr", "whisper"),
+        *("musicgen", "musicgen_melody"),
+    }
 )
 
 

@@ -17,11 +17,11 @@ from typing import Any
 from studio.errors import Reason, StudioError
 from studio.models.checked import SIZES, refuse_unreadable, whole_sizes
 from studio.models.counts import COUNTED, NULLABLE, OWN, Counted
-from studio.models.families import FAMILIES
+from studio.models.families import refusal
 from studio.models.headers import count_in_headers, saved_format
 from studio.models.other_words import ALIKE, in_known_words, type_by_architecture, words_of
 from studio.models.pictures import beside, counted_towers, has_towers
-from studio.models.survey_apart import Surveys
+from studio.models.survey_apart import Surveyor, Surveys
 from studio.models.surveyed import Survey
 from studio.models.weights import weights_of
 
@@ -64,9 +64,10 @@ class ModelFacts:
 _NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
-def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
+def read_config(where: Path, surveys: Surveyor | None = None) -> ModelFacts:
     """The facts of a model folder, or of a config.json itself; of a family that is not known by its survey,
-    if `surveys` are given, which for a new model takes seconds.
+    if `surveys` are given, which for a new model takes seconds. Where layers compute in a way that no survey
+    knows, those of a folder that can be tuned are guessed, as `notes` say.
 
     Raises StudioError `model_config_missing`, `model_config_broken` (not JSON, or not an object),
     `model_config_incomplete` (an unknown family that leaves out a size; the facts name it),
@@ -76,7 +77,8 @@ def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
     config = load_config(file)
     if not _model_type(config):
         raise StudioError("model_config_broken", path=str(file), detail="it names no model_type")
-    facts = _surveyed(config, str(file), surveys) or facts_of(config, str(file), _towers(config, surveys))
+    found = _surveyed(config, str(file), surveys, guess=where.is_dir() and _may_be_guessed(config))
+    facts = found or facts_of(config, str(file), _towers(config, surveys))
     if not where.is_dir():
         return facts
     if facts.dtype is None:
@@ -84,8 +86,11 @@ def read_config(where: Path, surveys: Surveys | None = None) -> ModelFacts:
     return facts if facts.parameters is not None else _by_headers(facts, where)
 
 
-def _surveyed(config: Mapping[str, Any], where: str, surveys: Surveys | None) -> ModelFacts | None:
-    """By a survey; None where none is needed, or transformers has no such model."""
+def _surveyed(
+    config: Mapping[str, Any], where: str, surveys: Surveyor | None, guess: bool
+) -> ModelFacts | None:
+    """By a survey; None where none is needed, or transformers has no such model, or it may be guessed how its
+    layers compute."""
     refuse_unreadable(config, where)
     if surveys is None or not to_survey(config):
         return None
@@ -93,12 +98,18 @@ def _surveyed(config: Mapping[str, Any], where: str, surveys: Surveys | None) ->
     try:
         return surveyed_facts(config, surveys.of(text), _towers(config, surveys))
     except StudioError as error:
-        if error.code != "architecture_unknown":
+        if error.code != "architecture_unknown" and not (guess and error.code == "model_layers_unknown"):
             raise
     return None
 
 
-def _towers(config: Mapping[str, Any], surveys: Surveys | None) -> tuple[int, int] | None:
+def _may_be_guessed(config: Mapping[str, Any]) -> bool:
+    """Whether a model that no survey knows can be tuned all the same, and says its sizes as most do."""
+    text = text_config(config)
+    return refusal(config) is None and all(isinstance(text.get(key), int) for key in _NEEDED)
+
+
+def _towers(config: Mapping[str, Any], surveys: Surveyor | None) -> tuple[int, int] | None:
     """Weights beside the text tower, as `ModelFacts.beside` has them; None where they can't be known."""
     if not has_towers(config) or counted_towers(config):
         return None
@@ -182,7 +193,7 @@ def _notes(config: Mapping[str, Any], towers: tuple[int, int] | None) -> tuple[R
         notes.append(Reason("layers_alike", {"type": model_type, "like": words.known}))
     if towers is None and has_towers(config) and not counted_towers(config):
         notes.append(Reason("towers_not_counted", {"type": model_type}))
-    if model_type not in FAMILIES:
+    if refusal({**config, "model_type": model_type}):
         notes.append(Reason("estimated_only", {"type": model_type}))
     return tuple(notes)
 

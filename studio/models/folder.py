@@ -13,7 +13,7 @@ from typing import Any
 from studio.errors import StudioError
 from studio.models.checked import refuse_unloadable
 from studio.models.config import load_config
-from studio.models.families import FAMILIES, family_of
+from studio.models.families import FAMILIES, language_models, require_decoder
 from studio.models.headers import weight_files
 from studio.models.other_words import type_by_architecture
 from studio.models.pictures import has_towers
@@ -53,10 +53,10 @@ def check_model_folder(folder: Path) -> None:
 
 def check_causal(config: Mapping[str, Any], where: str) -> None:
     """Raise `model_not_causal` unless the model writes text from left to right, `model_remote_code` if it
-    needs Python files of its own, `architecture_unknown` if it is of a family that can't be tuned here;
-    and as `studio.models.checked` where its sizes are none, or its weights were rounded already."""
+    needs Python files of its own, that of `families.refusal` if it is of a kind that can't be tuned here; and
+    as `studio.models.checked` where its sizes are none, or its weights were rounded already."""
     refuse_unloadable(config, where)
-    if config.get("auto_map") and config.get("model_type") not in FAMILIES:
+    if config.get("auto_map") and config.get("model_type") not in FAMILIES.keys() | language_models():
         files = sorted({str(v).partition("--")[2] or str(v) for v in config["auto_map"].values()})
         raise StudioError("model_remote_code", path=where, files=files)
     names = config.get("architectures") or []
@@ -72,7 +72,7 @@ def check_causal(config: Mapping[str, Any], where: str) -> None:
         raise StudioError("model_not_causal", path=where, architecture=kind)
     if not config.get("model_type") and (meant := type_by_architecture(config)):
         raise StudioError("model_type_missing", path=where, meant=meant)
-    family_of(config.get("model_type"))
+    require_decoder(config)
 
 
 def check_weights(names: Collection[str], where: str, shards: Collection[str] = ()) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
-from studio.models.anatomy import Anatomy
+from studio.models.anatomy import Anatomy, is_linear
 from studio.models.forms import Form
 from studio.models.surveyed import SurveyedSizes
 
@@ -45,9 +45,7 @@ class LayerParts:
         thinking = set(children) - norms - set(looking)
         if len(looking) != 1:
             return None
-        found = {
-            path: module for path, module in layer.named_modules() if isinstance(module, (nn.Linear, Conv1D))
-        }
+        found: dict[str, Any] = {path: module for path, module in layer.named_modules() if is_linear(module)}
         sizes = {path: _size(module) for path, module in found.items()}
         within = f"{looking[0]}."
         attention = _attention_roles({p: s for p, s in sizes.items() if p.startswith(within)}, hidden)
@@ -212,13 +210,26 @@ def _norm(norm: nn.Module, width: int) -> str:
 
 
 def _activation(thinking: list[nn.Module]) -> str:
-    """By what it computes: one kernel that keeps its input, one that keeps its result, or several."""
+    """By what a backward pass needs of it: its input, its result, a result on the way to it, or several."""
     plain = (m for m in thinking if not _has_weights(m) and not isinstance(m, nn.Dropout))
     module = next((m for m in plain if not list(m.children()) or "Activation" in type(m).__name__), None)
-    names = [name for name, _ in _operations(module, 8)] if module else []
-    if len(names) > 1:
+    if module is None:
+        return "kernel"
+    given = torch.empty(1, 2, 8, dtype=torch.bfloat16, device="meta", requires_grad=True)
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made = module.train()(given)
+    storages = {tensor.untyped_storage()._cdata for tensor in kept}
+    if len(storages) > 1:
         return "gelu_new"
-    return "output" if names and names[0] in ("relu", "tanh", "sigmoid") else "kernel"
+    if made.untyped_storage()._cdata in storages:
+        return "output"
+    return "kernel" if given.untyped_storage()._cdata in storages else "squared"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from studio.errors import StudioError
 from studio.models.checked import refuse_unloadable
-from studio.models.families import family_of
+from studio.models.families import require_decoder
 from studio.models.quantisation import Quantisation
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -35,8 +35,9 @@ def load_model(
     `dtype` is that of the weights; with `quantisation` that of the arithmetic and of what is not quantised
     (embeddings, norms, head).
 
-    Raises StudioError `model_foreign` (no config.json), `architecture_unknown`, `model_pickles_refused`,
-    `model_weights_missing`, `model_unreadable`, `model_quantised`, `model_config_size`.
+    Raises StudioError `model_foreign` (no config.json), `architecture_unknown`,
+    `architecture_without_attention`, `model_pickles_refused`, `model_weights_missing`, `model_unreadable`,
+    `model_quantised`, `model_config_size`.
     """
     _check_folder(folder)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # the log is read by people
@@ -125,7 +126,7 @@ def _check_folder(folder: Path) -> None:
         config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as broken:
         raise StudioError("model_unreadable", path=str(folder), detail=_first_line(broken)) from broken
-    family_of(config.get("model_type"))
+    require_decoder(config)
     refuse_unloadable(config, str(folder))
     if any(folder.glob("*.safetensors")):
         return

@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from studio.errors import StudioError
 from studio.models.families import FAMILIES, WITHOUT_ATTENTION, Family
@@ -58,7 +60,8 @@ def _locate(model: Any, kind: str) -> Family:
     layers = max(_chains(model, spans, order), key=len, default=None)
     if layers is None:
         raise missing("layers")
-    if kind in WITHOUT_ATTENTION or not all(_has_attention(layer) for layer in layers):
+    attends = kind not in WITHOUT_ATTENTION and all(_has_attention(layer) for layer in layers)
+    if not attends or _keeps_states(model):
         raise StudioError("architecture_without_attention", architecture=kind)
     where, _, name = paths[id(layers)].rpartition(".")
     inside = f"{where}."
@@ -126,6 +129,14 @@ def _chains(
 def _has_attention(layer: nn.Module) -> bool:
     words = (f"{path} {type(module).__name__}".lower() for path, module in layer.named_modules() if path)
     return any(any(a in word for a in _ATTENTION) for word in words)
+
+
+def _keeps_states(model: Any) -> bool:
+    """Whether what it looks back through is more than keys and values."""
+    return any(
+        isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in DynamicCache(config=model.config).layers
+    )
 
 
 def _same(one: Tensor, other: Tensor | None) -> bool:

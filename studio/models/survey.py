@@ -20,7 +20,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.logging import set_verbosity_error
 
 from studio.errors import StudioError
-from studio.models.anatomy import Anatomy
+from studio.identity import normalised_config
+from studio.models.anatomy import Anatomy, context_of
 from studio.models.families import FAMILIES, Family
 from studio.models.layer_form import LayerParts, form_of_layer, number
 from studio.models.surveyed import Linear, Shape, Survey, SurveyedSizes
@@ -53,6 +54,30 @@ def towers(config: Mapping[str, Any]) -> tuple[int, int]:
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and id(m.weight) in sizes]
     matrices = sum(weight.numel() for weight in linear)
     return matrices, sum(sizes.values()) - matrices
+
+
+class SurveysHere:
+    """Surveys made in this process, for one that trains or answers and has torch anyway."""
+
+    def of(self, config: Mapping[str, Any]) -> Survey:
+        """See `studio.models.survey_apart.Surveyor`."""
+        return survey(normalised_config(config))
+
+    def towers(self, config: Mapping[str, Any]) -> tuple[int, int] | None:
+        """See `studio.models.survey_apart.Surveyor`."""
+        try:
+            return towers(normalised_config(config))
+        except StudioError:
+            return None
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """Where the model of a config.json keeps its parts: known, or found as for its survey.
+
+    Raises StudioError `architecture_unknown` and `model_not_built`.
+    """
+    known = FAMILIES.get(str(config.get("model_type")))
+    return known or found_family(_built(normalised_config(config), AutoModelForCausalLM))
 
 
 def _built(config: Mapping[str, Any], auto: Any) -> nn.Module:
@@ -139,7 +164,7 @@ def _sizes(anatomy: Anatomy, parts: LayerParts) -> SurveyedSizes:
         head_dim=head_dim,
         intermediate=inner,
         vocab=_shape(anatomy.embeddings)[0],
-        context=getattr(config, "max_position_embeddings", None),
+        context=context_of(config),
         tied=anatomy.head.weight is anatomy.embeddings.weight,
         parameters=sum(p.numel() for p in anatomy.model.parameters()),
         experts=(parts.experts, config.num_experts_per_tok) if parts.experts else None,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from studio.errors import StudioError
 from studio.files import write_json
@@ -21,7 +21,25 @@ from studio.identity import json_hash, normalised_config
 from studio.models.surveyed import Survey
 
 _MOST_SECONDS = 600
-_KIND = 2  # goes up whenever a survey finds out something else
+_KIND = 3  # goes up whenever a survey finds out something else
+
+
+class Surveyor(Protocol):
+    """Who builds a model of a family that is not known, to count its weights."""
+
+    def of(self, config: Mapping[str, Any]) -> Survey:
+        """The survey of a config.json (of the text tower's part, where there are several).
+
+        Raises StudioError `architecture_unknown` where transformers has no such model; `model_not_built`
+        where it can't make one of this config; `model_layers_unknown` where that is built in another way than
+        decoder layers one after the other.
+        """
+        ...
+
+    def towers(self, config: Mapping[str, Any]) -> tuple[int, int] | None:
+        """How many numbers the parts of a model beside its text tower hold, as
+        `studio.models.pictures.beside`; None where transformers can't build the whole of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,17 +53,11 @@ class Surveys:
         return self.file(config, towers).is_file()
 
     def of(self, config: Mapping[str, Any]) -> Survey:
-        """The survey of a config.json (of the text tower's part, where there are several).
-
-        Raises StudioError `architecture_unknown` where transformers has no such model; `model_not_built`
-        where it can't make one of this config; `model_layers_unknown` where that is built in another way than
-        decoder layers one after the other; `survey_failed`.
-        """
+        """See `Surveyor`. Raises also StudioError `survey_failed`."""
         return Survey.from_dict(self._answer(config))
 
     def towers(self, config: Mapping[str, Any]) -> tuple[int, int] | None:
-        """How many numbers the parts of a model beside its text tower hold, as
-        `studio.models.pictures.beside`; None where transformers can't build the whole of it."""
+        """See `Surveyor`."""
         try:
             matrices, rest = self._answer(config, towers=True)["towers"]
         except StudioError:  # its text tower is known all the same

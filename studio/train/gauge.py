@@ -16,7 +16,7 @@ from studio.memory.estimate import estimate
 from studio.memory.measured import STEP, Measured
 from studio.memory.need import Need
 from studio.memory.tracker import tensors_of
-from studio.models.config import ModelFacts, read_config
+from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
 from studio.train.objective import Example, learned_tokens
 from studio.train.progress import Progress, peak_memory_bytes
@@ -123,11 +123,10 @@ def free_bytes(device: str) -> int:
 
 
 def predict(
-    plan: Plan, model_folder: Path, rows: Sequence[Example], micro_batch: int | None
+    plan: Plan, facts: ModelFacts, rows: Sequence[Example], micro_batch: int | None
 ) -> Prediction | None:
     """The estimate for the longest rows that the run will meet; None if the model's size is unknown, or where
     in it the method trains."""
-    facts = read_config(model_folder)
     if facts.parameters is None or not _known(plan, facts):
         return None
     assert plan.settings.batch is not None

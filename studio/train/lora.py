@@ -8,8 +8,8 @@ half is the beginning with its sign turned. Resuming reads the beginning from th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
+from contextlib import contextmanager, suppress
+from copy import copy, deepcopy
 from math import sqrt
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from peft.utils import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class LoraTuner(Tuner):
 
     def prepare(self, model: nn.Module, context: TunerContext) -> nn.Module:
         """Raises StudioError `target_unknown` if a target names no linear layer of the decoder,
-        `module_unknown`, `token_unknown`, `targets_all_whole`, and `init_rank_too_high`."""
+        `module_unknown`, `token_unknown`, `targets_all_whole`, `target_of_experts`, `init_rank_too_high`."""
         config, start = self._config(context), STARTS[self.params.init]
         paths = sorted(cast(set[str], config.target_modules))
         # Random beginnings come from the global generator: give it the run's seed, and its state back.
@@ -193,7 +194,7 @@ class LoraTuner(Tuner):
         targets = [path for path in _targets(anatomy, params.targets) if path not in whole]
         if not targets:
             raise StudioError("targets_all_whole", modules=list(params.modules_to_save))
-        return LoraConfig(
+        config = LoraConfig(
             r=params.rank,
             lora_alpha=cast(int, params.alpha),  # peft divides by the rank; a fraction is fine
             lora_dropout=params.dropout,
@@ -208,6 +209,8 @@ class LoraTuner(Tuner):
             ensure_weight_tying=tied and bool({table, head} & set(whole)),
             task_type="CAUSAL_LM",
         )
+        _refuse_experts(config, anatomy)
+        return config
 
 
 class QloraTuner(LoraTuner):
@@ -221,6 +224,19 @@ class QloraTuner(LoraTuner):
         tuned = _attached(peft_model.unload().dequantize(), config)
         set_peft_model_state_dict(tuned, weights, adapter_name=_ADAPTER)
         return super().merge(tuned)
+
+
+def _refuse_experts(config: LoraConfig, anatomy: Anatomy) -> None:
+    """peft takes an MLP that every token goes through for the experts beside it, by its names, and wraps
+    those instead: StudioError `target_of_experts` (targets, known: others)."""
+    taken, wanted = deepcopy(config), set(cast(list[str], config.target_modules))
+    with suppress(ValueError):  # only some of them are wanted
+        convert_peft_config_for_transformers(taken, anatomy.model, None)
+        if set(taken.target_modules or ()) == wanted:
+            return
+    names = {path.rpartition(".")[2] for path in wanted}
+    attending = {path.rpartition(".")[2] for path in wanted if "attn" in path or "attention" in path}
+    raise StudioError("target_of_experts", targets=sorted(names - attending), known=sorted(attending))
 
 
 def _attached(model: nn.Module, config: LoraConfig) -> PeftModel:

@@ -28,6 +28,7 @@ from studio.memory.need import Need
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
 from studio.models.load import load_model, weights_dtype
+from studio.models.survey import SurveysHere
 from studio.params import to_dict
 from studio.plan import Plan, methods, objectives
 from studio.train import checkpoint
@@ -97,8 +98,9 @@ def train(
     gauge = Gauge(plan, device, micro_batch or plan.settings.batch)
     with refusing_lack_of_memory(gauge):
         sink.phase("encoding", None)
-        data = _encode(plan, model_folder, folder, sink)
-        gauge.predicted = predict(plan, model_folder, data.train, micro_batch)
+        facts = read_config(model_folder, SurveysHere())
+        data = _encode(plan, model_folder, folder, facts.context, sink)
+        gauge.predicted = predict(plan, facts, data.train, micro_batch)
         if gauge.predicted:
             sink.event("memory_predicted", gauge.predicted.need.as_dict())
         newest, progress = _start(folder / "checkpoints", data.rows_hash)
@@ -121,9 +123,7 @@ def train(
         )
         work.checkpoints.mkdir(exist_ok=True)
         autocast = plan.settings.precision == "mixed"
-        lending = gauge.lending = Lending(
-            guest, computation, read_config(model_folder), device, autocast, lambda: progress.step
-        )
+        lending = gauge.lending = Lending(guest, computation, facts, device, autocast, lambda: progress.step)
         loop = gauge.holder = Loop(work, progress, total_steps(plan, len(data.train)), lending)
         if newest:
             sink.event("resumed", {"step": progress.step, "attempt": attempt})
@@ -151,12 +151,12 @@ def total_steps(plan: Plan, rows: int) -> int:
     return max(1, ceil(settings.epochs * steps_per_epoch(rows, settings.batch, settings.accumulation)))
 
 
-def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _Data:
+def _encode(plan: Plan, model_folder: Path, folder: Path, context: int | None, sink: EventSink) -> _Data:
     renderer = Renderer.of_run(folder / "tokenizer", model_folder)
     rows = read_rows(folder / "rows.jsonl")
     heldout = _heldout_rows(folder)
     objective = objectives.get(plan.objective)
-    seq = _longest(plan, model_folder)
+    seq = _longest(plan, context)
     encoded = encode_rows(rows, renderer, objective, seq)
     if not encoded.examples:
         raise StudioError("nothing_learned", rows=len(rows), skipped=encoded.skipped)
@@ -168,9 +168,8 @@ def _encode(plan: Plan, model_folder: Path, folder: Path, sink: EventSink) -> _D
     )
 
 
-def _longest(plan: Plan, model_folder: Path) -> int | None:
+def _longest(plan: Plan, context: int | None) -> int | None:
     """Where rows are cut: as the plan says, but never beyond the positions that the model knows."""
-    context = read_config(model_folder).context
     limits = [limit for limit in (plan.settings.seq, context) if limit is not None]
     return min(limits, default=None)
 

@@ -14,13 +14,13 @@ from types import ModuleType
 import pytest
 
 from studio.export.standalone import FILE, standalone_source
-from studio.models.families import family_of
+from studio.models.families import FAMILIES
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     file = tmp_path / FILE
-    file.write_text(standalone_source(family_of("llama")), encoding="utf-8")
+    file.write_text(standalone_source(FAMILIES["llama"]), encoding="utf-8")
     (tmp_path / "side.json").write_text(json.dumps({"quantised": None, "shape": {"taps": []}}))
     return file
 
@@ -44,7 +44,7 @@ def test_what_it_was_not_given_it_says(program: Path, given: tuple[str, ...], co
 def loading(tmp_path: Path) -> Iterator[ModuleType]:
     """The exported file as a module."""
     file = tmp_path / FILE
-    file.write_text(standalone_source(family_of("llama")), encoding="utf-8")
+    file.write_text(standalone_source(FAMILIES["llama"]), encoding="utf-8")
     spec = util.spec_from_file_location("exported_for_test", file)
     assert spec is not None
     assert spec.loader is not None

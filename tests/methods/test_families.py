@@ -58,13 +58,23 @@ PINNED: dict[str, dict[str, list[float]]] = {
         "qlora": [6.302363, 5.92675, 5.522093],
         "qst": [6.302363, 11.13748, 5.916491],
     },
+    # Of these the studio has no line: their parts are found.
+    "olmo2": {"lst": [5.696719, 6.567931, 8.779582]},
+    "stablelm": {"qlora": [6.030581, 5.390378, 5.522006]},
+    "starcoder2": {"full": [6.261971, 4.5971, 3.969003]},
+    "bloom": {"qst": [5.779349, 8.05043, 11.420936]},
+    "gptj": {"lora": [7.115214, 6.059738, 5.430554], "qst": [7.11587, 9.589555, 11.516533]},
 }
 # Every method once and every family once; the whole grid with the slow tests.
-_OFTEN = {("full", "falcon"), ("lora", "gpt2"), ("qlora", "phi3"), ("lst", "gemma2"), ("qst", "falcon")}
+_OFTEN = {
+    *(("full", "falcon"), ("lora", "gpt2"), ("qlora", "phi3"), ("lst", "gemma2"), ("qst", "falcon")),
+    ("lst", "olmo2"),
+}
 PAIRS = [
     pytest.param(method, family, marks=() if (method, family) in _OFTEN else pytest.mark.slow)
     for family in PINNED
     for method in METHODS
+    if method in PINNED[family]
 ]
 each_pair = pytest.mark.parametrize(("method", "family"), PAIRS)
 

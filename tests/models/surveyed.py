@@ -42,6 +42,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "gemma": {**_USUAL, "head_dim": 64},
         "gpt_bigcode": _OLDER,
         "gptj": _OLDER,
+        "bloom": {**_OLDER, "hidden_size": 512},
+        "nemotron": _USUAL,
         "qwen2_moe": {**_USUAL, **_EXPERTS, "shared_expert_intermediate_size": 1024},
         "qwen3_moe": {**_USUAL, **_EXPERTS},
     }.items()

@@ -106,7 +106,8 @@ def test_where_quantisation_may_be_said():
 
 
 @pytest.mark.parametrize(
-    "config", [{"model_type": "bert"}, {"model_type": "t5"}, {"is_encoder_decoder": True}]
+    "config",
+    [{"model_type": "bert"}, {"model_type": "t5"}, {"model_type": "plbart"}, {"is_encoder_decoder": True}],
 )
 def test_what_writes_nothing_is_refused_by_name(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "novel", **SMALL, **config}))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from studio.errors import StudioError
+from studio.models.families import language_models
 from studio.models.locate import locate
 
 CAUSAL = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -98,12 +99,38 @@ def test_what_is_no_model_is_named(make, files, code, facts):
     assert {key: error.facts[key] for key in facts} == facts
 
 
+@pytest.mark.parametrize("model_type", ["olmo2", "stablelm", "starcoder2", "bloom", "gptj", "mpt"])
+def test_a_decoder_that_transformers_has_is_a_model(make, model_type):
+    """Code beside its weights, for older releases, is not needed."""
+    own = {"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}}
+    config = {"model_type": model_type, "architectures": ["AnyForCausalLM"], **own}
+    folder = make({**WHOLE, "config.json": config})
+    assert locate(str(folder)) == folder
+
+
+def test_what_transformers_has_is_read_from_its_own_table():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    assert language_models() == set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
 @pytest.mark.parametrize(
-    ("model_type", "code"),
-    [("mamba", "architecture_without_attention"), ("novel", "architecture_unknown")],
+    ("said", "code"),
+    [
+        ({"model_type": "mamba"}, "architecture_without_attention"),
+        ({"model_type": "jamba"}, "architecture_without_attention"),
+        (
+            {"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention"]},
+            "architecture_without_attention",
+        ),
+        ({"model_type": "novel"}, "architecture_unknown"),
+        ({"model_type": "fuyu", "text_config": {}}, "architecture_unknown"),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else value,
 )
-def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make, model_type, code):
-    config = {"model_type": model_type, "architectures": ["AnyForCausalLM"]}
+def test_a_family_that_cannot_be_tuned_is_said_before_anything_is_started(make, said, code):
+    model_type = said["model_type"]
+    config = {"architectures": ["AnyForCausalLM"], **said}
     error = refusal(make({**WHOLE, "config.json": config}))
     assert (error.code, error.facts["architecture"]) == (code, model_type)
     assert code != "architecture_unknown" or "llama" in error.facts["known"]

@@ -22,6 +22,7 @@ WHERE = {
     "stablelm": Family(),
     "starcoder2": Family(),
     "bloom": Family("transformer", "word_embeddings", "h", "ln_f"),
+    "gptj": Family("transformer", "wte", "h", "ln_f"),
 }
 
 

@@ -28,6 +28,7 @@ WHERE = {name: Family() for name in CONFIGS} | {
     "phi": Family(norm="final_layernorm"),
     "gpt_bigcode": _GPT,
     "gptj": _GPT,
+    "bloom": Family("transformer", "word_embeddings", "h", "ln_f"),
 }
 
 
@@ -49,7 +50,8 @@ def test_sizes_and_shapes_are_those_of_the_model(name):
     own = model.config
     assert (facts.hidden, facts.layers) == (own.hidden_size, own.num_hidden_layers)
     assert (facts.heads, facts.vocab) == (own.num_attention_heads, own.vocab_size)
-    assert (facts.context, facts.tied) == (own.max_position_embeddings, own.tie_word_embeddings)
+    context = getattr(own, "max_position_embeddings", None)
+    assert (facts.context, facts.tied) == (context, own.tie_word_embeddings)
     assert found_family(model) == WHERE[name]
     layer = model.get_submodule(f"{WHERE[name].decoder}.{WHERE[name].layers}")[0]
     expected = [
@@ -95,6 +97,11 @@ def test_a_known_family_would_be_found_as_it_is_known(name):
 def test_how_a_layer_computes(name, expected):
     form = survey(CONFIGS[name]).form
     assert {key: getattr(form, key) for key in expected} == expected
+
+
+def test_mpt_says_in_other_words_how_long_a_text_may_be():
+    config = {"model_type": "mpt", "d_model": 64, "n_heads": 2, "n_layers": 2, "vocab_size": 99}
+    assert survey({**config, "max_seq_len": 77}).sizes.context == 77
 
 
 def test_a_survey_survives_json():

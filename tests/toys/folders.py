@@ -55,7 +55,7 @@ _FALCON = {
     "eos_token_id": 1,
     "bos_token_id": 1,
 }
-_OWN_NAMES = {"gpt2": _GPT2, "falcon": _FALCON}
+_OWN_NAMES = {"gpt2": _GPT2, "falcon": _FALCON, "gptj": {**_GPT2, "rotary_dim": 4}}
 # What differs from `_SMALL`. Softcap and scales are strong enough to show if they are forgotten.
 FAMILY_CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
@@ -79,12 +79,21 @@ OTHER_CONFIGS: dict[str, dict[str, Any]] = {
     "stablelm": {},
     "starcoder2": {"sliding_window": None},
     "bloom": {"n_layer": 2, "n_head": 4},
+    "gptj": {},
+}
+# Of one nothing is known but its weights, one can't be taken apart, one has a router that is a linear layer,
+# and one experts beside an MLP.
+STRANGE_CONFIGS: dict[str, dict[str, Any]] = {
+    "youtu": {},
+    "hrm_text": {},
+    "llama4_text": {},
+    "ernie4_5_moe": {"bos_token_id": 1, "moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 0},
 }
 
 
 def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model of a family, hidden size 32, two layers, weights large enough for uneven logits."""
-    base = _OWN_NAMES.get(family) or {**_SMALL, **(FAMILY_CONFIGS | OTHER_CONFIGS)[family]}
+    base = _OWN_NAMES.get(family) or {**_SMALL, **(FAMILY_CONFIGS | OTHER_CONFIGS | STRANGE_CONFIGS)[family]}
     config = AutoConfig.for_model(family, **{**base, **changes})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -209,6 +209,28 @@ def test_a_target_is_a_path_or_its_end(targets: str, expected: set[str]) -> None
     assert adapted == expected
 
 
+def test_an_mlp_that_peft_takes_for_experts_is_refused_and_attention_adapted() -> None:
+    def prepared(**settings: Any) -> Any:
+        model, plan = tiny_model("ernie4_5_moe"), tiny_plan(**settings)
+        return make_tuner(plan).prepare(model, _context(model, plan))
+
+    with pytest.raises(StudioError) as refused:
+        prepared()
+    attention = ["k_proj", "o_proj", "q_proj", "v_proj"]
+    expected = {"targets": ["down_proj", "gate_proj", "up_proj"], "known": attention}
+    assert (refused.value.code, refused.value.facts) == ("target_of_experts", expected)
+    tuned = prepared(targets="q_proj,v_proj")
+    assert sum(isinstance(module, LoraLayer) for module in tuned.modules()) == 4
+
+
+def test_a_router_gets_no_adapter() -> None:
+    """Llama 4's is derived from a linear layer, and chooses experts too."""
+    config = {"num_local_experts": 4, "interleave_moe_layer_step": 1, "intermediate_size_mlp": 48}
+    model = tiny_model("llama4_text", **config)
+    assert any("router" in path for path, m in model.named_modules() if isinstance(m, nn.Linear))
+    assert not any("router" in path for path, _ in Anatomy(model).linears())
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -14,6 +14,7 @@ from studio.errors import StudioError
 from studio.memory.estimate import estimate
 from studio.memory.key import memory_key
 from studio.models.config import read_config
+from studio.models.survey_apart import Surveys
 from studio.plan import Plan
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class ProbeKind:
         `spent` or None, facts of a `shortage`."""
         plan, learned = Plan.from_dict(work.job.plan), work.job.plan["learned"]
         model = model_folder(work, plan.model)
-        facts = read_config(model)
+        facts = read_config(model, Surveys(work.home.surveys))
         device, key = worker_device(work), memory_key(plan, facts, learned)
         result = {"key": key, "need": None, "spent": None, "shortage": None}
         work.sink.phase("probing", None)

@@ -52,9 +52,11 @@ def test_such_a_model_is_traced_in_a_process_of_its_own_for_a_gpu_too():
     config = CONFIGS["olmo2"]
     facts = surveyed_facts(config, survey(config))
     plan = plan_of("qlora", facts, device="cuda:0")
-    found = trace_apart(plan, config, 0.5)
-    assert found.allocated == pytest.approx(estimate(plan, facts, 0.5).allocated, rel=0.01)
-    assert found.reserved == estimate(plan, facts, 0.5).reserved
+    found = trace_apart(plan, config, 0.5, (9, 0))
+    thought = estimate(plan, facts, 0.5, capability=(9, 0))
+    assert found.allocated == pytest.approx(thought.allocated, rel=0.01)
+    assert found.reserved == thought.reserved
+    assert {row.module: row.parts for row in found.modules}["cublas"] == {"workspace": 2 * 32 * 2**20}
     with pytest.raises(StudioError) as refused:
         trace_apart(plan, {**config, "model_type": "novel"}, 0.5)
     assert refused.value.code == "architecture_unknown"

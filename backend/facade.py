@@ -208,7 +208,7 @@ class StudioFacade(Products, KeptConversations):
         case = drafts.require_sizes(considered)
         config = self._models.config(parse(considered.plan.model))
         plan = largest_step(case.plan, case.facts.rows, case.facts.most_tokens)
-        traced = trace_apart(plan, config, case.facts.learned)
+        traced = trace_apart(plan, config, case.facts.learned, case.facts.capability)
         return memory.of_case(case, replace(traced, interval=case.need().reserved))
 
     def purpose_need(

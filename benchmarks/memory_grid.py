@@ -146,7 +146,10 @@ def compared(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
     """The cell with bytes measured and predicted, and how far the predictions are off."""
     plan, need = predicted(cell, device)
     found = measured(plan, folder, device, SIZES[cell.size]["vocab_size"])
-    said = {"estimate": need.allocated, "trace": trace(plan, SIZES[cell.size], LEARNED).allocated}
+    said = {
+        "estimate": need.allocated,
+        "trace": trace(plan, SIZES[cell.size], LEARNED, capability(device)).allocated,
+    }
     row = asdict(cell) | found | said
     row |= {f"{kind}_error": round(size / found["allocated"] - 1, 5) for kind, size in said.items()}
     if "reserved" in found:

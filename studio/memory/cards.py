@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 Capability = tuple[int, int]  # of an NVIDIA GPU, e.g. (9, 0)
 
 MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an estimate takes from a GPU, as far as it is known: all bytes that it has, and what it can do."""
+
+    capacity: int | None = None
+    capability: Capability | None = None
+
+
 # Driver, kernels and libraries of a process that has torch on a GPU, as far as readings are known: 141 MiB on
 # a T4 (7.5; FitCheck), 400 to 560 on an A100 (8.0; nvidia-smi less what the allocator held, published runs).
 # Of a single reading there is no upper end, of other cards no reading: theirs are the ends of all.

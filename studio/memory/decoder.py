@@ -168,8 +168,9 @@ def mlp(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
     """The feed-forward part of a layer."""
     d, form = c.facts, c.form
     if form.mlp == "experts":
+        shared = _shared_expert(tape, c, x, path) if form.shared_expert else None
         out = experts(tape, c, x, path)
-        return add(tape, out, _gated(tape, c, x, path, form.shared_expert)) if form.shared_expert else out
+        return add(tape, out, shared) if shared else out
     if form.mlp == "gated":
         return _gated(tape, c, x, path, d.intermediate)
     if form.mlp == "plain":
@@ -187,6 +188,16 @@ def _gated(tape: Tape, c: Compute, x: Tensor, path: str, width: int) -> Tensor:
     inner = mul(tape, gate, linear(tape, c, x, path, "up_proj", c.facts.hidden, width))
     del gate, x
     return linear(tape, c, inner, path, "down_proj", width, c.facts.hidden)
+
+
+def _shared_expert(tape: Tape, c: Compute, x: Tensor, path: str) -> Tensor:
+    """An expert that all tokens go through; what it makes may be weighed, one number a token."""
+    made = _gated(tape, c, x, path, c.form.shared_expert)
+    gate = c.facts.survey.gate if c.facts.survey else None
+    if gate is None:
+        return made
+    weights = unary(tape, linear(tape, c, x, path, gate, c.facts.hidden, 1), "output")
+    return mul(tape, weights, made)
 
 
 def _activated(tape: Tape, c: Compute, x: Tensor) -> Tensor:

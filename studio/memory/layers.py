@@ -122,7 +122,8 @@ def frozen(
         del spread
         return (gradient,)
 
-    out = tape.result(out, (x,), kept, back)
+    # A weight in 16 bit is kept as well; it is there anyway.
+    out = tape.result(out, (x,), kept if packed else (kept, size), back)
     return cast(tape, out, given) if packed else out
 
 

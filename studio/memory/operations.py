@@ -144,13 +144,16 @@ def checkpointed(
             again.append(gradient)
             return ()
 
-        start = Node(-1, (), None, receive)
+        begin = x.like(Node(-1, (), None, receive) if x.node is not None else None)
+        if not whole:
+            tape.backward_again(run, begin, g)
+            return (again.pop() if again else None,)
         with tape.making("activations"):
-            result = run(x.like(start if x.node is not None else None))
-        again_whole = result.storage if whole else None
+            result = run(begin)
+        last = result.storage
         result.storage = None
         tape.backward(result, g)
-        del again_whole
+        del last
         return (again.pop() if again else None,)
 
     if x.node is None and not trains:

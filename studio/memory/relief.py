@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from studio.memory.cards import Capability
 from studio.memory.estimate import estimate
 from studio.models.config import ModelFacts
 from studio.plan import Plan, methods
@@ -21,16 +22,23 @@ class Relief:
     needed_bytes: int
 
 
-def reliefs(plan: Plan, facts: ModelFacts, limit_bytes: int, learned: float, factor: float) -> list[Relief]:
+def reliefs(
+    plan: Plan,
+    facts: ModelFacts,
+    limit_bytes: int,
+    learned: float,
+    factor: float,
+    capability: Capability | None = None,
+) -> list[Relief]:
     """Changes that need no more than `limit_bytes`, the mildest first; empty if none alone is enough.
 
     `plan` has the rows at a time that failed as its batch, and the length that was met; `factor` is what the
-    run took beyond its estimate.
+    run took beyond its estimate, `capability` that of its GPU.
     """
     found: dict[str, Relief] = {}
     for code, value, changed in _changes(plan, facts):
         if code not in found:
-            needed = round(factor * estimate(changed, facts, learned).allocated)
+            needed = round(factor * estimate(changed, facts, learned, capability=capability).allocated)
             if needed <= limit_bytes:
                 found[code] = Relief(code, value, needed)
     return list(found.values())

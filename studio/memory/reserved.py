@@ -21,7 +21,7 @@ from studio.memory.workload import Workload
 from studio.models.config import ModelFacts
 from studio.models.weights import weights_of
 
-_SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
+SLACK = 0.03  # of what was played back: alignments and small tensors that the tape does not have
 LEAST = 2**19  # tensors below this come from segments of their own, and are a small part of all
 
 
@@ -47,8 +47,8 @@ def interval(
     largest = _play(allocator, work, lasting, _entries(work, log))
     played = allocator.reserved + beside
     # Never less than the tensors: what a method begins with, say, is not played back.
-    least = max(int(played * (1 - _SLACK)), tensors) + low
-    most = max(int((played + largest) * (1 + _SLACK)), tensors) + high
+    least = max(int(played * (1 - SLACK)), tensors) + low
+    most = max(int((played + largest) * (1 + SLACK)), tensors) + high
     return least, most
 
 

@@ -75,10 +75,12 @@ class Node:
     """A step of the backward pass. `saved` holds what it needs; `back` turns the gradient of its output into
     those of its inputs, one per edge."""
 
-    __slots__ = ("back", "edges", "order", "saved")
+    __slots__ = ("back", "edges", "keeps", "order", "saved")
 
     def __init__(self, order: int, edges: tuple[Node | None, ...], saved: object, back: Back) -> None:
         self.order, self.edges, self.saved, self.back = order, edges, saved, back
+        each = saved if isinstance(saved, tuple) else (saved,)
+        self.keeps = any(one is not None for one in each)
 
 
 class Stretch:
@@ -120,6 +122,9 @@ class Tape:
         self.part = _INDEX["activations"]  # what new tensors belong to
         self._place = ""
         self._nodes = 0
+        self._made: list[Node] | None = None  # nodes that are made, where anybody wants to know
+        self._weightless = False  # what is made takes nothing
+        self._keeping = 0  # operations that still keep something, until what is made takes nothing
         self._depth = 0  # of backward passes within backward passes
 
     def note_peak(self) -> None:
@@ -165,11 +170,11 @@ class Tape:
 
     def new(self, n: int, item: int) -> Tensor:
         """Fresh bytes."""
-        return Tensor(n, item, Storage(self, n * item, self.part))
+        return Tensor(n, item, Storage(self, 0 if self._weightless else n * item, self.part))
 
     def held(self, size: int, part: str) -> Storage:
         """Bytes that belong to `part` for as long as the result is kept."""
-        return Storage(self, size, _INDEX[part])
+        return Storage(self, 0 if self._weightless else size, _INDEX[part])
 
     def result(self, out: Tensor, inputs: tuple[Tensor | None, ...], saved: object, back: Back) -> Tensor:
         """`out` as an operation's result: in the graph if any input is, with what its backward step needs."""
@@ -185,7 +190,13 @@ class Tape:
     def node(self, edges: tuple[Node | None, ...], saved: object, back: Back) -> Node:
         """The next step of the graph."""
         self._nodes += 1
-        return Node(self._nodes, edges, saved, back)
+        node = Node(self._nodes, edges, saved, back)
+        if self._made is not None:
+            self._made.append(node)
+            if self._keeping and node.keeps:
+                self._keeping -= 1
+                self._weightless = not self._keeping
+        return node
 
     def next_part(self) -> None:
         """The forward pass has come to the next layer, or to what follows the last."""
@@ -237,13 +248,18 @@ class Tape:
         """Run the graph behind `out` from its end, each node once its gradient is whole; what belongs to no
         operation takes its gradient at once, as in torch."""
         assert out.node is not None
-        waiting: dict[Node, Tensor] = {out.node: gradient}
-        heap = [(-out.node.order, out.node)]
-        del gradient
+        waiting = {out.node: gradient}
         out.node = None
+        del gradient
+        self._run_back(waiting)
+
+    def _run_back(self, waiting: dict[Node, Tensor], ahead: bool = False) -> None:
+        """From the nodes whose gradients wait; `ahead`: as far as nothing that was kept is needed."""
+        heap = [(-node.order, node) for node in waiting]
+        heapq.heapify(heap)
         self._depth += 1
         with self.making("workspace"):
-            while heap:
+            while heap and not (ahead and heap[0][1].keeps):
                 node = heapq.heappop(heap)[1]
                 if self._depth == 1 and (self._forward or node.order < self._begins[self._at]):
                     self._back_to(node.order)
@@ -260,7 +276,40 @@ class Tape:
                         waiting[edge] = part
                         heapq.heappush(heap, (-edge.order, edge))
                 del parts, node
+                edge = part = None  # what they name lives no longer than this
         self._depth -= 1
+
+    def backward_again(self, run: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> None:
+        """The backward pass of `run(x)`, whose graph kept nothing: it is run again when the first operation
+        needs what it kept, and no further than to the last that kept something (torch's checkpoints)."""
+        first, out = self._noted(run, x, weightless=True)
+        assert out.node is not None
+        keeping, start = sum(node.keeps for node in first), first[0].order if first else 0
+        waiting = {out.node: gradient}
+        out.node = None
+        del gradient, out
+        self._run_back(waiting, ahead=True)
+        del first
+        places = {node.order - start: waiting.pop(node) for node in list(waiting)}
+        if not places:
+            return
+        with self.making("activations"):
+            again, out = self._noted(run, x, keeping=keeping)
+        out.storage = out.node = None
+        waiting = {again[place]: places.pop(place) for place in list(places)}
+        del again
+        self._run_back(waiting)
+
+    def _noted(
+        self, run: Callable[[Tensor], Tensor], x: Tensor, weightless: bool = False, keeping: int = 0
+    ) -> tuple[list[Node], Tensor]:
+        """The nodes that a run makes, and its result."""
+        before, self._made = self._made, []
+        self._weightless, self._keeping = weightless, keeping
+        out = run(x)
+        made, self._made = self._made, before
+        self._weightless, self._keeping = False, 0
+        return made, out
 
     def _added(self, first: Tensor, second: Tensor) -> Tensor:
         """The sum of two gradients: in the place of the first if nothing else looks at it."""

@@ -25,7 +25,7 @@ from studio.errors import StudioError
 from studio.identity import normalised_config
 from studio.memory.as_cuda import kernels
 from studio.memory.by_module import Layout, ModuleBytes, by_module
-from studio.memory.cards import blas_workspace
+from studio.memory.cards import Capability, blas_workspace
 from studio.memory.estimate import estimate
 from studio.memory.fake import become_fake, meta_model, unpacked
 from studio.memory.need import PARTS, Need
@@ -33,7 +33,7 @@ from studio.memory.places import Places
 from studio.memory.rehearsal import Rehearsal, prepared
 from studio.memory.tracker import MADE_IN, StorageTracker
 from studio.models.anatomy import Anatomy
-from studio.models.config import ModelFacts, facts_of, surveyed_facts, to_survey, to_trace
+from studio.models.config import facts_of, surveyed_facts, to_survey, to_trace
 from studio.models.load import weights_dtype
 from studio.models.survey import found_family, survey
 from studio.optimizers import adamw_8bit, none_paged
@@ -41,13 +41,15 @@ from studio.optimizers.paged_adamw_8bit import PAGED_FROM
 from studio.plan import Plan, methods
 
 
-def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
+def trace(
+    plan: Plan, config: Mapping[str, Any], learned: float, capability: Capability | None = None
+) -> Need:
     """The peak of one training step of a resolved plan on the model of a config.json.
 
     `learned` is the share of a row's tokens that carry loss. For a plan on a GPU its kernels are stood in for
-    (`studio.memory.as_cuda`); there need not be one. A model of a family that the studio does not know is
-    taken apart as for its survey. Raises what the method's `prepare` raises, and for such a model StudioError
-    `architecture_unknown`, and as `studio.models.config.to_trace`.
+    (`studio.memory.as_cuda`); there need not be one. `capability`: of the GPU, where known. A model of a
+    family that the studio does not know is taken apart as for its survey. Raises what the method's `prepare`
+    raises, and for such a model StudioError `architecture_unknown`, and as `studio.models.config.to_trace`.
     """
     settings, method = plan.settings, methods.get(plan.method)
     assert settings.batch is not None
@@ -86,7 +88,14 @@ def trace(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
             tracker.restart_peak()
             rehearsal.step(tracker)
     facts = surveyed_facts(config, survey(config)) if surveyed else facts_of(config)
-    need = _need(plan, facts, learned, tracker, layout_of(rehearsal.computation, anatomy))
+    blas = blas_workspace(settings.device, handles=2, capability=capability)
+    need = _need(
+        tracker,
+        layout_of(rehearsal.computation, anatomy),
+        blas,
+        # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
+        lambda: estimate(plan, facts, learned, capability=capability).reserved,
+    )
     return replace(need, parts=need.parts | {"paged": paged.paged}) if paged and paged.paged else need
 
 
@@ -96,20 +105,21 @@ def layout_of(root: nn.Module, anatomy: Anatomy) -> Layout:
     return Layout(paths[id(anatomy.decoder)], paths[id(anatomy.model)])
 
 
-def _need(plan: Plan, facts: ModelFacts, learned: float, tracker: StorageTracker, layout: Layout) -> Need:
+def _need(
+    tracker: StorageTracker, layout: Layout, blas: int, reserved: Callable[[], tuple[int, int]]
+) -> Need:
     parts = Counter[str]()
     for name, size in tracker.peak_parts.items():
         parts[MADE_IN.get(name, name)] += size
     modules = by_module(tracker.peak_sizes, layout, MADE_IN)
-    if size := blas_workspace(plan.settings.device, handles=2):
-        parts["workspace"] += size
-        modules += (ModuleBytes("cublas", {"workspace": size}),)
+    if blas:
+        parts["workspace"] += blas
+        modules += (ModuleBytes("cublas", {"workspace": blas}),)
     return Need(
         "trace",
         {name: parts[name] for name in PARTS if parts[name]},
         tracker.moment,
-        # An allocator is played back for the estimate alone; what it takes beyond the tensors is the same.
-        lambda: estimate(plan, facts, learned).reserved,
+        reserved,
         modules=modules,
         at=layout.name(tracker.at, tracker.moment),
     )
@@ -185,7 +195,9 @@ def main() -> None:
     request = json.load(sys.stdin)
     answer: dict[str, Any]
     try:
-        answer = trace(Plan.from_dict(request["plan"]), request["config"], request["learned"]).as_dict()
+        plan, capability = Plan.from_dict(request["plan"]), request["capability"]
+        card = None if capability is None else (capability[0], capability[1])
+        answer = trace(plan, request["config"], request["learned"], card).as_dict()
     except StudioError as error:
         answer = {"error": error.as_dict()}
     sys.stdout.write(json.dumps(answer) + "\n")

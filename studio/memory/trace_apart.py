@@ -12,15 +12,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from studio.errors import StudioError
+from studio.memory.cards import Capability
 from studio.memory.need import Need
 from studio.plan import Plan
 
 _MOST_SECONDS = 600
 
 
-def trace_apart(plan: Plan, config: Mapping[str, Any], learned: float) -> Need:
+def trace_apart(
+    plan: Plan, config: Mapping[str, Any], learned: float, capability: Capability | None = None
+) -> Need:
     """See `studio.memory.trace.trace`. Raises what that raises, and StudioError `trace_failed`."""
-    request = json.dumps({"plan": plan.as_dict(), "config": dict(config), "learned": learned})
+    request = json.dumps(
+        {"plan": plan.as_dict(), "config": dict(config), "learned": learned, "capability": capability}
+    )
     command = [sys.executable, "-m", "studio.memory.trace"]
     try:
         done = subprocess.run(

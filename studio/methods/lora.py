@@ -170,7 +170,10 @@ def _adapted(d: Dimensions, params: LoraParams) -> list[Module]:
 def _ranks(d: Dimensions, adapted: list[Module], rank: int) -> tuple[dict[str, int], bool]:
     """As `MethodMemory` has them, and whether layers differ. A surveyed layer may have others than the usual
     ones, which a step is not computed with: alone they stand for all."""
-    roles = [{m.role for m in adapted if m.layer == number and m.role in ROLES} for number in range(d.layers)]
+    computed = ROLES | ({d.survey.gate} if d.survey else set())
+    roles = [
+        {m.role for m in adapted if m.layer == number and m.role in computed} for number in range(d.layers)
+    ]
     if not any(roles):
         return {"*": rank}, False
     if all(each == roles[0] for each in roles):

@@ -58,6 +58,12 @@ class Survey:
     head: tuple[Shape, ...]
     around: tuple[Shape, ...]
 
+    @property
+    def gate(self) -> str | None:
+        """The role of the linear layer that makes one number of each token, as beside an expert that all
+        share; None without such."""
+        return next((linear.role for linear in self.linears if linear.outputs == 1), None)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         body = asdict(self)

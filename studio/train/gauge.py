@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from studio.data.render import Encoded
+from studio.memory.cards import Card
 from studio.memory.estimate import estimate
 from studio.memory.measured import STEP, Measured
 from studio.memory.need import Need
@@ -26,12 +27,13 @@ from studio.train.sampler import epoch_batches, pieces
 @dataclass(frozen=True)
 class Prediction:
     """What a run was estimated to need, and for what: `plan` with the largest batch that goes through the
-    model at once, `learned` the share of its tokens that carry loss."""
+    model at once, `learned` the share of its tokens that carry loss, `card` the GPU."""
 
     need: Need
     plan: Plan
     facts: ModelFacts
     learned: float
+    card: Card
 
 
 class Holder(Protocol):
@@ -123,10 +125,10 @@ def free_bytes(device: str) -> int:
 
 
 def predict(
-    plan: Plan, facts: ModelFacts, rows: Sequence[Example], micro_batch: int | None
+    plan: Plan, facts: ModelFacts, rows: Sequence[Example], micro_batch: int | None, card: Card
 ) -> Prediction | None:
-    """The estimate for the longest rows that the run will meet; None if the model's size is unknown, or where
-    in it the method trains."""
+    """The estimate for the longest rows that the run will meet, on this card; None if the model's size is
+    unknown, or where in it the method trains."""
     if facts.parameters is None or not _known(plan, facts):
         return None
     assert plan.settings.batch is not None
@@ -136,7 +138,8 @@ def predict(
     seq = max(row.length for row in longest)
     learned = sum(learned_tokens(_longest_stream(row)) for row in longest) / (len(longest) * seq)
     met = plan.with_settings(batch=len(longest), seq=seq)
-    return Prediction(estimate(met, facts, learned), met, facts, learned)
+    need = estimate(met, facts, learned, capacity=card.capacity, capability=card.capability)
+    return Prediction(need, met, facts, learned, card)
 
 
 def _known(plan: Plan, facts: ModelFacts) -> bool:

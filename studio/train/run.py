@@ -25,6 +25,7 @@ from studio.files import write_json
 from studio.identity import base_identity, dataset_hash
 from studio.memory.measured import Measured
 from studio.memory.need import Need
+from studio.memory.process import card_here
 from studio.models.anatomy import Anatomy
 from studio.models.config import read_config
 from studio.models.load import load_model, weights_dtype
@@ -100,7 +101,7 @@ def train(
         sink.phase("encoding", None)
         facts = read_config(model_folder, SurveysHere())
         data = _encode(plan, model_folder, folder, facts.context, sink)
-        gauge.predicted = predict(plan, facts, data.train, micro_batch)
+        gauge.predicted = predict(plan, facts, data.train, micro_batch, card_here(device))
         if gauge.predicted:
             sink.event("memory_predicted", gauge.predicted.need.as_dict())
         newest, progress = _start(folder / "checkpoints", data.rows_hash)

@@ -68,7 +68,9 @@ def _advice(predicted: Prediction | None, measured: Mapping[str, int], limit: in
     if predicted is None:
         return []
     factor = max(1.0, sum(measured.values()) / predicted.need.allocated)
-    found = reliefs(predicted.plan, predicted.facts, limit, predicted.learned, factor)
+    found = reliefs(
+        predicted.plan, predicted.facts, limit, predicted.learned, factor, predicted.card.capability
+    )
     return [asdict(relief) for relief in found]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,10 @@ from backend.jobs import record
 from backend.store.lineage import compared
 from studio.defaults import largest_step
 from studio.errors import StudioError
+from studio.memory.cards import Card
+from studio.memory.estimate import estimate
 from studio.memory.key import memory_key
+from studio.memory.need import Need
 from studio.models import catalogue
 
 SETTINGS = {"steps": 3, "batch": 4, "device": "cpu"}
@@ -222,6 +226,21 @@ def test_what_a_card_took_says_nothing_of_another_in_its_place(
     assert (same.probed.keys(), same.calibrations.keys()) == ({"lora"}, {"lora"})
     assert same.calibrations["lora"].card == "one"
     assert (other.probed, other.calibrations) == ({}, {})
+
+
+def test_what_a_probe_is_compared_with_is_of_its_card(
+    working: StudioFacade, model: Path, sums: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+
+    def thought(*given: Any, **of: Any) -> Need:
+        told.append(of)
+        return estimate(*given, **of)
+
+    monkeypatch.setattr("backend.jobs.kinds.probe.card_here", lambda _: Card(2**34, (9, 0)))
+    monkeypatch.setattr("backend.jobs.kinds.probe.estimate", thought)
+    working.probe(str(model), str(sums), set=SETTINGS)
+    assert told == [{"capacity": 2**34, "capability": (9, 0)}]
 
 
 def test_a_probe_that_finds_no_room_is_of_the_card_that_had_none(

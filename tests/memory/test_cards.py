@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from studio.memory.answering import answering_need
-from studio.memory.cards import Capability, context_bytes
+from studio.memory.cards import Capability, Card, context_bytes
 from studio.memory.estimate import estimate
 from studio.memory.need import Need
-from studio.memory.process import process_bytes
+from studio.memory.process import card_here, process_bytes
 from studio.models import catalogue
 from studio.plan import parse_request
 
@@ -58,6 +58,17 @@ def test_an_a100_is_known_better_than_others() -> None:
     narrow, wide = trained((8, 0)).reserved, trained((8, 6)).reserved
     assert narrow[0] - wide[0] == 260 * MIB
     assert narrow[1] == wide[1]
+
+
+def test_a_process_knows_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    h100 = SimpleNamespace(total_memory=80 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {"cuda:0": h100}.__getitem__)
+    assert card_here("cuda:0") == Card(80 * 2**30, (9, 0))
+    assert card_here("cpu") == card_here("mps") == Card()
+    monkeypatch.setattr(torch.version, "hip", "6.2")  # 9.0 is another generation there
+    assert card_here("cuda:0") == Card(80 * 2**30)
 
 
 class Driver:

@@ -62,6 +62,14 @@ def test_adapters_in_some_places_alone_agree_with_the_trace(name, targets, check
     assert abs(compare(config, plan_of("lora", facts_of(config), **given))) <= 0.01
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_tiny_vocabulary_with_checkpoints_agrees_with_the_trace(precision):
+    """The worst moment is then in a layer that runs again, not at the loss."""
+    config = {**CONFIGS["llama"], "vocab_size": 512}
+    plan = plan_of("qlora", facts_of(config), gradient_checkpointing=True, precision=precision)
+    assert abs(compare(config, plan)) <= 0.005
+
+
 def test_grid_is_whole():
     assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES)
     assert set(METHODS) == set(methods.all())

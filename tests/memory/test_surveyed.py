@@ -1,8 +1,8 @@
 """The estimate of families that the studio does not know, against what their code makes on fake tensors.
 
 The form of a layer is read off the model: where it can say what a family does, the estimate is as near as
-for a known one. GPT-J's rotation, the gate beside Qwen 2's shared expert and GPT-BigCode's attention with one
-head of keys are taken for the nearest that is known.
+for a known one. GPT-J's rotation and GPT-BigCode's attention with one head of keys are taken for the nearest
+that is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from studio.models.config import surveyed_facts
 from tests.memory.plans import METHODS, plan_of
 from tests.models.surveyed import CONFIGS
 
-BOUND = {"gptj": 0.03, "qwen2_moe": 0.035, "gpt_bigcode": 0.02}
+BOUND = {"gptj": 0.03, "gpt_bigcode": 0.02}
 
 
 def grid():
@@ -26,7 +26,12 @@ def grid():
             if name in ("bloom", "nemotron") and method in ("qlora", "qst"):
                 continue
             settings = [{}, {"gradient_checkpointing": True, "precision": "mixed"}][(row + column) % 2]
-            always = (name, method) in (("olmo2", "lora"), ("phi", "full"), ("glm4", "qst"))
+            always = (name, method) in (
+                ("olmo2", "lora"),
+                ("phi", "full"),
+                ("glm4", "qst"),
+                ("qwen2_moe", "qlora"),
+            )
             marks = () if always else pytest.mark.slow
             yield pytest.param(name, method, settings, marks=marks, id=f"{name}-{method}")
 
@@ -50,9 +55,11 @@ def test_such_a_model_is_traced_in_a_process_of_its_own_for_a_gpu_too():
     config = CONFIGS["olmo2"]
     facts = surveyed_facts(config, survey(config))
     plan = plan_of("qlora", facts, device="cuda:0")
-    found = trace_apart(plan, config, 0.5)
-    assert found.allocated == pytest.approx(estimate(plan, facts, 0.5).allocated, rel=0.01)
-    assert found.reserved == estimate(plan, facts, 0.5).reserved
+    found = trace_apart(plan, config, 0.5, (9, 0))
+    thought = estimate(plan, facts, 0.5, capability=(9, 0))
+    assert found.allocated == pytest.approx(thought.allocated, rel=0.01)
+    assert found.reserved == thought.reserved
+    assert {row.module: row.parts for row in found.modules}["cublas"] == {"workspace": 2 * 32 * 2**20}
     with pytest.raises(StudioError) as refused:
         trace_apart(plan, {**config, "model_type": "novel"}, 0.5)
     assert refused.value.code == "architecture_unknown"

@@ -106,6 +106,27 @@ def test_a_checkpoint_keeps_its_input_and_runs_again():
     assert tape.total == 4 * N
 
 
+def test_a_checkpoint_runs_again_when_something_kept_is_needed_and_no_further():
+    """What comes after the last operation that keeps something is not made again, and has its gradient before
+    the rest is."""
+    tape = Tape()
+    weight = trained(tape)
+    start = unary(tape, weight, "nothing")
+
+    def run(x: Tensor) -> Tensor:
+        with tape.at("again"):
+            return unary(tape, unary(tape, unary(tape, x, "input"), "nothing", n=3 * N), "nothing", n=5 * N)
+
+    out = checkpointed(tape, run, start, trains=True)
+    del start
+    out.storage = None
+    tape.peaks.clear()
+    tape.backward(out, tape.new(5 * N, 4))
+    # The input, the gradient of the result, that before it, and of what is run again the first one's result.
+    assert sum(tape.peaks["again"]) == 4 * (1 + 5 + 1 + 1) * N
+    assert parts(tape) == {"gradients": 4 * N}
+
+
 def test_without_a_checkpoint_everything_is_kept():
     tape = Tape()
     out = block(tape, unary(tape, trained(tape), "nothing"))

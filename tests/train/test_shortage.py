@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from studio.errors import StudioError
+from studio.memory.cards import Card
 from studio.memory.estimate import estimate
 from studio.memory.measured import larger_than_thought, told
 from studio.models.config import read_config
@@ -153,6 +154,17 @@ def test_result_holds_the_prediction_beside_the_measurement(model_folder: Path, 
     plan = tiny_plan(batch=5, seq=64)
     # Predicted for the longest rows there are, not for the longest allowed.
     assert result.predicted.allocated < estimate(plan, read_config(model_folder), 1.0).allocated
+
+
+def test_a_prediction_is_of_the_card_that_the_run_is_on(
+    model_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What products get to work in from 9.0 on, and no more in all than the card has."""
+    monkeypatch.setattr("studio.train.run.card_here", lambda _: Card(600 * 2**20, (9, 0)))
+    result, _ = _train(model_folder, folder, device="cuda:0", epochs=1)
+    assert result.predicted is not None
+    assert result.predicted.parts["workspace"] >= 2 * 32 * 2**20
+    assert result.predicted.reserved[1] == 600 * 2**20
 
 
 @pytest.mark.parametrize(

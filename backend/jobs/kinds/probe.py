@@ -13,6 +13,7 @@ from backend.store.lineage import compared
 from studio.errors import StudioError
 from studio.memory.estimate import estimate
 from studio.memory.key import memory_key
+from studio.memory.process import card_here
 from studio.models.config import read_config
 from studio.models.survey_apart import Surveys
 from studio.plan import Plan
@@ -40,7 +41,9 @@ class ProbeKind:
                 raise
             return Outcome("finish", {**result, "card": card(device), "shortage": error.facts})
         if facts.parameters is not None:
-            both = stored(estimate(plan, facts, learned), probed.measured)
+            here = card_here(device)
+            thought = estimate(plan, facts, learned, capacity=here.capacity, capability=here.capability)
+            both = stored(thought, probed.measured)
             work.writer.statements([compared(work.job.id, work.job.attempt, "probe", *both)])
         found = {"card": card(device), "need": probed.need.as_dict(), "spent": asdict(probed.spent)}
         return Outcome("finish", {**result, **found})

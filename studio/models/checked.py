@@ -36,21 +36,9 @@ _ENCODERS = frozenset(
 )
 _ENCODER_DECODERS = frozenset(
     {
-        *(
-            "t5",
-            "mt5",
-            "umt5",
-            "longt5",
-            "bart",
-            "mbart",
-            "pegasus",
-            "marian",
-            "led",
-            "m2m_100",
-            "blenderbot",
-        ),
-        *("bigbird_pegasus", "blenderbot-small", "mvp", "plbart", "prophetnet", "trocr", "whisper"),
-        *("musicgen", "musicgen_melody"),
+        *("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus", "marian", "led", "m2m_100"),
+        *("blenderbot", "bigbird_pegasus", "blenderbot-small", "mvp", "plbart", "prophetnet", "trocr"),
+        *("whisper", "musicgen", "musicgen_melody"),
     }
 )
 

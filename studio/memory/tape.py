@@ -15,6 +15,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from studio.memory.takings import INNER, Takings
 
@@ -75,7 +76,7 @@ class Node:
     """A step of the backward pass. `saved` holds what it needs; `back` turns the gradient of its output into
     those of its inputs, one per edge."""
 
-    __slots__ = ("back", "edges", "keeps", "order", "saved")
+    __slots__ = ("__weakref__", "back", "edges", "keeps", "order", "saved")
 
     def __init__(self, order: int, edges: tuple[Node | None, ...], saved: object, back: Back) -> None:
         self.order, self.edges, self.saved, self.back = order, edges, saved, back
@@ -122,9 +123,11 @@ class Tape:
         self.part = _INDEX["activations"]  # what new tensors belong to
         self._place = ""
         self._nodes = 0
-        self._made: list[Node] | None = None  # nodes that are made, where anybody wants to know
+        self._made = WeakValueDictionary[int, Node]()  # those of a layer that runs again, by their order
+        self._again = False  # whether a layer runs again
+        self._keeping = 0  # operations so far that keep something
+        self._last = 0  # the one of them after which what is made takes nothing
         self._weightless = False  # what is made takes nothing
-        self._keeping = 0  # operations that still keep something, until what is made takes nothing
         self._depth = 0  # of backward passes within backward passes
 
     def note_peak(self) -> None:
@@ -191,11 +194,10 @@ class Tape:
         """The next step of the graph."""
         self._nodes += 1
         node = Node(self._nodes, edges, saved, back)
-        if self._made is not None:
-            self._made.append(node)
-            if self._keeping and node.keeps:
-                self._keeping -= 1
-                self._weightless = not self._keeping
+        if self._again:
+            self._made[node.order] = node
+            self._keeping += node.keeps
+            self._weightless = self._weightless or self._keeping == self._last
         return node
 
     def next_part(self) -> None:
@@ -282,34 +284,31 @@ class Tape:
     def backward_again(self, run: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> None:
         """The backward pass of `run(x)`, whose graph kept nothing: it is run again when the first operation
         needs what it kept, and no further than to the last that kept something (torch's checkpoints)."""
-        first, out = self._noted(run, x, weightless=True)
+        start = self._nodes + 1
+        out = self._once_more(run, x, 0)
         assert out.node is not None
-        keeping, start = sum(node.keeps for node in first), first[0].order if first else 0
+        keeping = self._keeping
         waiting = {out.node: gradient}
         out.node = None
         del gradient, out
         self._run_back(waiting, ahead=True)
-        del first
         places = {node.order - start: waiting.pop(node) for node in list(waiting)}
         if not places:
             return
+        start = self._nodes + 1
         with self.making("activations"):
-            again, out = self._noted(run, x, keeping=keeping)
+            out = self._once_more(run, x, keeping)
+        waiting = {self._made[start + place]: places.pop(place) for place in list(places)}
         out.storage = out.node = None
-        waiting = {again[place]: places.pop(place) for place in list(places)}
-        del again
         self._run_back(waiting)
 
-    def _noted(
-        self, run: Callable[[Tensor], Tensor], x: Tensor, weightless: bool = False, keeping: int = 0
-    ) -> tuple[list[Node], Tensor]:
-        """The nodes that a run makes, and its result."""
-        before, self._made = self._made, []
-        self._weightless, self._keeping = weightless, keeping
+    def _once_more(self, run: Callable[[Tensor], Tensor], x: Tensor, last: int) -> Tensor:
+        """Run a layer again; what it makes takes memory up to the operation that is the `last` one to keep
+        something."""
+        self._again, self._keeping, self._last, self._weightless = True, 0, last, last == 0
         out = run(x)
-        made, self._made = self._made, before
-        self._weightless, self._keeping = False, 0
-        return made, out
+        self._again = self._weightless = False
+        return out
 
     def _added(self, first: Tensor, second: Tensor) -> Tensor:
         """The sum of two gradients: in the place of the first if nothing else looks at it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,24 @@ def test_a_run_of_full_tuning_goes_back_towards_its_base_in_one_copy(
     assert len({*proofs, half.model_extra["proof"]["adapter"]}) == 2
 
 
-def test_a_compact_merge_answers_as_its_expanded_form(engine: RunningEngine, tmp_path: Path) -> None:
+@pytest.fixture
+def compact(engine: RunningEngine) -> Iterator[Path]:
+    """The run's adapter as a merge in ternary numbers, for this test alone: the home is everybody's."""
     home = engine.home
     shutil.copytree(home.run("merge-1"), home.run("merge-2"))
-    shutil.rmtree(home.run("merge-2") / "adapter")
-    cat, inputs = merges.get("cat"), [(home.run("tuned-1") / "adapter", 1.0)]
-    combine(inputs, cat, cat.params(), home.run("merge-2") / "adapter", density=0.5)
-    expand(home.run("merge-2") / "adapter", tmp_path)
+    adapter = home.run("merge-2") / "adapter"
+    shutil.rmtree(adapter)
+    cat = merges.get("cat")
+    combine([(home.run("tuned-1") / "adapter", 1.0)], cat, cat.params(), adapter, density=0.5)
+    yield adapter
+    shutil.rmtree(home.run("merge-2"))
+
+
+def test_a_compact_merge_answers_as_its_expanded_form(
+    engine: RunningEngine, compact: Path, tmp_path: Path
+) -> None:
+    home = engine.home
+    expand(compact, tmp_path)
     expected = home.text(home.reference(PROMPT, 30, tmp_path))
     assert text(engine, "merge:merge-2") == expected
     assert expected not in (text(engine, "base"), text(engine, TUNED))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -49,6 +50,18 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield f"{root}/?token={TOKEN}"
 
 
+def held_up(monkeypatch: pytest.MonkeyPatch, tab: ModuleType, name: str) -> threading.Event:
+    """What the tab's function draws is not answered before the event is set."""
+    draw, go = getattr(tab, name), threading.Event()
+
+    def late(*given: Any) -> Any:
+        assert go.wait(60)
+        return draw(*given)
+
+    monkeypatch.setattr(tab, name, late)
+    return go
+
+
 def test_an_answer_comes_though_the_stream_is_about_to_end(context: BrowserContext, address: str):
     page = context.new_page()
     page.add_init_script(LATE_END)
@@ -78,13 +91,7 @@ def test_a_tab_opened_before_the_first_answer_still_follows(
     context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The answer to the page's first question comes after that to the click, and changes nothing there."""
-    loaded, drawn = home.loaded, threading.Event()
-
-    def late(*given: Any) -> Any:
-        assert drawn.wait(60)
-        return loaded(*given)
-
-    monkeypatch.setattr(home, "loaded", late)
+    drawn = held_up(monkeypatch, home, "loaded")
     page = context.new_page()
     page.goto(address)
     page.locator('.rail [data-go="system"]').click()
@@ -135,13 +142,7 @@ def test_of_tabs_clicked_in_a_row_each_is_drawn(
     context: BrowserContext, address: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A tab that is opened while the answer to the click before is on its way is drawn as well."""
-    opened, drawn = models.opened, threading.Event()
-
-    def late(*given: Any) -> Any:
-        assert drawn.wait(60)
-        return opened(*given)
-
-    monkeypatch.setattr(models, "opened", late)
+    drawn = held_up(monkeypatch, models, "opened")
     page = context.new_page()
     page.goto(address)
     page.locator('.rail [data-go="models"]').click()
